@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers, one line each (protocol.md, Answers).
+
+A worker's check answers carry five words: status, text, code, DSN, delay. `Answer` fills in
+code and DSN that fit its verdict; the numbers of libmilter are no business of this module.
+The decoder is exactly as strict as the original front end: whatever it does not recognize
+raises `Malformed`, and the caller makes a temporary failure of it.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from . import percent
+from .errors import Malformed
+
+SCAN_OK: Final = b"ok\n"
+"""The only answer to `scan` that says RESULTS is complete."""
+
+PONG: Final = b"PONG\n"
+
+REJECT_TEXT: Final = b"Forbidden for policy reasons"
+TEMPFAIL_TEXT: Final = b"Please try again later"
+"""Both texts are the original's, and stand in where a filter gives none."""
+
+
+class Verdict(StrEnum):
+    """What a check decided; the value is its word on the wire."""
+
+    CONTINUE = "1"
+    REJECT = "0"
+    TEMPFAIL = "-1"
+    ACCEPT = "2"
+    DISCARD = "3"
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    text: bytes
+    code: bytes
+    dsn: bytes
+    code_shape: re.Pattern[bytes]
+    dsn_shape: re.Pattern[bytes]
+
+
+def _defaults(digit: int, text: bytes, code: bytes, dsn: bytes) -> _Defaults:
+    return _Defaults(
+        text, code, dsn, re.compile(rb"%d\d\d" % digit), re.compile(rb"%d\.\d{1,3}\.\d{1,3}" % digit)
+    )
+
+
+_SUCCESS: Final = _defaults(2, b"ok", b"250", b"2.1.0")
+_DEFAULTS: Final = {
+    Verdict.CONTINUE: _SUCCESS,
+    Verdict.ACCEPT: _SUCCESS,
+    Verdict.DISCARD: _SUCCESS,
+    Verdict.REJECT: _defaults(5, REJECT_TEXT, b"554", b"5.7.1"),
+    Verdict.TEMPFAIL: _defaults(4, TEMPFAIL_TEXT, b"451", b"4.3.0"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A check's verdict with its SMTP reply; made by `answer`, so code and DSN fit the verdict.
+
+    `text` is None where the peer gave only a status: the MTA then chooses the reply.
+    """
+
+    verdict: Verdict
+    text: bytes | None
+    code: bytes
+    dsn: bytes
+    delay_s: int = 0
+
+
+def fit(verdict: Verdict, code: bytes, dsn: bytes) -> tuple[bytes, bytes]:
+    """`code` and `dsn` where they are of the verdict's class, else the class's usual ones."""
+    usual = _DEFAULTS[verdict]
+    return (
+        code if usual.code_shape.fullmatch(code) else usual.code,
+        dsn if usual.dsn_shape.fullmatch(dsn) else usual.dsn,
+    )
+
+
+def answer(
+    verdict: Verdict, text: bytes = b"", code: bytes = b"", dsn: bytes = b"", delay_s: int = 0
+) -> Answer:
+    """An Answer; what is empty or does not fit the verdict becomes the verdict's usual value."""
+    code, dsn = fit(verdict, code, dsn)
+    return Answer(verdict, text or _DEFAULTS[verdict].text, code, dsn, max(delay_s, 0))
+
+
+def encode(what: Answer) -> bytes:
+    """The answer's line with its newline."""
+    text = what.text or _DEFAULTS[what.verdict].text
+    return b"ok %s %s %s %s %d\n" % (
+        what.verdict.encode(),
+        percent.encode(text),
+        what.code,
+        what.dsn,
+        what.delay_s,
+    )
+
+
+def encode_error(text: str) -> bytes:
+    """A worker's `error:` line. Raw text on the wire: what is not printable ASCII becomes a blank."""
+    safe = "".join(char if " " <= char <= "~" else " " for char in text)
+    return b"error: " + safe.encode("ascii")[:1000] + b"\n"
+
+
+_BARE: Final = {
+    b"ok %s\n" % verdict.encode(): Answer(verdict, None, *fit(verdict, b"", b"")) for verdict in Verdict
+}
+_LONG: Final = re.compile(rb"ok (-1|0|1|2|3) (.+)", re.DOTALL)
+_BLANK: Final = re.compile(rb"[ \t\v\f]")
+_INTEGER: Final = re.compile(rb"\s*([+-]?\d{1,9})")
+
+
+def decode(reply: bytes) -> Answer:
+    """The answer in a whole reply (all bytes up to the end of the connection).
+
+    The short form needs its newline; a second line is glued on, not ignored, so that two
+    answers in one reply never pass for one. Raises `Malformed` for anything else.
+    """
+    bare = _BARE.get(reply)
+    if bare is not None:
+        return bare
+    match = _LONG.fullmatch(reply.replace(b"\r", b"").replace(b"\n", b""))
+    if match is None:
+        raise Malformed(f"no answer to a check: {reply[:100]!r}")
+    verdict = Verdict(match[1].decode())
+    words = [percent.decode(word) for word in _BLANK.split(match[2], maxsplit=3)]
+    text, code, dsn, rest = words + [b""] * (4 - len(words))
+    delay = _INTEGER.match(rest)
+    return answer(verdict, text, code, dsn, int(delay[1]) if delay else 0)
+
+
+def decode_free(reply: bytes) -> int:
+    """The number of free workers in the reply to `free`; raises `Malformed` if there is none."""
+    match = _INTEGER.match(reply)
+    if match is None:
+        raise Malformed(f"no number of free workers: {reply[:100]!r}")
+    return int(match[1])

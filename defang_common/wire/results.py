@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RESULTS: what the worker wants done to the message (protocol.md, RESULTS).
+
+One letter, its words, a newline. `TABLE` is the only place that knows the letters; encoder,
+decoder and the table in protocol.md follow from it. The front end decodes the whole file
+before it applies the first line, so a file that ends too early changes nothing.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from . import percent
+from .answers import Verdict, fit
+from .errors import LineTooLong, Malformed, NotFinished, Unencodable
+
+MAX_FILE_BYTES: Final = 65_535
+MAX_LINE_BYTES: Final = 16_382
+"""Both limits are the original front end's; a line's is without its newline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounce:
+    """Refuse the message with a 5xx reply; empty words become 554, 5.7.1 and a usual text."""
+
+    code: bytes = b""
+    dsn: bytes = b""
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tempfail:
+    """Refuse the message with a 4xx reply; empty words become 451, 4.3.0 and a usual text."""
+
+    code: bytes = b""
+    dsn: bytes = b""
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Accept the message towards the client and deliver it to nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddHeader:
+    """Append a header field at the end of the header."""
+
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsertHeader:
+    """Insert a header field at an absolute position, 0 being the top."""
+
+    name: bytes
+    index: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeHeader:
+    """Give the index-th field of that name (from 1) a new value; an empty one deletes it."""
+
+    name: bytes
+    index: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteHeader:
+    """Delete the index-th field of that name (from 1)."""
+
+    name: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeContentType:
+    """Change the message's Content-Type; adds MIME-Version 1.0 to a message that had none."""
+
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceBody:
+    """The message's new body stands in NEWBODY."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRecipient:
+    """Add an envelope recipient."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRecipient:
+    """Remove an envelope recipient, named as in the envelope."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSender:
+    """Change the envelope sender."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """Have the MTA hold the message in its own quarantine; done even if a verdict follows."""
+
+    reason: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of the file."""
+
+
+Result = (
+    Bounce
+    | Tempfail
+    | Discard
+    | AddHeader
+    | InsertHeader
+    | ChangeHeader
+    | DeleteHeader
+    | ChangeContentType
+    | ReplaceBody
+    | AddRecipient
+    | DeleteRecipient
+    | ChangeSender
+    | Quarantine
+    | Finish
+)
+
+
+class Kind(Enum):
+    """How a word is read: as bytes, as a position from 0, or as a number from 1."""
+
+    TEXT = auto()
+    FROM_0 = auto()
+    FROM_1 = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One word of a line: the record's attribute, how it is read, and whether it may be missing."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    optional: bool = False
+    drop_cr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One letter with its record and words; `verdict` marks a line that decides the message."""
+
+    letter: bytes
+    record: type[Result]
+    fields: tuple[Field, ...] = ()
+    verdict: Verdict | None = None
+
+
+_REPLY: Final = tuple(Field(name, optional=True) for name in ("code", "dsn", "text"))
+_NAME: Final = Field("name")
+# A CR inside a header value would let a filter's text end the field at some MTAs.
+_VALUE: Final = Field("value", drop_cr=True)
+_ADDRESS: Final = (Field("address"),)
+
+TABLE: Final = (
+    Row(b"B", Bounce, _REPLY, Verdict.REJECT),
+    Row(b"T", Tempfail, _REPLY, Verdict.TEMPFAIL),
+    Row(b"D", Discard, (), Verdict.DISCARD),
+    Row(b"H", AddHeader, (_NAME, _VALUE)),
+    Row(b"N", InsertHeader, (_NAME, Field("index", Kind.FROM_0), _VALUE)),
+    Row(b"I", ChangeHeader, (_NAME, Field("index", Kind.FROM_1), _VALUE)),
+    Row(b"J", DeleteHeader, (_NAME, Field("index", Kind.FROM_1))),
+    Row(b"M", ChangeContentType, (Field("value"),)),
+    Row(b"C", ReplaceBody),
+    Row(b"R", AddRecipient, _ADDRESS),
+    Row(b"S", DeleteRecipient, _ADDRESS),
+    Row(b"f", ChangeSender, _ADDRESS),
+    Row(b"Q", Quarantine, (Field("reason"),)),
+    Row(b"F", Finish),
+)
+
+_BY_LETTER: Final = {row.letter: row for row in TABLE}
+_BY_RECORD: Final = {row.record: row for row in TABLE}
+_BLANK: Final = re.compile(rb"[ \t\v\f\r]")
+
+
+def encode_line(result: Result) -> bytes:
+    """One line with its newline; raises `Unencodable` if it is over the line limit."""
+    row = _BY_RECORD[type(result)]
+    words = []
+    for field in row.fields:
+        value = getattr(result, field.name)
+        words.append(percent.encode(value) if field.kind is Kind.TEXT else b"%d" % value)
+    if row.verdict is not None and not any(words):
+        words = []
+    line = row.letter + b" ".join(words)
+    if len(line) > MAX_LINE_BYTES:
+        raise Unencodable(f"RESULTS {row.letter.decode()}: line of {len(line)} bytes, limit {MAX_LINE_BYTES}")
+    return line + b"\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """A whole RESULTS file: what to apply in order, and the verdict if there is one.
+
+    With a verdict, `changes` has only quarantine requests: a refused message is not changed.
+    `oddities` are lines that were ignored, with the reason, for the log.
+    """
+
+    changes: tuple[Result, ...]
+    verdict: Bounce | Tempfail | Discard | None
+    oddities: tuple[str, ...]
+
+
+def _index(word: bytes, lowest: int) -> int:
+    text = word.strip()
+    number = int(text) if text.isdigit() and len(text) < 10 else lowest
+    return max(number, lowest)
+
+
+def _read(row: Row, value: bytes) -> Result | None:
+    """The line's record, or None if a word that it needs is missing."""
+    if not row.fields:
+        return row.record()
+    words = _BLANK.split(value, maxsplit=len(row.fields) - 1)
+    if len(words) == 1 and not words[0]:
+        words = []
+    values: dict[str, bytes | int] = {}
+    for position, field in enumerate(row.fields):
+        if position >= len(words):
+            if not field.optional:
+                return None
+            continue
+        word = percent.decode(words[position])
+        if field.drop_cr:
+            word = word.replace(b"\r", b"")
+        lowest = 0 if field.kind is Kind.FROM_0 else 1
+        values[field.name] = word if field.kind is Kind.TEXT else _index(word, lowest)
+    return row.record(**values)  # type: ignore[arg-type]
+
+
+def _fit_reply(verdict: Verdict, what: Bounce | Tempfail) -> Bounce | Tempfail:
+    code, dsn = fit(verdict, what.code, what.dsn)
+    return type(what)(code=code, dsn=dsn, text=what.text)
+
+
+def decode(data: bytes) -> Results:
+    """What the file asks for, up to its first verdict or its `F`.
+
+    Raises `NotFinished` if it has neither, `LineTooLong` or `Malformed` if it is over a limit.
+    Unknown letters and lines without their words are ignored and named in `oddities`.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise Malformed(f"RESULTS has {len(data)} bytes, limit {MAX_FILE_BYTES}")
+    changes: list[Result] = []
+    oddities: list[str] = []
+    for line in data.removesuffix(b"\n").split(b"\n"):
+        if len(line) > MAX_LINE_BYTES:
+            raise LineTooLong(f"RESULTS has a line of {len(line)} bytes, limit {MAX_LINE_BYTES}")
+        row = _BY_LETTER.get(line[:1])
+        result = None if row is None else _read(row, line[1:])
+        match result:
+            case None:
+                oddities.append(f"line ignored: {line[:100]!r}")
+            case Bounce() | Tempfail() | Discard():
+                held = tuple(change for change in changes if isinstance(change, Quarantine))
+                if row is not None and row.verdict is not None and not isinstance(result, Discard):
+                    result = _fit_reply(row.verdict, result)
+                return Results(changes=held, verdict=result, oddities=tuple(oddities))
+            case Finish():
+                return Results(changes=tuple(changes), verdict=None, oddities=tuple(oddities))
+            case _:
+                changes.append(result)
+    raise NotFinished("RESULTS has no closing F")
