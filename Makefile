@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# One word per task. Each word does its own set-up, and says so in one line when it installs something.
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+BIN := .venv/bin
+# A moved tree, a replaced interpreter or another PYTHON= needs a new environment.
+STALE := $(shell test -x $(BIN)/python && grep -sqxF '$(CURDIR)' .venv/.ready \
+	&& { test -z '$(PYTHON)' || grep -sqxF 'PYTHON=$(PYTHON)' .venv/.ready; } || echo stale)
+export PYTHON
+
+.PHONY: help setup fix check unit system test bench run cases docs clean stale
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/.ready ## build .venv (PYTHON=... picks the interpreter)
+
+.venv/.ready: pyproject.toml constraints.txt scripts/setup.sh scripts/reachable.py $(STALE)
+	@scripts/setup.sh
+
+stale: ;
+
+fix: setup ## repair format and imports
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+check: setup ## ruff, mypy and import-linter; changes nothing
+	@$(BIN)/ruff format --check . || { echo "make fix repairs this"; exit 1; }
+	@$(BIN)/ruff check . || { echo "make fix repairs what can be repaired"; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: setup ## the quick tests
+	@$(BIN)/pytest
+
+system: setup ## the programs together, with real mail servers (root or sudo)
+	@scripts/system_tests.sh
+
+test: check unit system ## everything: check, unit and system
+
+clean: ## remove all that these words made in the tree
+	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
