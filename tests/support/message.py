@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mail message as an MTA keeps it, and the changes that a milter may ask for.
+
+`Message.parse` splits the bytes of SMTP's DATA into header fields and body without touching a byte; `apply_changes`
+carries out a milter's requests in their order, as Sendmail or as Postfix would. No sockets here: `mta.py` speaks the
+protocol and collects the changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+CRLF = b"\r\n"
+_LINE_END = re.compile(rb"\r?\n")
+# RFC 5322 section 2.2: printable characters but the colon; white space before the colon is the obsolete form (4.5).
+_FIELD_START = re.compile(rb"([!-9;-~]+[ \t]*):")
+
+
+def as_crlf(text: bytes) -> bytes:
+    """The text with every line ended by CR LF, as it travels in SMTP; a CR that stands alone stays."""
+    return _LINE_END.sub(CRLF, text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderField:
+    """One header field: the bytes before the colon, and those behind it up to its last CR LF (folding as CR LF)."""
+
+    name: bytes
+    after_colon: bytes
+
+    @property
+    def key(self) -> bytes:
+        """The name as it is compared: lower case, without the white space that the obsolete syntax allows."""
+        return self.name.rstrip(b" \t").lower()
+
+    @property
+    def value(self) -> bytes:
+        """The value as an MTA hands it to a milter: one leading space dropped, folded lines divided by LF."""
+        return self.after_colon.removeprefix(b" ").replace(CRLF, b"\n")
+
+    @classmethod
+    def make(cls, name: bytes, value: bytes) -> HeaderField:
+        """The field that an MTA writes for a milter's name and value."""
+        return cls(name=name, after_colon=b" " + as_crlf(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Header fields in order, the bytes between header and body (CR LF, or nothing), and the body."""
+
+    headers: tuple[HeaderField, ...]
+    separator: bytes = CRLF
+    body: bytes = b""
+
+    @classmethod
+    def parse(cls, data: bytes) -> Message:
+        """Split the content of SMTP's DATA (lines end with CR LF); `as_bytes` gives back the very same bytes.
+
+        As in both MTAs, the header ends at an empty line or at the first line that can be no header field.
+        """
+        fields: list[HeaderField] = []
+        at = 0
+        while (end := data.find(CRLF, at)) > at:
+            line = data[at:end]
+            if fields and line[:1] in (b" ", b"\t"):
+                last = fields[-1]
+                fields[-1] = replace(last, after_colon=last.after_colon + CRLF + line)
+            elif start := _FIELD_START.match(line):
+                fields.append(HeaderField(name=start[1], after_colon=line[start.end() :]))
+            else:
+                return cls(headers=tuple(fields), separator=b"", body=data[at:])
+            at = end + 2
+        if end == at:
+            return cls(headers=tuple(fields), body=data[at + 2 :])
+        return cls(headers=tuple(fields), separator=b"", body=data[at:])
+
+    def as_bytes(self) -> bytes:
+        """The message as SMTP's DATA would carry it."""
+        lines = [b"%s:%s\r\n" % (header.name, header.after_colon) for header in self.headers]
+        return b"".join([*lines, self.separator, self.body])
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all header fields of that name, in order."""
+        return [header.value for header in self.headers if header.key == name.lower()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddHeader:
+    """Append a header field (packet `h`)."""
+
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsertHeader:
+    """Insert a header field before field number `index`, counted from 0 (packet `i`)."""
+
+    index: int
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeHeader:
+    """Change field number `index` (from 1) of that name, or delete it if the value is empty (packet `m`)."""
+
+    index: int
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRecipient:
+    """Add an envelope recipient, with ESMTP arguments if any (packets `+` and `2`)."""
+
+    address: bytes
+    arguments: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRecipient:
+    """Remove an envelope recipient (packet `-`)."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSender:
+    """Change the envelope sender, with ESMTP arguments if any (packet `e`)."""
+
+    address: bytes
+    arguments: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceBody:
+    """A new body: the bytes of all `b` packets joined, line ends as the milter sent them."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """Hold the message at the MTA, for this reason (packet `q`)."""
+
+    reason: bytes
+
+
+Change = (
+    AddHeader | InsertHeader | ChangeHeader | AddRecipient | DeleteRecipient | ChangeSender | ReplaceBody | Quarantine
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Envelope:
+    """Sender and recipients with their angle brackets, and what a milter made of them."""
+
+    sender: bytes
+    recipients: list[bytes]
+    quarantine_reason: bytes | None = None
+
+
+@dataclass(slots=True)
+class _HeaderList:
+    """Header fields under change. A deleted field is None: whether it still counts is where the two MTAs differ."""
+
+    fields: list[HeaderField | None]
+    deleted_fields_count: bool
+    _keys: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._keys = [header.key for header in self.fields if header is not None]
+
+    def add(self, change: AddHeader) -> None:
+        self._insert_at(len(self.fields), HeaderField.make(change.name, change.value))
+
+    def insert(self, change: InsertHeader) -> None:
+        self._insert_at(min(change.index, len(self.fields)), HeaderField.make(change.name, change.value))
+
+    def change(self, change: ChangeHeader) -> None:
+        wanted = change.name.lower()
+        places = [
+            at
+            for at, key in enumerate(self._keys)
+            if key == wanted and (self.deleted_fields_count or self.fields[at] is not None)
+        ]
+        new = HeaderField.make(change.name, change.value) if change.value else None
+        if change.index <= len(places):
+            self.fields[places[max(change.index, 1) - 1]] = new
+        elif new is not None:
+            self._insert_at(len(self.fields), new)
+
+    def _insert_at(self, at: int, header: HeaderField) -> None:
+        self.fields.insert(at, header)
+        self._keys.insert(at, header.key)
+
+
+def apply_changes(
+    message: Message, envelope: Envelope, changes: Iterable[Change], *, deleted_fields_count: bool = True
+) -> Message:
+    """The message after the changes, in their order; the envelope is changed in place.
+
+    With `deleted_fields_count` (Sendmail) a deleted header field keeps its number until the end of the message; without
+    it (Postfix) the numbers of the fields behind it fall by one.
+    """
+    headers = _HeaderList(list(message.headers), deleted_fields_count)
+    separator, body = message.separator, message.body
+    for change in changes:
+        match change:
+            case AddHeader():
+                headers.add(change)
+            case InsertHeader():
+                headers.insert(change)
+            case ChangeHeader():
+                headers.change(change)
+            case ReplaceBody(body=new_body):
+                separator, body = CRLF, as_crlf(new_body)
+            case _:
+                _change_envelope(envelope, change)
+    kept = tuple(header for header in headers.fields if header is not None)
+    return Message(headers=kept, separator=separator, body=body)
+
+
+def _change_envelope(envelope: Envelope, change: AddRecipient | DeleteRecipient | ChangeSender | Quarantine) -> None:
+    match change:
+        case AddRecipient(address=address):
+            if address not in envelope.recipients:
+                envelope.recipients.append(address)
+        case DeleteRecipient(address=address):
+            envelope.recipients[:] = [known for known in envelope.recipients if known != address]
+        case ChangeSender(address=address):
+            envelope.sender = address
+        case Quarantine(reason=reason):
+            envelope.quarantine_reason = reason
