@@ -3,7 +3,7 @@
 
 The daemons run as a user of their own, so the interpreter and the tree have to be readable by others. Permission
 bits are judged rather than tried: whoever runs this is often root. Called by the shell scripts beside it, with any
-Python 3: `reachable.py PATH...`, or `reachable.py --interpreter` for the one that runs it. Exit status 1: not reachable,
+Python: `reachable.py PATH...`, or `reachable.py --interpreter` for the one that runs it. Exit status 1: not reachable,
 and the reason is on standard output.
 """
 

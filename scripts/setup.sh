@@ -32,10 +32,23 @@ pick_interpreter() {
     done
 }
 
+# One at a time, for two terminals may ask for it.
+mkdir -p .cache
+exec 9>.cache/setup.lock
+flock 9
+
 interpreter=$(pick_interpreter)
 if [ -z "$interpreter" ]; then
     need_packages "an interpreter that every user can run" python3.11
     interpreter=/usr/bin/python3.11
+fi
+
+# What the environment was made of. The settings of the tools, below that comment, are no part of it.
+inputs=$(printf '%s\n' "$PWD" "PYTHON=${PYTHON:-}" "$interpreter"
+    sed '/^# Settings of the development tools/,$d' pyproject.toml | cat - constraints.txt scripts/setup.sh | sha256sum)
+if [ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$inputs" ]; then
+    touch $stamp
+    exit
 fi
 
 # What pymilter is compiled with, and the parts of Python that Debian packages apart.
@@ -55,7 +68,7 @@ PIP_CONSTRAINT=$PWD/constraints.txt .venv/bin/python -m pip --quiet --quiet --di
     --use-pep517 --config-settings editable_mode=compat --editable '.[clamav,spamassassin,dev]' </dev/null
 
 if ! reason=$(.venv/bin/python scripts/reachable.py . .venv/bin/python); then
-    echo "defang: note: $reason; the programs run here for you alone," \
-        "and what runs them as another user (make system, make run as root) works on a copy in /var/cache/defang"
+    echo "defang: note: $reason; the programs here run for you alone," \
+        "so that make system, and make run as root, work on a copy in /var/cache/defang"
 fi
-printf '%s\n' "$PWD" "PYTHON=${PYTHON:-}" >"$stamp"
+echo "$inputs" >$stamp
