@@ -25,7 +25,8 @@ missing_packages() {
     done
 }
 
-apt() {
+# apt-get without questions, and silent unless it fails.
+apt_get() {
     log=$(mktemp)
     if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet --assume-yes \
         -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1 </dev/null; then
@@ -36,21 +37,25 @@ apt() {
     rm -f "$log"
 }
 
+# A machine's package lists may be absent or too old to fetch from: a failure is tried again after an update.
+fresh_apt_get() {
+    apt_get "$@" 2>/dev/null && return
+    apt_get update || fail "apt-get update failed"
+    apt_get "$@"
+}
+
 # need_packages REASON PACKAGE...: install what is missing, and say so in one line.
-# A machine's package lists may be absent or too old to fetch from, so the first failure is answered by an update.
+# No package of the machine is removed for ours; the mail servers, above all, conflict with one another.
 need_packages() {
     reason=$1
     shift
-    command -v dpkg-query >/dev/null || fail "this is not a Debian system: install these yourself: $*"
+    command -v dpkg-query >/dev/null || fail "this is not a Debian system; $reason needs: $*"
     missing=$(missing_packages "$@" | tr '\n' ' ')
     missing=${missing% }
-    [ -z "$missing" ] && return
+    [ -n "$missing" ] || return 0
     echo "defang: installing Debian packages for $reason: $missing"
     # shellcheck disable=SC2086  # a list of words
-    apt install --no-install-recommends $missing 2>/dev/null || {
-        apt update || fail "apt-get update failed"
-        apt install --no-install-recommends $missing || fail "could not install: $missing"
-    }
+    fresh_apt_get install --no-install-recommends --no-remove $missing || fail "could not install: $missing"
     missing=$(missing_packages "$@" | tr '\n' ' ')
     [ -z "$missing" ] || fail "still not installed: $missing"
 }
