@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Milter, multiplexor and worker, ours or Debian's in any combination, on a private spool directory.
+
+The command-line letters are the same for both (protocol.md). The daemons run in the foreground as the user `defang`,
+which is made if it is missing; so root has to start them.
+"""
+
+from __future__ import annotations
+
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from tests.support.process import Program, ProgramError, descendants, wait_until
+
+USER = "defang"
+# Sendmail trusts no socket below a directory that everybody may write to, as /tmp is. And the path of a unix socket
+# has at most 107 bytes.
+BASE_DIR = Path("/run")
+OUR_PROGRAMS = Path(sys.prefix) / "bin"
+
+
+class Origin(Enum):
+    """Whose program it is."""
+
+    OURS = "ours"
+    DEBIAN = "debian"
+
+
+_MILTER = {Origin.OURS: OUR_PROGRAMS / "defang-milter", Origin.DEBIAN: Path("/usr/bin/mimedefang")}
+_MUX = {Origin.OURS: OUR_PROGRAMS / "defang-mux", Origin.DEBIAN: Path("/usr/bin/mimedefang-multiplexor")}
+_WORKER = {Origin.OURS: OUR_PROGRAMS / "defang-worker", Origin.DEBIAN: Path("/usr/bin/mimedefang.pl")}
+MX_CTRL = {Origin.OURS: OUR_PROGRAMS / "md-mx-ctrl", Origin.DEBIAN: Path("/usr/bin/md-mx-ctrl")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Which three programs, with which site filter (Python for our worker, Perl for Debian's) and options.
+
+    `milter_socket` is `unix:NAME` (made below the spool) or `inet:PORT@127.0.0.1`.
+    """
+
+    filter: Path
+    milter: Origin = Origin.OURS
+    mux: Origin = Origin.OURS
+    worker: Origin = Origin.OURS
+    milter_options: tuple[str, ...] = ()
+    mux_options: tuple[str, ...] = ("-x", "2", "-l")
+    milter_socket: str = "unix:milter.sock"
+
+    def __str__(self) -> str:
+        return f"{self.milter.value}-{self.mux.value}-{self.worker.value}"
+
+
+class Daemons:
+    """The running chain. Milter and multiplexor may be stopped, killed and started again one by one."""
+
+    def __init__(self, chain: Chain, home: Path, spool: Path) -> None:
+        self.chain = chain
+        self.home = home
+        self.spool = spool
+        self.mux_socket = spool / "mimedefang-multiplexor.sock"
+        kind, _, rest = chain.milter_socket.partition(":")
+        self.milter_address = f"unix:{spool / rest}" if kind == "unix" else chain.milter_socket
+        self._filter = home / f"filter{chain.filter.suffix}"
+        shutil.copy(chain.filter, self._filter)
+        self._filter.chmod(0o644)
+        self.mux: Program | None = None
+        self.milter: Program | None = None
+
+    def start_mux(self) -> Program:
+        """Start the multiplexor; returns once it accepts connections."""
+        argv: list[str | Path] = [_MUX[self.chain.mux], "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
+        argv += ["-f", _WORKER[self.chain.worker], "-F", self._filter]
+        self.mux = Program("multiplexor", [*argv, *self.chain.mux_options], log=self.home / "mux.log")
+        self.mux.wait_ready(f"unix:{self.mux_socket}")
+        return self.mux
+
+    def start_milter(self) -> Program:
+        """Start the milter; returns once it accepts connections."""
+        argv: list[str | Path] = [_MILTER[self.chain.milter], "-D", "-U", USER, "-z", self.spool, "-m", self.mux_socket]
+        argv += ["-p", self.milter_address, *self.chain.milter_options]
+        self.milter = Program("milter", argv, log=self.home / "milter.log")
+        self.milter.wait_ready(self.milter_address)
+        return self.milter
+
+    def workers(self) -> list[int]:
+        """The process IDs of the workers that run."""
+        return descendants(self.mux.pid) if self.mux else []
+
+    def work_dirs(self) -> list[Path]:
+        """The working directories of messages now in the spool."""
+        return sorted(self.spool.glob("mdefang-*"))
+
+    def logs(self) -> str:
+        """What both daemons wrote."""
+        return "".join(path.read_text(errors="replace") for path in sorted(self.home.glob("*.log")))
+
+    def stop(self) -> None:
+        """Stop what runs. ProgramError if it had to be killed, or a process, socket or working directory is left."""
+        with ExitStack() as stack:
+            for program in (self.mux, self.milter):
+                if program is not None and program.running():
+                    stack.callback(program.stop)
+        wait_until(lambda: not self.work_dirs(), f"{self.work_dirs()} left in the spool; {self.logs()[-2000:]}", 10)
+        left = [path.name for path in self.spool.glob("*.sock")]
+        if left:
+            raise ProgramError(f"sockets left in the spool: {left}")
+
+
+def ensure_user(name: str = USER) -> None:
+    """Make the system user (and a group of its name) unless it exists."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        subprocess.run(
+            ["useradd", "--system", "--user-group", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name],
+            check=True,
+        )
+
+
+@contextmanager
+def private_home(prefix: str = "defang-") -> Iterator[Path]:
+    """An empty directory that every user may enter and root alone may write to; removed with all in it."""
+    home = Path(tempfile.mkdtemp(prefix=prefix, dir=BASE_DIR))
+    try:
+        home.chmod(0o755)
+        yield home
+    finally:
+        shutil.rmtree(home)
+
+
+def make_spool(path: Path) -> None:
+    """A spool directory as a package would make it: the daemons' user's own, closed to others."""
+    ensure_user()
+    path.mkdir(exist_ok=True)
+    shutil.chown(path, USER, USER)
+    path.chmod(0o750)
+
+
+@contextmanager
+def running(chain: Chain, *, home: Path, spool: Path | None = None) -> Iterator[Daemons]:
+    """Multiplexor and milter running below `home` (spool: `home`/spool); stopped, and what they leave checked."""
+    if spool is None:
+        spool = home / "spool"
+    make_spool(spool)
+    daemons = Daemons(chain, home, spool)
+    try:
+        daemons.start_mux()
+        daemons.start_milter()
+        yield daemons
+    finally:
+        daemons.stop()
+
+
+def all_chains(python_filter: Path, perl_filter: Path) -> list[Chain]:
+    """The eight combinations of ours and Debian's, each with the filter that its worker understands."""
+    ours = Chain(filter=python_filter)
+    return [
+        replace(
+            ours,
+            milter=milter,
+            mux=mux,
+            worker=worker,
+            filter=python_filter if worker is Origin.OURS else perl_filter,
+        )
+        for milter in Origin
+        for mux in Origin
+        for worker in Origin
+    ]
