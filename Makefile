@@ -38,6 +38,9 @@ system: setup ## the programs together, with real mail servers (root or sudo)
 
 test: check unit system ## everything: check, unit and system
 
+run: setup ## the programs with sample messages, until Ctrl-C (ONCE=1 ends after the samples)
+	@scripts/demo.sh $(if $(ONCE),--once)
+
 clean: ## remove all that these words made in the tree
 	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
