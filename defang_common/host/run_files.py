@@ -124,5 +124,8 @@ def _overwrite(descriptor: int, content: bytes) -> None:
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        # Somewhere that the daemon's user cannot look; nor can it have been removed by an instance of ours.
+        return True

@@ -45,9 +45,7 @@ class _Defaults:
 
 
 def _defaults(digit: int, text: bytes, code: bytes, dsn: bytes) -> _Defaults:
-    return _Defaults(
-        text, code, dsn, re.compile(rb"%d\d\d" % digit), re.compile(rb"%d\.\d{1,3}\.\d{1,3}" % digit)
-    )
+    return _Defaults(text, code, dsn, re.compile(rb"%d\d\d" % digit), re.compile(rb"%d\.\d{1,3}\.\d{1,3}" % digit))
 
 
 _SUCCESS: Final = _defaults(2, b"ok", b"250", b"2.1.0")
@@ -83,9 +81,7 @@ def fit(verdict: Verdict, code: bytes, dsn: bytes) -> tuple[bytes, bytes]:
     )
 
 
-def answer(
-    verdict: Verdict, text: bytes = b"", code: bytes = b"", dsn: bytes = b"", delay_s: int = 0
-) -> Answer:
+def answer(verdict: Verdict, text: bytes = b"", code: bytes = b"", dsn: bytes = b"", delay_s: int = 0) -> Answer:
     """An Answer; what is empty or does not fit the verdict becomes the verdict's usual value."""
     code, dsn = fit(verdict, code, dsn)
     return Answer(verdict, text or _DEFAULTS[verdict].text, code, dsn, max(delay_s, 0))
@@ -109,9 +105,7 @@ def encode_error(text: str) -> bytes:
     return b"error: " + safe.encode("ascii")[:1000] + b"\n"
 
 
-_BARE: Final = {
-    b"ok %s\n" % verdict.encode(): Answer(verdict, None, *fit(verdict, b"", b"")) for verdict in Verdict
-}
+_BARE: Final = {b"ok %s\n" % verdict.encode(): Answer(verdict, None, *fit(verdict, b"", b"")) for verdict in Verdict}
 _LONG: Final = re.compile(rb"ok (-1|0|1|2|3) (.+)", re.DOTALL)
 _BLANK: Final = re.compile(rb"[ \t\v\f]")
 _INTEGER: Final = re.compile(rb"\s*([+-]?\d{1,9})")

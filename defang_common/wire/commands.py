@@ -145,9 +145,7 @@ def _take(into: Commands, letter: Letter, words: list[bytes]) -> None:
         case Letter.HELO:
             into.helo = words[0]
         case Letter.RECIPIENT:
-            into.recipients.append(
-                Recipient(address=words[0], mailer=words[1], host=words[2], routed_address=words[3])
-            )
+            into.recipients.append(Recipient(address=words[0], mailer=words[1], host=words[2], routed_address=words[3]))
         case Letter.RECIPIENT_ARG:
             if not into.recipients:
                 raise Malformed("COMMANDS: a recipient's argument before any recipient")

@@ -9,6 +9,7 @@ An empty argument would be two blanks in a row, which MIMEDefang's Perl worker r
 every later argument would shift. The encoder therefore never writes an empty word.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -133,7 +134,7 @@ class Row:
     """One request: its word, its record, its words in order, and whether ESMTP arguments follow."""
 
     word: bytes
-    record: type[Request]
+    record: Callable[..., Request]
     fields: tuple[Field, ...]
     esmtp: bool = False
 
@@ -221,7 +222,7 @@ def decode(line: bytes) -> Request:
         raise Malformed(f"{command.decode()}: {count} words expected, {len(words)} found")
     values = dict(zip((field.name for field in row.fields), words, strict=False))
     if row.esmtp:
-        return row.record(**values, esmtp_args=tuple(words[count:]))  # type: ignore[arg-type]
+        return row.record(**values, esmtp_args=tuple(words[count:]))
     return row.record(**values)
 
 

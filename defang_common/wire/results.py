@@ -7,6 +7,7 @@ before it applies the first line, so a file that ends too early changes nothing.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -163,7 +164,7 @@ class Row:
     """One letter with its record and words; `verdict` marks a line that decides the message."""
 
     letter: bytes
-    record: type[Result]
+    record: Callable[..., Result]
     fields: tuple[Field, ...] = ()
     verdict: Verdict | None = None
 
@@ -248,7 +249,7 @@ def _read(row: Row, value: bytes) -> Result | None:
             word = word.replace(b"\r", b"")
         lowest = 0 if field.kind is Kind.FROM_0 else 1
         values[field.name] = word if field.kind is Kind.TEXT else _index(word, lowest)
-    return row.record(**values)  # type: ignore[arg-type]
+    return row.record(**values)
 
 
 def _fit_reply(verdict: Verdict, what: Bounce | Tempfail) -> Bounce | Tempfail:
