@@ -12,7 +12,7 @@ umask 022
 [ "$(id -u)" -eq 0 ] || fail "$0 is for root"
 
 # Unreadable files in a reachable tree count too: a clone made under umask 077 looks like that.
-reason=$(.venv/bin/python scripts/reachable.py . .venv/bin/python pyproject.toml defang_*/*.py) && exec "$@"
+reason=$(.venv/bin/python scripts/reachable.py "$PWD" .venv/bin/python pyproject.toml defang_*/*.py) && exec "$@"
 
 copy=/var/cache/defang/$(printf %s "$PWD" | sha256sum | cut -c 1-12)
 echo "defang: $reason; working on a copy in $copy"

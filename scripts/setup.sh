@@ -67,7 +67,7 @@ echo "defang: building .venv with $interpreter"
 PIP_CONSTRAINT=$PWD/constraints.txt .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check install \
     --use-pep517 --config-settings editable_mode=compat --editable '.[clamav,spamassassin,dev]' </dev/null
 
-if ! reason=$(.venv/bin/python scripts/reachable.py . .venv/bin/python); then
+if ! reason=$(.venv/bin/python scripts/reachable.py "$PWD" .venv/bin/python); then
     echo "defang: note: $reason; the programs here run for you alone," \
         "so that make system, and make run as root, work on a copy in /var/cache/defang"
 fi
