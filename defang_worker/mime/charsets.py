@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bytes in a declared character set to text, whatever the declaration is worth.
+
+Never fails: an unknown or wrong charset falls back to UTF-8, then windows-1252, then latin-1.
+"""
+
+import re
+from typing import Final
+
+_CHARSET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
+# Codecs of Python that no mail means: they are quadratic (idna, punycode), or turn text into other text.
+_NOT_FOR_MAIL: Final = frozenset({"idna", "punycode", "unicodeescape", "rawunicodeescape", "undefined", "mbcs", "oem"})
+_SEPARATORS: Final = str.maketrans("", "", "-_ .")
+
+
+def decode_text(data: bytes, charset: str) -> str:
+    """Return `data` as text: in `charset` if that is known and fits, else by the best guess."""
+    if charset and data.isascii() and charset.lower() in {"us-ascii", "ascii", "utf-8"}:
+        return data.decode("ascii")
+    if _CHARSET_NAME.fullmatch(charset) and charset.lower().translate(_SEPARATORS) not in _NOT_FOR_MAIL:
+        try:
+            return data.decode(charset)
+        except (LookupError, ValueError):
+            pass
+    return guess_text(data)
+
+
+def guess_text(data: bytes) -> str:
+    """Return `data` as text, taken for UTF-8 if it is that, else for windows-1252."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:  # 0x81 and four others are unassigned there
+        return data.decode("latin-1")

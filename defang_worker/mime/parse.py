@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bytes to a tree of entities, in one pass.
+
+The only thing searched for is a line that begins with `--`. Such a line is looked up among the boundaries of
+all open multiparts at once, so neither the depth nor the number of parts multiplies the cost, and nothing
+is copied but headers. Any bytes give a tree; there is no recursion.
+"""
+
+import re
+from typing import Final
+
+from defang_worker.mime.decode import decode_body, encoding_name
+from defang_worker.mime.fields import StructuredField, parse_field
+from defang_worker.mime.headers import Buffer, count_fields, first_value
+from defang_worker.mime.tree import Entity, Limits, Source, Tree
+
+_DASHES: Final = b"\n--"
+_BLANK_LINE: Final = re.compile(rb"\n\r*+\n")
+_EMPTY_LINE: Final = re.compile(rb"\r*+\n")
+_TYPE: Final = re.compile(rb"([^\s/;()\",=]++)[ \t]*+/[ \t]*+([^\s/;()\",=]++)")
+_MULTIPART: Final = re.compile(rb"multipart(?![^\s/;])", re.IGNORECASE)
+_PADDING: Final = b" \t\r"
+_ENCODED: Final = frozenset({"base64", "quoted-printable"})
+# message/news is RFC 1036's older brother of message/rfc822, and shown like it.
+_MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/news", "message/external-body"})
+
+
+def parse(buffer: Buffer, limits: Limits | None = None) -> Tree:
+    """Return the tree of the message in `buffer`, which must stay open as long as the tree is used.
+
+    Never raises on what a sender wrote; see `Tree.limit_exceeded` for what was not examined.
+    """
+    source = Source(buffer, limits or Limits())
+    tree = Tree(source)
+    waiting: list[Entity] = []
+    _Scan(tree, source, waiting).message(tree.root)
+    room = source.limits.max_nested_bytes
+    while waiting:
+        host = waiting.pop()
+        if host.children:  # delimiters in plain sight, whatever the encoding says
+            continue
+        decoded = decode_body(host.raw_body, host.transfer_encoding)
+        room -= len(decoded)
+        if room < 0:
+            tree.limit_exceeded = tree.limit_exceeded or "nested-size"
+            break
+        if host.boundary is not None and b"--" + host.boundary not in decoded:
+            continue
+        host.inner = Source(decoded, source.limits, host)
+        scan = _Scan(tree, host.inner, waiting)
+        if host.boundary is not None:
+            scan.multipart(host)
+        else:
+            scan.nested_message(host)
+    return tree
+
+
+class _Scan:
+    """One pass over one source."""
+
+    __slots__ = ("_active", "_buffer", "_depth", "_hit", "_open", "_size", "_source", "_tree", "_waiting")
+
+    def __init__(self, tree: Tree, source: Source, waiting: list[Entity]) -> None:
+        self._tree = tree
+        self._source = source
+        self._buffer = source.buffer
+        self._size = len(source.buffer)
+        self._waiting = waiting
+        self._hit = self._size
+        """The next line that begins with two dashes; the size if there is none."""
+        self._open: list[tuple[Entity, bytes | None, int | None]] = []
+        """The open entities, outermost first: entity, its boundary while it counts, and the index
+        of the outer entity that had the same boundary before it."""
+        self._active: dict[bytes, int] = {}
+        """Boundaries that count at present, and the index of the innermost entity that has each."""
+        self._depth = 0
+        if source.host is not None:
+            entity: Entity | None = source.host
+            while entity is not None:
+                self._depth += 1
+                entity = entity.parent
+
+    # The three ways to begin
+
+    def message(self, root: Entity) -> None:
+        """Scan a source that is a message, beginning with its header."""
+        self._seek(0)
+        self._run(root)
+
+    def nested_message(self, host: Entity) -> None:
+        """Scan a source that is the decoded body of `host`, a message."""
+        if child := self._child(host, 0):
+            self.message(child)
+
+    def multipart(self, host: Entity) -> None:
+        """Scan a source that is the decoded body of `host`, a multipart."""
+        self._open.append((host, host.boundary, None))
+        self._active[host.boundary or b""] = 0
+        end = host.end
+        if self._buffer[:2] == b"--":
+            self._hit = 0
+        else:
+            self._seek(0)
+        if child := self._next_part():
+            self._run(child)
+        host.end = end  # its own end is an offset of the outer source
+
+    # The pass itself
+
+    def _run(self, entity: Entity | None) -> None:
+        while entity is not None:
+            entity = self._header(entity) or self._next_part()
+
+    def _seek(self, start: int) -> None:
+        """Find the next line with two dashes whose preceding line end is at `start` or later."""
+        found = self._buffer.find(_DASHES, start)
+        self._hit = self._size if found < 0 else found + 1
+
+    def _header(self, entity: Entity) -> Entity | None:
+        """Read the header of `entity`, which begins here, and open it; return its child if it is a message."""
+        start = entity.start
+        if start == 0 and (match := _EMPTY_LINE.match(self._buffer)):
+            entity.body_start = match.end()
+        else:
+            self._find_header_end(entity, max(start - 1, 0))
+        boundary: bytes | None = None
+        self._open.append((entity, None, None))
+        header = self._buffer[start : min(entity.header_end, start + self._source.limits.max_header_bytes)]
+        self._check_header(entity, header)
+        parent = entity.parent
+        if parent is not None and parent.content_type == "multipart/digest":
+            entity.content_type = "message/rfc822"  # RFC 2046 section 5.1.5
+        elif not header:
+            return None
+        lowered = header.lower()
+        value = first_value(header, lowered, b"content-type")
+        field = _read_type(entity, value) if value is not None else None
+        if entity.content_type.startswith("multipart/"):
+            boundary = _boundary(field) if field else None
+            if boundary is None:
+                return None
+        elif not _is_opened(entity.content_type, field):
+            return None
+        if len(self._open) + self._depth > self._source.limits.max_depth:
+            self._exceed("depth")
+            return None
+        encoding = first_value(header, lowered, b"content-transfer-encoding")
+        if encoding is not None and encoding_name(encoding) in _ENCODED:
+            self._waiting.append(entity)
+            if boundary is None:
+                return None
+        if boundary is None:
+            return self._child(entity, entity.body_start) if entity.body_start > entity.header_end else None
+        entity.boundary = boundary
+        self._open[-1] = (entity, boundary, self._active.get(boundary))
+        self._active[boundary] = len(self._open) - 1
+        return None
+
+    def _find_header_end(self, entity: Entity, start: int) -> None:
+        """Set where the header ends: at a blank line, or at a delimiter of an open multipart."""
+        while True:
+            limit = self._hit
+            if match := _BLANK_LINE.search(self._buffer, start, limit):
+                entity.header_end, entity.body_start = match.start() + 1, match.end()
+                return
+            if limit >= self._size or self._delimiter()[0] >= 0:
+                entity.header_end = entity.body_start = limit
+                return
+            start = limit - 1
+            self._seek(limit)
+
+    def _check_header(self, entity: Entity, header: bytes) -> None:
+        limits = self._source.limits
+        if entity.header_end - entity.start > limits.max_header_bytes:
+            self._exceed("header-size")
+        if header.count(b"\n") > limits.max_header_fields and count_fields(header) > limits.max_header_fields:
+            self._exceed("header-count")
+
+    def _delimiter(self) -> tuple[int, bool, int]:
+        """Return what the line at the current hit is: index of the multipart or -1, closing?, where the line ends."""
+        line_end = self._buffer.find(b"\n", self._hit)
+        if line_end < 0:
+            line_end = self._size
+        line = self._buffer[self._hit + 2 : line_end].rstrip(_PADDING)
+        index = self._active.get(line, -1)
+        if line.endswith(b"--"):
+            closed = self._active.get(line[:-2], -1)
+            if closed > index:
+                return closed, True, line_end
+        return index, False, line_end
+
+    def _next_part(self) -> Entity | None:
+        """Go on to the next delimiter that counts; return the part that begins there, or None at the end."""
+        while self._hit < self._size:
+            hit = self._hit
+            index, is_close, line_end = self._delimiter()
+            self._seek(line_end)
+            if index < 0:
+                continue
+            end = max(hit - 1, 0)
+            if end and self._buffer[end - 1] == 0x0D:
+                end -= 1
+            self._close_down_to(index + 1, end)
+            multipart = self._open[index][0]
+            if is_close:
+                multipart.close_start = hit
+                self._deactivate(index)
+                self._open[index] = (multipart, None, None)
+            elif child := self._child(multipart, min(line_end + 1, self._size), hit):
+                return child
+            else:
+                break
+        self._close_down_to(0, self._size)
+        return None
+
+    def _child(self, parent: Entity, start: int, delimiter: int = -1) -> Entity | None:
+        """Add a child to `parent`, or return None if there are too many parts already."""
+        if self._tree.part_count >= self._source.limits.max_parts:
+            self._exceed("parts")
+            return None
+        self._tree.part_count += 1
+        child = Entity(self._source, parent, start, delimiter)
+        parent.children.append(child)
+        return child
+
+    def _close_down_to(self, count: int, end: int) -> None:
+        """Close the innermost open entities until `count` are left; they end at `end`."""
+        while len(self._open) > count:
+            index = len(self._open) - 1
+            self._deactivate(index)
+            entity = self._open.pop()[0]
+            entity.end = max(end, entity.start)
+            if entity.body_start > entity.end:  # no body: the line end belongs to the delimiter
+                entity.header_end = entity.body_start = entity.end
+
+    def _deactivate(self, index: int) -> None:
+        _, boundary, outer = self._open[index]
+        if boundary is None:
+            return
+        if outer is None:
+            del self._active[boundary]
+        else:
+            self._active[boundary] = outer
+
+    def _exceed(self, limit: str) -> None:
+        self._tree.limit_exceeded = self._tree.limit_exceeded or limit
+
+
+def _read_type(entity: Entity, value: bytes) -> StructuredField | None:
+    """Set the type of `entity` by its Content-Type value; return the field if its parameters matter."""
+    if match := _TYPE.match(value):
+        entity.content_type = f"{match[1].decode('latin-1')}/{match[2].decode('latin-1')}".lower()
+        if entity.content_type[:2] not in {"mu", "me"}:  # multipart or message
+            return None
+        return parse_field(value)
+    field = parse_field(value)
+    if b"(" in value and (match := _TYPE.match(f"{field.value}".encode("latin-1"))):
+        entity.content_type = match[0].decode("latin-1").lower()
+    elif _MULTIPART.match(value):  # RFC 2046 section 5.1.3: an unknown multipart is mixed
+        entity.content_type = "multipart/mixed"
+    else:
+        entity.content_type = "application/octet-stream"
+    return field
+
+
+def _boundary(field: StructuredField) -> bytes | None:
+    boundary = field.parameter("boundary")
+    if boundary is None:
+        texts = field.texts("boundary")
+        boundary = texts[0].encode("utf-8", "replace") if texts else None
+    # RFC 2046 section 5.1.1: no blank at the end, and delimiter lines may be padded.
+    return boundary.rstrip(_PADDING) if boundary is not None else None
+
+
+def _is_opened(content_type: str, field: StructuredField | None) -> bool:
+    """Tell whether the body of a message/* is itself a message that has to be looked into."""
+    if content_type in _MESSAGES:
+        return True
+    if content_type != "message/partial" or field is None:
+        return False
+    # Only the first fragment has a header; without a readable number it may be the first.
+    number = field.parameter("number") or b""
+    return not number.isdigit() or int(number[:9]) == 1
