@@ -41,6 +41,12 @@ test: check unit system ## everything: check, unit and system
 run: setup ## the programs with sample messages, until Ctrl-C (ONCE=1 ends after the samples)
 	@scripts/demo.sh $(if $(ONCE),--once)
 
+bench: setup ## Defang and MIMEDefang side by side (root or sudo; ARGS=--quick for a short one)
+	@scripts/benchmark.sh $(ARGS)
+
+docs: setup ## fill the tables in the documents from the code
+	@$(BIN)/python -m scripts.fill_tables
+
 clean: ## remove all that these words made in the tree
 	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

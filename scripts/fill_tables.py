@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fill the tables in protocol.md and docs/architecture.md from the code that they describe.
+
+A document marks each by `<!-- table: NAME -->` and `<!-- end of table -->`; what stands between is replaced.
+`make docs` writes; with `--check` nothing is written, and the exit status says whether a document is out of date. The
+names are the keys of TABLES.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from defang_common.wire import commands, requests, results
+from defang_mux.pool import state
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "protocol.md", ROOT / "docs" / "architecture.md"]
+_BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def fill(document: str) -> str:
+    """The document with every marked table made anew. Raises KeyError for a name that is not in TABLES."""
+    return _BLOCK.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", document)
+
+
+def _markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _first_sentence(record: Callable[..., object]) -> str:
+    return (record.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def _code(word: bytes | str) -> str:
+    text = word.decode("ascii") if isinstance(word, bytes) else word
+    return f"`{text}`" if text else ""
+
+
+def _commands() -> str:
+    return _markdown(
+        ["Letter", "Words", "Meaning", "If empty"],
+        (
+            [_code(row.letter), " ".join(map(_code, row.words)), row.meaning, _code(row.if_empty or "")]
+            for row in commands.TABLE
+        ),
+    )
+
+
+def _results() -> str:
+    return _markdown(
+        ["Letter", "Words", "Meaning"],
+        (
+            [
+                _code(row.letter),
+                " ".join(f"[{_code(field.name)}]" if field.optional else _code(field.name) for field in row.fields),
+                _first_sentence(row.record),
+            ]
+            for row in results.TABLE
+        ),
+    )
+
+
+def _requests() -> str:
+    return _markdown(
+        ["Word", "Followed by", "If empty", "Meaning"],
+        (
+            [
+                _code(row.word),
+                " ".join([*(_code(field.name) for field in row.fields), *(["ESMTP arguments"] if row.esmtp else [])]),
+                " ".join(_code(field.if_empty) for field in row.fields),
+                _first_sentence(row.record),
+            ]
+            for row in requests.TABLE
+        ),
+    )
+
+
+def _worker_states() -> str:
+    """A diagram in Mermaid's language, which forges draw and people can read."""
+    arrows = [
+        f"    {old.name} --> {new.name}" for old, following in state.TRANSITIONS.items() for new in sorted(following)
+    ]
+    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {state.State.STOPPED.name}", *arrows, "```"])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "commands": _commands,
+    "results": _results,
+    "requests": _requests,
+    "worker-states": _worker_states,
+}
+
+
+def main() -> int:
+    """Write or check all documents; 1 if one is out of date in a check."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    stale = 0
+    for path in DOCUMENTS:
+        old = path.read_text()
+        new = fill(old)
+        if new == old:
+            continue
+        stale += 1
+        print(f"{path.relative_to(ROOT)}: {'out of date; make docs repairs it' if check else 'written'}")
+        if not check:
+            path.write_text(new)
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
