@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a site's filter imports: the names that follow, and nothing else of this package."""
+
+from defang_worker.api.envelope import Address, Connection, Envelope, Recipient
+from defang_worker.api.headers import Headers
+from defang_worker.api.hooks import Filter
+from defang_worker.api.message import Message
+from defang_worker.api.part import Part
+from defang_worker.api.settings import Settings
+from defang_worker.api.verdicts import Response, Verdict
+
+__all__ = [
+    "Address",
+    "Connection",
+    "Envelope",
+    "Filter",
+    "Headers",
+    "Message",
+    "Part",
+    "Recipient",
+    "Response",
+    "Settings",
+    "Verdict",
+]

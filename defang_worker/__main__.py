@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`defang-worker`: command line, descriptors and signals; the work is in loop.py and scan.py.
+
+A multiplexor starts it as `defang-worker [-f FILTER] -server` (or `-serveru`, with status tags), which is
+MIMEDefang's calling convention. Exit status: 0 when the input has ended, 78 if the filter cannot be loaded, 75 if its
+`on_start` failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from defang_common import __version__
+from defang_common.wire import answers, requests
+from defang_worker import log_lines, loop, scan
+from defang_worker.api import filter_file
+from defang_worker.api.hooks import FilterFault
+from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from defang_worker.api.hooks import SiteFilter
+
+_log: Final = logging.getLogger("defang.worker")
+
+DEFAULT_FILTER: Final = "/etc/mail/mimedefang-filter.py"
+
+# Both are of sysexits.h: what will not get better by itself, and what may.
+_EXIT_FILTER_NOT_LOADED: Final = os.EX_CONFIG
+_EXIT_START_FAILED: Final = os.EX_TEMPFAIL
+
+# The original's words for what are subcommands here.
+_MODES: Final = {"-server": ["server"], "-serveru": ["server", "--status-tags"], "-test": ["test"]}
+
+# Garbage is rare between messages, and each message's own is freed by reference counts but for some cycles: collecting
+# every 700 objects, as Python would, costs more than it frees.
+_GC_THRESHOLD_OBJECTS: Final = 20_000
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "-f",
+        "--filter",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help=f"the site's filter, {filter_file.NO_FILTER} for none (default: {DEFAULT_FILTER})",
+    )
+    parser = argparse.ArgumentParser(
+        prog="defang-worker",
+        parents=[shared],
+        description="Runs a site's mail filter. A multiplexor starts this program; by hand, test a filter with it.",
+        epilog="MIMEDefang's mode words -server, -serveru (server --status-tags) and -test are understood too.",
+    )
+    parser.add_argument("--version", action="version", version=f"defang-worker {__version__}")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
+    server = modes.add_parser("server", parents=[shared], help="serve requests, one line each, on standard input")
+    server.add_argument(
+        "--status-tags", action="store_true", help=f"tell on descriptor {STATUS_DESCRIPTOR} what is being done"
+    )
+    one = modes.add_parser("scan", parents=[shared], help="filter the message in one working directory")
+    one.add_argument("directory", metavar="DIR", help="a directory with COMMANDS and INPUTMSG")
+    modes.add_parser("test", parents=[shared], help="load the filter, and say whether it can be used")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; the value is its exit status."""
+    words = [word for given in (sys.argv[1:] if argv is None else argv) for word in _MODES.get(given, [given])]
+    args = _parser().parse_args(words)
+    formatter = log_lines.configure()
+    path = getattr(args, "filter", DEFAULT_FILTER)
+    try:
+        match args.mode:
+            case "test":
+                return _test(filter_file.load(path))
+            case "scan":
+                return _scan(path, args.directory)
+            case _:
+                return _serve(path, formatter, StatusTags(STATUS_DESCRIPTOR if args.status_tags else None))
+    except filter_file.FilterNotLoaded as fault:
+        _log.error("filter not loaded: %s", fault, exc_info=fault.__cause__)
+        return _EXIT_FILTER_NOT_LOADED
+    except FilterFault as fault:
+        _log.error("filter not started: %s", fault, exc_info=fault.__cause__)
+        return _EXIT_START_FAILED
+
+
+def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
+    fd_in, fd_out = _private_descriptors()
+    # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    site = _started(path)
+    loop.serve(loop.Worker(site, tags, formatter), fd_in, fd_out)
+    return _stop(site)
+
+
+def _scan(path: str, directory: str) -> int:
+    site = _started(path)
+    request = requests.Scan(queue_id=requests.NO_QUEUE_ID, directory=os.fsencode(directory))
+    answered = scan.scan(site, request, StatusTags(None))
+    return _stop(site) if answered == answers.SCAN_OK else 1
+
+
+def _private_descriptors() -> tuple[int, int]:
+    """The protocol's descriptors, moved away from 0 and 1.
+
+    What the filter prints then goes to the log, and a program that it starts neither reads requests nor writes answers.
+    """
+    fd_in, fd_out = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return fd_in, fd_out
+
+
+def _started(path: str) -> SiteFilter:
+    site = filter_file.load(path)
+    if site.has("on_start"):
+        site.call("on_start")
+    # What is here now stays for good, so no collection need look at it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)
+    return site
+
+
+def _stop(site: SiteFilter) -> int:
+    if not site.has("on_stop"):
+        return 0
+    try:
+        status = site.call("on_stop")
+    except FilterFault as fault:
+        _log.error("%s", fault, exc_info=fault.__cause__)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _test(site: SiteFilter) -> int:
+    callbacks = ", ".join(site.hooks) or "none"
+    sys.stdout.write(f"{site.path}: the filter can be used; callbacks: {callbacks}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

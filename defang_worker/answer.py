@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks at connect, HELO, MAIL and RCPT, and the requests that need no message: each to one Answer or line.
+
+A callback that is not there costs nothing: the answer is "continue". What a callback wants done to the message goes to
+RESULTS before the answer, and only if the answer lets sender or recipient pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, assert_never
+
+from defang_common.wire import answers, percent
+from defang_common.wire.answers import Verdict
+from defang_common.wire.errors import Unencodable
+from defang_common.wire.lines import MAX_ANSWER_LINE_BYTES
+from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
+from defang_worker.api.envelope import Connection, Envelope, Recipient
+from defang_worker.api.hooks import FilterFault
+from defang_worker.workdir import append_results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from defang_common.wire.answers import Answer
+    from defang_worker.api.hooks import SiteFilter
+    from defang_worker.api.verdicts import Response
+
+Check = RelayOk | HeloOk | SenderOk | RecipOk
+
+_log: Final = logging.getLogger("defang.worker")
+
+NO_SUCH_MAP: Final = b"PERM %s\n" % percent.encode(b"no such map")
+"""The answer to a lookup in a table that the filter does not have."""
+
+_CONTINUE: Final = answers.answer(Verdict.CONTINUE)
+_TEMPFAIL: Final = answers.answer(Verdict.TEMPFAIL)
+# Each byte may become three; this many always fit a line, and libmilter refuses a reply line over 980 bytes anyway.
+_MAX_TEXT_BYTES: Final = 1200
+
+
+def check(site: SiteFilter, request: Check) -> Answer:
+    """The answer to a client that connects, says HELO, names a sender or a recipient."""
+    match request:
+        case RelayOk():
+            return _of_connection(site, "filter_relay", request)
+        case HeloOk():
+            return _of_connection(site, "filter_helo", request)
+        case SenderOk():
+            return _of_sender(site, request)
+        case RecipOk():
+            return _of_recipient(site, request)
+        case _:
+            assert_never(request)
+
+
+def line(answer: Answer) -> bytes:
+    """The answer's line; a text that would take it over the limit of a multiplexor is cut."""
+    whole = answers.encode(answer)
+    if len(whole) <= MAX_ANSWER_LINE_BYTES + 1:
+        return whole
+    _log.warning("reply text of %d bytes cut", len(answer.text or b""))
+    text = (answer.text or b"")[:_MAX_TEXT_BYTES].decode("utf-8", "ignore").encode()
+    return answers.encode(answers.answer(answer.verdict, text, answer.code, answer.dsn, answer.delay_s))
+
+
+def _of_connection(site: SiteFilter, hook: str, request: RelayOk | HeloOk) -> Answer:
+    if not site.has(hook):
+        return _CONTINUE
+    try:
+        response = site.ask(hook, Connection.of_request(request))
+    except FilterFault as fault:
+        return _tempfail(fault)
+    if response.verdict is Verdict.DISCARD:
+        # libmilter's manual forbids it at these stages.
+        return _tempfail(FilterFault(f"{hook}: {site.path}: there is no message to discard yet"))
+    return _checked(response)
+
+
+def _of_sender(site: SiteFilter, request: SenderOk) -> Answer:
+    if not site.has("filter_sender"):
+        return _CONTINUE
+    envelope = Envelope.of_request(request)
+    return _of_envelope(envelope, lambda: site.ask("filter_sender", envelope))
+
+
+def _of_recipient(site: SiteFilter, request: RecipOk) -> Answer:
+    if not site.has("filter_recipient"):
+        return _CONTINUE
+    tested = Recipient.of_request(request)
+    envelope = Envelope.of_request(request, tested)
+    return _of_envelope(envelope, lambda: site.ask("filter_recipient", envelope, tested))
+
+
+def _of_envelope(envelope: Envelope, ask: Callable[[], Response]) -> Answer:
+    try:
+        answer = _checked(ask())
+        if answer.verdict is Verdict.CONTINUE and (lines := envelope.journal.results([])):
+            append_results(envelope.directory, lines)
+    except (FilterFault, Unencodable, OSError) as fault:
+        return _tempfail(fault)
+    return answer
+
+
+def _checked(response: Response) -> Answer:
+    if correction := response.correction():
+        _log.warning("%s", correction)
+    return response.to_answer()
+
+
+def _tempfail(fault: Exception) -> Answer:
+    _log.error("temporary failure: %s", fault, exc_info=fault.__cause__ or fault)
+    return _TEMPFAIL

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts of connection and envelope: `Connection`, `Envelope`, `Recipient`, `Address`.
+
+They come from a request line or from COMMANDS and never change; what a filter wants changed it records by the verbs of
+`Envelope`. A missing or unknown value is an empty string, or None where the empty string means something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defang_common.wire import commands as wire_commands
+from defang_common.wire.requests import NO_QUEUE_ID, UNKNOWN
+from defang_common.wire.results import AddRecipient, ChangeSender, DeleteRecipient
+from defang_worker.api.headers import HeaderAdditions, QueuedHeaders
+from defang_worker.api.journal import Journal
+from defang_worker.api.words import address_bytes, to_text
+from defang_worker.workdir import read_commands
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from defang_common.wire.commands import Commands
+    from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
+
+_NOT_TOLD = b"?"
+
+
+class Address(str):
+    """An envelope address as given, normally with angle brackets; the null sender is `<>`."""
+
+    __slots__ = ()
+
+    @property
+    def bare(self) -> str:
+        """Without angle brackets and blanks around."""
+        text = self.strip()
+        if text.startswith("<") and text.endswith(">"):
+            text = text[1:-1]
+        return text.strip()
+
+    @property
+    def bracketed(self) -> str:
+        """With angle brackets."""
+        return f"<{self.bare}>"
+
+    @property
+    def local_part(self) -> str:
+        """What stands before the last `@`; all of it if there is none."""
+        bare = self.bare
+        return bare.rpartition("@")[0] if "@" in bare else bare
+
+    @property
+    def domain(self) -> str:
+        """What stands behind the last `@`, in small letters; empty if there is none."""
+        bare = self.bare
+        return bare.rpartition("@")[2].lower() if "@" in bare else ""
+
+
+def _known(raw: bytes, unknown: bytes = UNKNOWN) -> str:
+    return "" if raw == unknown else to_text(raw)
+
+
+def _queue_id(raw: bytes) -> str | None:
+    return None if raw in (NO_QUEUE_ID, b"") else to_text(raw)
+
+
+def _texts(raw: list[bytes] | tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple(map(to_text, raw))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A client that has connected, and its HELO once it said one. Nothing is known of any message yet."""
+
+    ip: str
+    """As text; empty for a client without address, 127.0.0.1 for one on a Unix socket."""
+    hostname: str
+    """As the MTA gave it: `[ip]` if it does not resolve."""
+    client_port: int
+    my_ip: str
+    my_port: int
+    queue_id: str | None
+    helo: str | None = None
+    """None at connect; may be empty at HELO, for clients say that too."""
+
+    @classmethod
+    def of_request(cls, request: RelayOk | HeloOk) -> Connection:
+        """The facts in a request."""
+        helo: bytes | None = getattr(request, "helo", None)
+        return cls(
+            ip=_known(request.ip),
+            hostname=_known(request.name),
+            client_port=int(request.client_port) if request.client_port.isdigit() else 0,
+            my_ip=_known(request.my_ip),
+            my_port=int(request.my_port) if request.my_port.isdigit() else 0,
+            queue_id=_queue_id(request.queue_id),
+            helo=None if helo is None else _known(helo),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One recipient with the MTA's routing of it, empty where the MTA told nothing (Postfix does not)."""
+
+    address: Address
+    esmtp_args: tuple[str, ...] = ()
+    mailer: str = ""
+    host: str = ""
+    addr: str = ""
+
+    @classmethod
+    def of_commands(cls, line: wire_commands.Recipient) -> Recipient:
+        """An accepted recipient of COMMANDS."""
+        return cls(
+            address=Address(to_text(line.address)),
+            esmtp_args=_texts(line.esmtp_args),
+            mailer=_known(line.mailer, _NOT_TOLD),
+            host=_known(line.host, _NOT_TOLD),
+            addr=_known(line.routed_address, _NOT_TOLD),
+        )
+
+    @classmethod
+    def of_request(cls, request: RecipOk) -> Recipient:
+        """The recipient that RCPT asks about."""
+        return cls(
+            address=Address(to_text(request.recipient)),
+            esmtp_args=_texts(request.esmtp_args),
+            mailer=_known(request.mailer, _NOT_TOLD),
+            host=_known(request.host, _NOT_TOLD),
+            addr=_known(request.address, _NOT_TOLD),
+        )
+
+
+class CommandsFile:
+    """COMMANDS, read when first needed: most sender and recipient checks need no more than the request."""
+
+    __slots__ = ("_commands", "_directory")
+
+    def __init__(self, directory: str, commands: Commands | None = None) -> None:
+        self._directory = directory
+        self._commands = commands
+
+    def get(self) -> Commands:
+        """What the file says so far; raises OSError or Malformed."""
+        if self._commands is None:
+            self._commands = wire_commands.decode(read_commands(self._directory), need_end=False)
+        return self._commands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One mail transaction: who sends what to whom.
+
+    The verbs (`headers`, `add_recipient`, ...) record a wish that is carried out when the message is delivered; at MAIL
+    and RCPT it counts only if the callback lets sender or recipient pass.
+    """
+
+    client_ip: str
+    """The client's address, or the one that a validation header vouches for (`was_relayed`)."""
+    client_name: str
+    connecting_ip: str
+    connecting_name: str
+    helo: str
+    sender: Address
+    queue_id: str | None
+    """None where the MTA has not told it yet: Postfix does so after the first accepted recipient."""
+    was_relayed: bool = False
+    directory: str
+    headers: HeaderAdditions
+    """Header fields to add; in a scan use the message's `headers`, which can do more."""
+    journal: Journal = field(repr=False)
+    commands: CommandsFile = field(repr=False)
+    tested: Recipient | None = None
+    """At RCPT the recipient asked about, which COMMANDS does not know yet."""
+
+    @classmethod
+    def of_request(cls, request: SenderOk | RecipOk, tested: Recipient | None = None) -> Envelope:
+        """The envelope at MAIL, or at RCPT with the recipient asked about."""
+        journal = Journal()
+        directory = to_text(request.directory)
+        ip, name = _known(request.ip), _known(request.name)
+        return cls(
+            client_ip=ip,
+            client_name=name,
+            connecting_ip=ip,
+            connecting_name=name,
+            helo=_known(request.helo),
+            sender=Address(_known(request.sender)),
+            queue_id=_queue_id(request.queue_id),
+            directory=directory,
+            headers=QueuedHeaders(journal),
+            journal=journal,
+            commands=CommandsFile(directory),
+            tested=tested,
+        )
+
+    @classmethod
+    def of_commands(cls, commands: Commands, directory: str, journal: Journal, headers: HeaderAdditions) -> Envelope:
+        """The envelope of a message that has arrived."""
+        ip = to_text(commands.ip)
+        name = to_text(commands.hostname) or f"[{ip}]"
+        relayed = None if commands.relayed_ip is None else to_text(commands.relayed_ip)
+        return cls(
+            client_ip=ip if relayed is None else relayed,
+            client_name=name if relayed is None else f"[{relayed}]",
+            connecting_ip=ip,
+            connecting_name=name,
+            helo=to_text(commands.helo),
+            sender=Address(to_text(commands.sender)),
+            queue_id=_queue_id(commands.queue_id),
+            was_relayed=relayed is not None,
+            directory=directory,
+            headers=headers,
+            journal=journal,
+            commands=CommandsFile(directory, commands),
+        )
+
+    @property
+    def sender_args(self) -> tuple[str, ...]:
+        """The ESMTP arguments of MAIL."""
+        return _texts(self.commands.get().sender_args)
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """The recipients accepted so far; at RCPT the one asked about comes last."""
+        accepted = tuple(map(Recipient.of_commands, self.commands.get().recipients))
+        return accepted if self.tested is None else (*accepted, self.tested)
+
+    @property
+    def macros(self) -> Mapping[str, str]:
+        """The MTA's macros as they were at MAIL, names without braces."""
+        return {to_text(name): to_text(value) for name, value in self.commands.get().macros.items()}
+
+    @property
+    def transaction_id(self) -> str:
+        """The front end's own name for this message, known before any queue ID."""
+        return to_text(self.commands.get().transaction_id)
+
+    @property
+    def workdir(self) -> Path:
+        """The message's working directory. Names in small letters are the filter's own to use."""
+        return Path(self.directory)
+
+    def add_recipient(self, address: str) -> None:
+        """Adds an envelope recipient; `recipients` still shows those that came."""
+        self.journal.record(AddRecipient(address=address_bytes(address)))
+
+    def delete_recipient(self, address: str) -> None:
+        """Removes an envelope recipient, named exactly as in `recipients`."""
+        self.journal.record(DeleteRecipient(address=address_bytes(address)))
+
+    def set_sender(self, address: str) -> None:
+        """Changes the envelope sender; the last call counts."""
+        self.journal.record(ChangeSender(address=address_bytes(address)))

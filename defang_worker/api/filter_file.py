@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Loads a site's filter file, and refuses one that would not do what its author meant.
+
+The file is a Python module by path, of any name: with one subclass of `Filter`, or with plain functions named as the
+callbacks. A misspelt callback would silently let everything pass, so names that look like one are refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+from defang_worker.api.hooks import HOOKS, Filter, SiteFilter, describe
+from defang_worker.api.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NO_FILTER: Final = "/dev/null"
+"""Given as the filter's path, this means none: every message passes unchanged."""
+
+_MODULE_NAME: Final = "defang_site_filter"
+_PREFIX: Final = "filter_"
+# MIMEDefang's names for what is called otherwise here.
+_RENAMED: Final = {
+    "filter": "filter_part",
+    "filter_initialize": "on_start",
+    "filter_cleanup": "on_stop",
+}
+
+
+class FilterNotLoaded(Exception):
+    """The file is no filter; the text names it, and the line where there is one."""
+
+
+def load(path: str) -> SiteFilter:
+    """The filter in that file; raises FilterNotLoaded. Its module code runs, `on_start` does not."""
+    if path == NO_FILTER:
+        return SiteFilter(path=path, settings=Settings(), hooks={})
+    path = os.path.abspath(path)  # noqa: PTH100  # pathlib would leave `..` in
+    module = _execute(path)
+    classes = _filter_classes(module)
+    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+    if not classes:
+        settings = getattr(module, "settings", Settings())
+        _refuse_unknown(path, functions)
+        return _site_filter(path, settings, {name: functions[name] for name in HOOKS if name in functions})
+    if len(classes) > 1:
+        names = ", ".join(cls.__name__ for cls in classes)
+        raise FilterNotLoaded(f"{path}: one subclass of Filter is wanted, found {names}")
+    stray = [name for name in HOOKS if name in functions]
+    if stray:
+        raise FilterNotLoaded(f"{_place(path, functions[stray[0]])}: {stray[0]} stands outside of the class")
+    return _from_class(path, classes[0])
+
+
+def _execute(path: str) -> ModuleType:
+    """Runs the file. Compiled anew each time: no cache file is left in a directory of configuration."""
+    module = ModuleType(_MODULE_NAME)
+    module.__file__ = path
+    # So that data classes and the like find their module.
+    sys.modules[_MODULE_NAME] = module
+    # Modules beside the filter can be imported, but hide no other.
+    directory = os.path.dirname(path)  # noqa: PTH120
+    if directory not in sys.path:
+        sys.path.append(directory)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        exec(code, vars(module))  # noqa: S102  # running the site's file is the purpose
+    except BaseException as fault:
+        raise FilterNotLoaded(describe(fault, path)) from fault
+    return module
+
+
+def _filter_classes(module: ModuleType) -> list[type[Filter]]:
+    """The subclasses of Filter that the file defines or imports, without those that only serve as a base."""
+    found = [
+        value
+        for value in dict.fromkeys(filter(inspect.isclass, vars(module).values()))
+        if issubclass(value, Filter) and value is not Filter
+    ]
+    return [cls for cls in found if not any(other is not cls and issubclass(other, cls) for other in found)]
+
+
+def _from_class(path: str, cls: type[Filter]) -> SiteFilter:
+    methods = {name: getattr(cls, name) for name in dir(cls) if callable(getattr(cls, name))}
+    _refuse_unknown(path, methods)
+    try:
+        site = cls()
+    except BaseException as fault:
+        raise FilterNotLoaded(describe(fault, path)) from fault
+    defined = [name for name in HOOKS if getattr(cls, name) is not getattr(Filter, name)]
+    return _site_filter(path, site.settings, {name: getattr(site, name) for name in defined})
+
+
+def _site_filter(path: str, settings: object, hooks: dict[str, Callable[..., object]]) -> SiteFilter:
+    if not hooks:
+        raise FilterNotLoaded(f"{path}: no callback in it; known are {', '.join(HOOKS)}")
+    if not isinstance(settings, Settings):
+        raise FilterNotLoaded(f"{path}: settings is to be a Settings object, not {type(settings).__name__}")
+    for name, hook in hooks.items():
+        _check_signature(path, name, hook)
+    return SiteFilter(path=path, settings=settings, hooks=hooks)
+
+
+def _check_signature(path: str, name: str, hook: Callable[..., object]) -> None:
+    place = _place(path, hook)
+    if inspect.iscoroutinefunction(hook):
+        raise FilterNotLoaded(f"{place}: {name} is to be a plain def, not an async one")
+    if not callable(hook):
+        raise FilterNotLoaded(f"{place}: {name} is no function")
+    try:
+        inspect.signature(hook).bind(*HOOKS[name])
+    except TypeError:
+        raise FilterNotLoaded(f"{place}: {name} is called with ({', '.join(HOOKS[name])})") from None
+
+
+def _refuse_unknown(path: str, functions: Mapping[str, Callable[..., object]]) -> None:
+    """Refuses names that look like callbacks and are none."""
+    for name, function in functions.items():
+        if name in HOOKS or not (name.startswith(_PREFIX) or name in _RENAMED):
+            continue
+        raise FilterNotLoaded(f"{_place(path, function)}: no callback is named {name}{_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    meant = _RENAMED.get(name)
+    if meant is None:
+        # Only a refused filter pays for this import.
+        from difflib import get_close_matches  # noqa: PLC0415
+
+        meant = next(iter(get_close_matches(name, HOOKS, cutoff=0.5)), None)
+    return f"; {meant} perhaps?" if meant else f"; known are {', '.join(HOOKS)}"
+
+
+def _place(path: str, hook: Callable[..., object]) -> str:
+    code = getattr(inspect.unwrap(hook), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else path

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`Part`: one part of a message, to look at and to act on.
+
+A part is a range of the message's bytes; names, content and text are worked out when asked for. What a filter does to
+it shows at once in later reads, and is carried out when the message is rebuilt, which leaves all other parts' bytes
+alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from defang_worker.api.words import to_text
+from defang_worker.mime import compose
+from defang_worker.mime.parse import parse
+
+if TYPE_CHECKING:
+    from defang_worker.api.message import Message
+    from defang_worker.mime.headers import Headers
+    from defang_worker.mime.tree import Entity
+
+
+class PartHeaders:
+    """The header fields of a part, for reading; names are compared without case, values are unfolded text."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of the first field of that name, or `default`."""
+        value = self._headers.get(name)
+        return default if value is None else to_text(value)
+
+    def all(self, name: str) -> list[str]:
+        """The values of all fields of that name."""
+        return [to_text(value) for value in self._headers.all(name)]
+
+    def items(self) -> list[tuple[str, str]]:
+        """All fields, name and value."""
+        return [(to_text(name), to_text(value)) for name, value in self._headers.items()]
+
+
+class Part:
+    """A part with a body (`is_leaf`), or a container: multipart/*, or an attached message, whose child it is then.
+
+    `keep`, `drop` and `replace` may be called from `filter_begin` to `filter_end`; for each part the last call counts,
+    but every warning stays. Dropping or replacing a container does so to all that is in it.
+    """
+
+    __slots__ = ("_children", "_message", "_parent", "_shown", "entity", "is_dropped", "replacement")
+
+    def __init__(self, message: Message, entity: Entity, parent: Part | None) -> None:
+        self._message = message
+        self._parent = parent
+        self._children: tuple[Part, ...] | None = None
+        self.entity = entity
+        """Where the part lies in the message, whatever has become of it since."""
+        self._shown = entity
+        self.is_dropped = False
+        self.replacement: bytes | None = None
+        """The entity, header and body, that is to stand in the part's place."""
+
+    def __repr__(self) -> str:
+        return f"<Part {self.number or 'root'} {self.content_type} {self.filename!r}>"
+
+    @property
+    def number(self) -> str:
+        """The part number as mail clients count (RFC 9051, section 6.4.5): "1.2"; empty for the root of a multipart."""
+        return self.entity.number
+
+    @property
+    def parent(self) -> Part | None:
+        """The container that the part stands in; None for the root."""
+        return self._parent
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        """The parts of a container as they came, those that were dropped too; empty for a leaf."""
+        if self.replacement is not None:
+            return ()
+        if self._children is None:
+            self._children = tuple(Part(self._message, entity, self) for entity in self.entity.children)
+        return self._children
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it has a body rather than parts. A multipart in which no parts were found is a leaf, too."""
+        return self._shown.is_leaf
+
+    @property
+    def is_multipart(self) -> bool:
+        """Whether it calls itself multipart/*."""
+        return self._shown.is_multipart
+
+    @property
+    def content_type(self) -> str:
+        """Type and subtype in small letters, text/plain if there is none; application/octet-stream if unreadable."""
+        return self._shown.content_type
+
+    @property
+    def disposition(self) -> str:
+        """`attachment`, `inline`, another word in small letters, or empty."""
+        return self._shown.disposition
+
+    @property
+    def charset(self) -> str:
+        """The declared charset in small letters; us-ascii if there is none."""
+        return self._shown.charset
+
+    @property
+    def headers(self) -> PartHeaders:
+        """The part's own header fields."""
+        return PartHeaders(self._shown.headers)
+
+    @property
+    def filename(self) -> str:
+        """The name that most clients would show, decoded; empty if there is none. Rules want `filenames`."""
+        return self._shown.filename
+
+    @property
+    def filenames(self) -> tuple[str, ...]:
+        """All names that any client might show or save under: as spelled, and in canonical form without tricks."""
+        return self._shown.filenames
+
+    @property
+    def extension(self) -> str:
+        """The last dot of `filename` and what follows it, in small letters and without tricks; or empty."""
+        return self._shown.extension
+
+    def matches(self, pattern: str | re.Pattern[str]) -> bool:
+        """Whether the pattern is found in any of `filenames`; one given as text is taken without regard to case."""
+        return self._shown.matches(pattern)
+
+    @property
+    def data(self) -> bytes:
+        """The body, its transfer encoding undone; of a container the bytes that its parts lie in."""
+        return self._shown.content
+
+    @property
+    def text(self) -> str:
+        """The body as text in its charset; bytes that do not fit it are guessed at. Never fails."""
+        return self._shown.text
+
+    @property
+    def size(self) -> int:
+        """The length of `data` in bytes."""
+        return len(self.data)
+
+    def keep(self, warning: str | None = None) -> None:
+        """Leaves the part as it came, which is the default, and takes back an earlier `drop` or `replace`."""
+        if self._message.body.may_change("Part.keep"):
+            self._become(None, is_dropped=False, warning=warning)
+
+    def drop(self, warning: str | None = None) -> None:
+        """Removes the part; the warning, if given, tells the reader in a text part of its own."""
+        if self._message.body.may_change("Part.drop"):
+            self._become(None, is_dropped=True, warning=warning)
+
+    def replace(
+        self,
+        content: str | bytes,
+        *,
+        content_type: str = "text/plain",
+        filename: str = "",
+        disposition: str = "inline",
+        charset: str = "utf-8",
+        warning: str | None = None,
+    ) -> None:
+        """Puts a new part in this one's place; charset and transfer encoding are chosen to fit the content.
+
+        Raises ValueError for a type or disposition with a line end in it.
+        """
+        if self._message.body.may_change("Part.replace"):
+            new = compose.entity(content_type, content, filename=filename, disposition=disposition, charset=charset)
+            self._become(new, is_dropped=False, warning=warning)
+
+    def _become(self, replacement: bytes | None, *, is_dropped: bool, warning: str | None) -> None:
+        self.replacement = replacement
+        self.is_dropped = is_dropped
+        self._shown = self.entity if replacement is None else parse(replacement).root
+        self._message.body.part_changed(self)
+        if warning is not None:
+            self._message.warn(warning)

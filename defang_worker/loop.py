@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker's loop: a line in, one request served, one line out (protocol.md, Worker).
+
+Exactly one answer line goes out for each line that comes in, whatever the line is and whatever happens in serving it;
+a second one would be taken for the answer to the next request. The loop is the only writer of its output descriptor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Final, assert_never
+
+from defang_common.wire import answers, requests
+from defang_common.wire.errors import Malformed
+from defang_worker import answer, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from defang_common.wire.requests import Request
+    from defang_worker.api.hooks import SiteFilter
+    from defang_worker.log_lines import QueueIdFormatter
+    from defang_worker.status import StatusTags
+
+_log: Final = logging.getLogger("defang.worker")
+
+# Our multiplexor and the original pass no line over 4 KiB; a longer one is answered with an error.
+_MAX_LINE_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 64 * 1024
+_UNKNOWN_COMMAND: Final = answers.encode_error("Unknown command")
+
+
+class Worker:
+    """Serves requests with one loaded filter."""
+
+    __slots__ = ("_formatter", "_site", "_tags")
+
+    def __init__(self, site: SiteFilter, tags: StatusTags, formatter: QueueIdFormatter) -> None:
+        self._site = site
+        self._tags = tags
+        self._formatter = formatter
+
+    def answer(self, line: bytes) -> bytes:
+        """The answer line, with its newline, to a request line without one. Never raises."""
+        try:
+            self._formatter.queue_id = (requests.queue_id_of(line) or b"").decode("ascii", "backslashreplace")
+            return self._serve(requests.decode(line))
+        except Malformed as fault:
+            _log.warning("request refused: %s", fault)
+            return answers.encode_error(str(fault))
+        # The border: whatever is wrong, and be it in our own code, the client tries later and the log has the cause.
+        except BaseException as fault:  # noqa: BLE001
+            _log.exception("request failed")
+            return answers.encode_error(f"{type(fault).__name__}: {fault}")
+        finally:
+            self._formatter.queue_id = ""
+
+    def _serve(self, request: Request) -> bytes:
+        match request:
+            case requests.Scan():
+                return scan.scan(self._site, request, self._tags)
+            case requests.RelayOk() | requests.HeloOk() | requests.SenderOk() | requests.RecipOk():
+                return answer.line(answer.check(self._site, request))
+            case requests.Ping():
+                return answers.PONG
+            case requests.Map():
+                return answer.NO_SUCH_MAP
+            case requests.Tick():
+                return answers.encode_error("this filter has no ticks")
+            case requests.Free() | requests.Own():
+                return _UNKNOWN_COMMAND
+            case _:
+                assert_never(request)
+
+
+def serve(worker: Worker, fd_in: int, fd_out: int) -> None:
+    """Answers line by line until the input ends; raises OSError if an answer cannot be written."""
+    for line in _lines(fd_in):
+        reply = answers.encode_error("Request too long") if line is None else worker.answer(line)
+        written = os.write(fd_out, reply)
+        while written < len(reply):
+            written += os.write(fd_out, reply[written:])
+
+
+def _lines(descriptor: int) -> Iterator[bytes | None]:
+    """The lines that come in, None for one over the limit. What ends without a newline is no request."""
+    pending = b""
+    while data := os.read(descriptor, _READ_BYTES):
+        *whole, pending = (pending + data).split(b"\n")
+        # One byte over the limit is all that has to be kept to know, at the line's end, that it was too long.
+        pending = pending[: _MAX_LINE_BYTES + 1]
+        for line in whole:
+            yield line.removesuffix(b"\r") if len(line) <= _MAX_LINE_BYTES else None

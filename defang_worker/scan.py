@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A message, from its working directory to RESULTS: the steps of a scan in their order.
+
+A fault of the filter's makes a temporary failure of this message in RESULTS; a fault of the directory or of our own
+makes an `error:` answer, which the front end takes for the same. RESULTS is complete before `ok` is answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from defang_common.wire import answers, commands, results
+from defang_common.wire.errors import Unencodable, WireError
+from defang_worker import workdir
+from defang_worker.api.hooks import FilterFault
+from defang_worker.api.message import Message
+from defang_worker.api.verdicts import Response, Verdict
+from defang_worker.api.words import to_text
+
+if TYPE_CHECKING:
+    from defang_common.wire.requests import Scan
+    from defang_common.wire.results import Result
+    from defang_worker.api.hooks import SiteFilter
+    from defang_worker.status import StatusTags
+
+_log: Final = logging.getLogger("defang.worker")
+
+_FINISH: Final = results.Finish()
+_DEFERRED: Final = (Response.tempfail().to_result(), _FINISH)
+
+
+def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
+    """The answer line; RESULTS and, if the body changed, NEWBODY are in the directory then."""
+    directory = to_text(request.directory)
+    queue_id = to_text(request.queue_id)
+    tags.enter("Filtering", queue_id)
+    try:
+        _scan(site, directory)
+    except (OSError, WireError) as fault:
+        _log.error("scan failed: %s", fault)
+        return answers.encode_error(f"scan failed: {fault}")
+    finally:
+        tags.leave("Filtering", queue_id)
+    return answers.SCAN_OK
+
+
+def _scan(site: SiteFilter, directory: str) -> None:
+    told = commands.decode(workdir.read_commands(directory))
+    for line in told.unknown_lines:
+        _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
+    message = Message(told, workdir.open_message(directory), directory, site.settings)
+    try:
+        lines = _filter(site, message, directory, told.subject_count)
+        workdir.append_results(directory, [*lines, _FINISH])
+    except (FilterFault, Unencodable) as fault:
+        _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
+        workdir.append_results(directory, list(_DEFERRED))
+
+
+def _filter(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:
+    """Calls the callbacks in their order, writes the new body if there is one, and gives the lines for RESULTS."""
+    if subject_count > 1:
+        # RFC 5322 allows one. Readers differ in which one they show, and the filter would judge by another.
+        _log.warning("%d Subject fields, all but the first deleted", subject_count)
+        for nth in range(subject_count, 1, -1):
+            message.headers.delete("Subject", nth)
+    looks_at_parts = site.has("filter_part") or site.has("filter_multipart")
+    if looks_at_parts and message.refused_for_structure():
+        return message.results(None)
+    _call(site, "filter_begin", message)
+    if looks_at_parts:
+        _visit_parts(site, message)
+    _call(site, "filter_end", message)
+    rebuilt = message.finish_body()
+    if rebuilt is not None:
+        workdir.write_body(directory, rebuilt)
+    _call(site, "filter_wrapup", message)
+    return message.results(rebuilt)
+
+
+def _call(site: SiteFilter, hook: str, message: Message, *more: object) -> None:
+    """Calls the callback if there is one; a final response that it returns is the message's verdict."""
+    if not site.has(hook):
+        return
+    response = site.ask(hook, message, *more)
+    if response.is_final:
+        message.decide(response)
+    elif response.verdict is not Verdict.CONTINUE:
+        raise FilterFault(f"{hook}: {site.path}: {response.verdict.name} is no verdict on a message")
+
+
+def _visit_parts(site: SiteFilter, message: Message) -> None:
+    """Calls the callbacks for parts, containers before their children; what was dropped is not entered."""
+    root = message.root
+    # The top of a multipart message is no part. Any other message is its own only part.
+    waiting = list(reversed(root.children)) if root.is_multipart and not root.is_leaf else [root]
+    while waiting:
+        part = waiting.pop()
+        _call(site, "filter_part" if part.is_leaf else "filter_multipart", message, part)
+        if not part.is_dropped:
+            waiting.extend(reversed(part.children))

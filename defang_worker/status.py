@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Status tags: what this worker is doing, for `md-mx-ctrl workers` (protocol.md, Worker).
+
+One escaped line on descriptor 3 for each change, if the multiplexor asked for them (`-serveru`). They are for the eye
+only: a pipe that is closed or full costs the tag, never the message.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Final
+
+from defang_common.wire import percent
+from defang_worker.api.words import to_bytes
+
+STATUS_DESCRIPTOR: Final = 3
+
+# What the original multiplexor reads at once; a longer line would be seen in pieces.
+_MAX_LINE_BYTES: Final = 62
+
+
+class StatusTags:
+    """The tags of one worker; without a descriptor every call does nothing."""
+
+    __slots__ = ("_depth", "_descriptor")
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        self._depth = 0
+        if descriptor is not None:
+            os.set_blocking(descriptor, False)
+
+    def enter(self, text: str, queue_id: str) -> None:
+        """Begins something, within what was begun before."""
+        if self._descriptor is not None:
+            self._depth += 1
+            self._write(f"{self._depth}: > {text} {queue_id}")
+
+    def leave(self, text: str, queue_id: str) -> None:
+        """Ends what was begun last."""
+        if self._descriptor is not None:
+            self._depth -= 1
+            self._write(f"{self._depth}: < {text} {queue_id}")
+
+    def _write(self, text: str) -> None:
+        raw = to_bytes(text)
+        while len(line := percent.encode(raw)) > _MAX_LINE_BYTES:
+            raw = raw[:-1]
+        with suppress(OSError):
+            os.write(self._descriptor or STATUS_DESCRIPTOR, line + b"\n")

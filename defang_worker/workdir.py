@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a message's working directory: COMMANDS and INPUTMSG in, NEWBODY and RESULTS out.
+
+Every write is checked to its last byte: a full disk ends in an error, and so in a temporary failure, never in half an
+instruction. No meaning of a line is known here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING, Final
+
+from defang_common.wire import results
+from defang_common.wire.errors import Unencodable
+from defang_common.wire.spool import COMMANDS, INPUTMSG, NEWBODY, RESULTS
+
+if TYPE_CHECKING:
+    from defang_common.wire.results import Result
+    from defang_worker.mime.output import Rebuilt
+
+    Buffer = bytes | mmap.mmap
+
+# Below this, one read is cheaper than setting up and taking down a mapping.
+_MAP_FROM_BYTES: Final = 256 * 1024
+
+
+class TooMuch(Unencodable):
+    """RESULTS would go over what a front end reads."""
+
+
+def read_commands(directory: str) -> bytes:
+    """The whole of COMMANDS; raises OSError."""
+    return _read(f"{directory}/{COMMANDS}")
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read_all(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    # One byte more than there should be: a file of its announced size then takes one call.
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    pieces = [data]
+    while piece := os.read(descriptor, 64 * 1024):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def open_message(directory: str) -> Buffer:
+    """The bytes of INPUTMSG, memory-mapped if large; raises OSError."""
+    descriptor = os.open(f"{directory}/{INPUTMSG}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < _MAP_FROM_BYTES:
+            return _read_all(descriptor, size)
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def write_body(directory: str, body: Rebuilt) -> None:
+    """Writes NEWBODY; raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(f"{directory}/{NEWBODY}", flags, 0o666)
+    try:
+        body.write(descriptor)
+        if not body.size:
+            # An empty NEWBODY would leave the old body in place (protocol.md, RESULTS).
+            _write(descriptor, b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def append_results(directory: str, lines: list[Result]) -> None:
+    """Appends the lines to RESULTS, which sender and recipient checks may have begun.
+
+    Raises Unencodable, before anything is written, if a line or the whole would go over the front end's limits, and
+    OSError if not everything could be written.
+    """
+    data = b"".join(map(results.encode_line, lines))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(f"{directory}/{RESULTS}", flags, 0o666)
+    try:
+        total = os.fstat(descriptor).st_size + len(data)
+        if total > results.MAX_FILE_BYTES:
+            raise TooMuch(f"RESULTS would have {total} bytes, limit {results.MAX_FILE_BYTES}")
+        _write(descriptor, data)
+    finally:
+        os.close(descriptor)
