@@ -75,10 +75,10 @@ class Daemons:
         self.mux: Program | None = None
         self.milter: Program | None = None
 
-    def start_mux(self) -> Program:
-        """Start the multiplexor; returns once it accepts connections."""
+    def start_mux(self, *, worker: Path | None = None) -> Program:
+        """Start the multiplexor, with another worker program if given; returns once it accepts connections."""
         argv: list[str | Path] = [_MUX[self.chain.mux], "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
-        argv += ["-f", _WORKER[self.chain.worker], "-F", self._filter]
+        argv += ["-f", worker or _WORKER[self.chain.worker], "-F", self._filter]
         self.mux = Program("multiplexor", [*argv, *self.chain.mux_options], log=self.home / "mux.log")
         self.mux.wait_ready(f"unix:{self.mux_socket}")
         return self.mux

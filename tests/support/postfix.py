@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -146,13 +147,15 @@ class Postfix:
             raise ProgramError(f"{argv}: status {done.returncode}\n{done.stdout!r}\n{done.stderr!r}")
         return done.stdout.decode()
 
-    def queue(self) -> str:
-        """What `postqueue -p` prints; a `!` behind the queue ID marks mail on hold."""
-        return self.command("postqueue", "-p")
+    def held(self) -> str:
+        """What `postqueue -p` prints of mail on hold, which it marks by a `!` behind the queue ID."""
+        entries = self.command("postqueue", "-p").split("\n\n")
+        return "\n\n".join(entry for entry in entries if re.search(r"^\w+!", entry, re.MULTILINE))
 
-    def release(self, queue_id: str) -> None:
-        """Take one message out of the hold queue."""
-        self.command("postsuper", "-H", queue_id)
+    def release(self) -> None:
+        """Take all mail off hold and deliver it."""
+        self.command("postsuper", "-H", "ALL", "hold")
+        self.command("postqueue", "-f")
 
 
 def _ensure_users() -> None:

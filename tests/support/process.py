@@ -98,6 +98,7 @@ class Program:
                 start_new_session=True,
             )
         self.pid = self._child.pid
+        self._children: list[int] = []
 
     def running(self) -> bool:
         return self._child.poll() is None
@@ -127,28 +128,32 @@ class Program:
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; what it started lives on."""
+        self._note_children()
         self._child.kill()
         self._child.wait(STOP_LIMIT_S)
 
     def stop(self, limit_s: float = STOP_LIMIT_S) -> int:
         """TERM and, after the limit, KILL. The exit status; ProgramError if it had to be killed or left a process."""
-        started = descendants(self.pid)
+        self._note_children()
         if self.running():
             self._child.terminate()
         try:
             status = self._child.wait(limit_s)
-            wait_until(lambda: not self._alive(started), f"{self.name} left processes", limit_s)
+            wait_until(lambda: not self.alive(), f"{self.name} left processes", limit_s)
         except (subprocess.TimeoutExpired, ProgramError) as error:
-            for member in (self.pid, *self._alive(started)):
+            for member in self.alive():
                 with suppress(ProcessLookupError):
                     os.kill(member, signal.SIGKILL)
             self._child.wait(limit_s)
             raise ProgramError(f"{self.name} did not stop within {limit_s} s: {error}; {self.log_end()}") from None
         return status
 
-    def _alive(self, started: Sequence[int]) -> list[int]:
-        """What is left of its session, and of the processes it had started, which may have left the session."""
-        return [*session_members(self.pid), *(pid for pid in started if Path(f"/proc/{pid}").exists())]
+    def alive(self) -> list[int]:
+        """What lives of its session, and of the processes it had started by `stop` or `kill`, in whatever session."""
+        return [*session_members(self.pid), *(pid for pid in self._children if Path(f"/proc/{pid}").exists())]
+
+    def _note_children(self) -> None:
+        self._children = descendants(self.pid)
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")

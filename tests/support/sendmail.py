@@ -120,6 +120,11 @@ class Sendmail:
         """What mailq prints."""
         return self.command("-bp")
 
-    def quarantined(self) -> str:
+    def held(self) -> str:
         """What `mailq -qQ` prints: the quarantine queue."""
         return self.command("-bp", "-qQ")
+
+    def release(self) -> None:
+        """Take all mail out of quarantine and deliver it."""
+        self.command("-qQ", "-Q")
+        self.run_queue()
