@@ -36,7 +36,7 @@ def filter_part(_message: Message, part: Part) -> None:
 
 
 def wait_while_there_is(file: Path) -> None:
-    """Tell in FILE.worker who waits, and wait until FILE is gone: a test kills meanwhile what it wants to see killed."""
+    """Tell in FILE.worker who waits, and wait until FILE is gone: meanwhile a test kills what it wants to see killed."""
     if not file.exists():
         return
     told = file.with_name(file.name + ".new")
