@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fill the tables in protocol.md and docs/architecture.md from the code that they describe.
+"""Fill the tables in protocol.md and the documents of docs/ from the code that they describe.
 
 A document marks each by `<!-- table: NAME -->` and `<!-- end of table -->`; what stands between is replaced.
 `make docs` writes; with `--check` nothing is written, and the exit status says whether a document is out of date. The
@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from defang_common.wire import commands, requests, results
+from defang_milter import settings as milter_settings
+from defang_mux import settings as mux_settings
 from defang_mux.pool import state
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "protocol.md", ROOT / "docs" / "architecture.md"]
+DOCUMENTS = [ROOT / "protocol.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "options.md"]
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -89,11 +91,32 @@ def _worker_states() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {state.State.STOPPED.name}", *arrows, "```"])
 
 
+def _options(rows: Iterable[tuple[str, str, str, str]]) -> str:
+    """A table out of letter, long name, argument and help of each option."""
+    return _markdown(
+        ["Letter", "Long name", "Meaning"],
+        (
+            [_code(letter and f"-{letter}"), _code(f"--{name} {argument}".rstrip()), text]
+            for letter, name, argument, text in rows
+        ),
+    )
+
+
+def _milter_options() -> str:
+    return _options((row.letter, row.name, row.argument, row.help) for row in milter_settings.OPTIONS)
+
+
+def _mux_options() -> str:
+    return _options((row.letter, row.name, row.placeholder, row.help) for row in mux_settings.OPTIONS)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "results": _results,
     "requests": _requests,
     "worker-states": _worker_states,
+    "milter-options": _milter_options,
+    "mux-options": _mux_options,
 }
 
 

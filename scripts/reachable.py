@@ -7,13 +7,15 @@ Python: `reachable.py PATH...`, or `reachable.py --interpreter` for the one that
 and the reason is on standard output.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 import sys
 import sysconfig
 
 
-def obstacle(path):
+def obstacle(path: str) -> str | None:
     """The first component of `path`, links followed, that others may not pass or read; None when all is open."""
     path = os.path.realpath(path)
     parent = path
@@ -25,12 +27,12 @@ def obstacle(path):
     return path if os.stat(path).st_mode & wanted != wanted else None
 
 
-def interpreter_paths():
+def interpreter_paths() -> list[str]:
     """What a process needs to run this interpreter: the program and the standard library."""
     return [sys.executable, sysconfig.get_path("stdlib"), os.__file__]
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Print the obstacle, if there is one, and return the exit status."""
     if arguments == ["--interpreter"]:
         if sys.version_info < (3, 11):

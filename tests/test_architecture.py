@@ -10,6 +10,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from scripts import fill_tables
+
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {"defang_milter", "defang_mux", "defang_worker"}
 PACKAGES = ["defang_common", *sorted(PROGRAMS)]
@@ -69,3 +71,16 @@ def test_functions_and_modules_stay_small(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_is_typed_for_its_users(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
+
+
+@pytest.mark.parametrize("document", fill_tables.DOCUMENTS, ids=lambda path: path.name)
+def test_tables_in_documents_are_those_of_the_code(document: Path) -> None:
+    text = document.read_text()
+    assert "<!-- table: " in text
+    assert fill_tables.fill(text) == text, "make docs repairs this"
+
+
+def test_every_table_is_shown_somewhere() -> None:
+    text = "".join(document.read_text() for document in fill_tables.DOCUMENTS)
+    missing = [name for name in fill_tables.TABLES if f"<!-- table: {name} -->" not in text]
+    assert not missing
