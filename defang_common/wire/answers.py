@@ -14,6 +14,7 @@ from typing import Final
 
 from . import percent
 from .errors import Malformed
+from .lines import MAX_ANSWER_LINE_BYTES
 
 SCAN_OK: Final = b"ok\n"
 """The only answer to `scan` that says RESULTS is complete."""
@@ -88,15 +89,14 @@ def answer(verdict: Verdict, text: bytes = b"", code: bytes = b"", dsn: bytes = 
 
 
 def encode(what: Answer) -> bytes:
-    """The answer's line with its newline."""
-    text = what.text or _DEFAULTS[what.verdict].text
-    return b"ok %s %s %s %s %d\n" % (
-        what.verdict.encode(),
-        percent.encode(text),
-        what.code,
-        what.dsn,
-        what.delay_s,
-    )
+    """The answer's line with its newline. A text that would take it over the limit of a line is cut."""
+    text = percent.encode(what.text or _DEFAULTS[what.verdict].text)
+    head = b"ok %s " % what.verdict.encode()
+    tail = b" %s %s %d" % (what.code, what.dsn, what.delay_s)
+    room = MAX_ANSWER_LINE_BYTES - len(head) - len(tail)
+    if len(text) > room:
+        text = _CUT_ESCAPE.sub(b"", text[:room])
+    return head + text + tail + b"\n"
 
 
 def encode_error(text: str) -> bytes:
@@ -107,6 +107,7 @@ def encode_error(text: str) -> bytes:
 
 _BARE: Final = {b"ok %s\n" % verdict.encode(): Answer(verdict, None, *fit(verdict, b"", b"")) for verdict in Verdict}
 _LONG: Final = re.compile(rb"ok (-1|0|1|2|3) (.+)", re.DOTALL)
+_CUT_ESCAPE: Final = re.compile(rb"%[0-9A-F]?\Z")
 _BLANK: Final = re.compile(rb"[ \t\v\f]")
 _INTEGER: Final = re.compile(rb"\s*([+-]?\d{1,9})")
 

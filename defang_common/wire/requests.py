@@ -234,4 +234,4 @@ def queue_id_of(line: bytes) -> bytes | None:
         return None
     words = rest.split(b" ", len(row.fields))
     position = row.fields.index(_QUEUE_ID)
-    return percent.decode(words[position]) if position < len(words) else None
+    return percent.decode(words[position]) or None if position < len(words) else None

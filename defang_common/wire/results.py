@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final
 
 from . import percent
-from .answers import Verdict, fit
+from .answers import Verdict, answer
 from .errors import LineTooLong, Malformed, NotFinished, Unencodable
 
 MAX_FILE_BYTES: Final = 65_535
@@ -231,20 +231,27 @@ def _index(word: bytes, lowest: int) -> int:
     return max(number, lowest)
 
 
+def _words(value: bytes, count: int) -> list[bytes]:
+    """At most `count` words; the last one takes the rest, raw blanks included."""
+    if not value:
+        return []
+    # Not maxsplit=0, which re takes for "no limit".
+    return [value] if count == 1 else _BLANK.split(value, maxsplit=count - 1)
+
+
 def _read(row: Row, value: bytes) -> Result | None:
     """The line's record, or None if a word that it needs is missing."""
     if not row.fields:
         return row.record()
-    words = _BLANK.split(value, maxsplit=len(row.fields) - 1)
-    if len(words) == 1 and not words[0]:
-        words = []
+    words = _words(value, len(row.fields))
     values: dict[str, bytes | int] = {}
     for position, field in enumerate(row.fields):
         if position >= len(words):
             if not field.optional:
                 return None
             continue
-        word = percent.decode(words[position])
+        # The milter protocol ends its strings with NUL and so cannot carry one.
+        word = percent.decode(words[position]).replace(b"\0", b"")
         if field.drop_cr:
             word = word.replace(b"\r", b"")
         lowest = 0 if field.kind is Kind.FROM_0 else 1
@@ -253,8 +260,8 @@ def _read(row: Row, value: bytes) -> Result | None:
 
 
 def _fit_reply(verdict: Verdict, what: Bounce | Tempfail) -> Bounce | Tempfail:
-    code, dsn = fit(verdict, what.code, what.dsn)
-    return type(what)(code=code, dsn=dsn, text=what.text)
+    full = answer(verdict, what.text, what.code, what.dsn)
+    return type(what)(code=full.code, dsn=full.dsn, text=full.text or b"")
 
 
 def decode(data: bytes) -> Results:
