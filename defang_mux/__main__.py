@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""defang-mux: from the command line to a running multiplexor, and its exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from defang_common import __version__
+from defang_common.host import daemon
+from defang_mux import settings as options
+from defang_mux.settings import Settings
+
+_PROGRAM: Final = "defang-mux"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Starts the daemon; 0 when it serves (or has served, in the foreground), 1 for an error."""
+    try:
+        parsed = options.parse(sys.argv[1:] if argv is None else argv)
+    except options.UsageError as error:
+        sys.stderr.write(f"{_PROGRAM}: {error}\n\n{options.usage()}")
+        return 1
+    if parsed == "help":
+        sys.stdout.write(options.usage())
+        return 0
+    if parsed == "version":
+        sys.stdout.write(f"{_PROGRAM} version {__version__}\n")
+        return 0
+    settings, notes = parsed
+    for note in notes:
+        sys.stderr.write(f"{_PROGRAM}: {note}\n")
+    try:
+        return _run(settings)
+    except daemon.StartFailed as error:
+        sys.stderr.write(f"{_PROGRAM}: {error}\n")
+        return 1
+
+
+def _run(settings: Settings) -> int:
+    if not os.access(settings.worker, os.X_OK):
+        raise daemon.StartFailed(f"worker program {settings.worker} is not there, or not executable")
+    return daemon.run(
+        daemon.DaemonSettings(
+            label=settings.label,
+            user=settings.user,
+            spool=settings.spool,
+            pid_file=settings.pid_file,
+            lock_file=settings.lock_file,
+            foreground=settings.foreground,
+            group_access=settings.group_access,
+            facility=settings.facility,
+            log_to=settings.log_to,
+        ),
+        lambda ready: _serve(settings, ready),
+    )
+
+
+def _serve(settings: Settings, ready: Callable[[], None]) -> int:
+    # After the daemon has detached: its parent has no use for an event loop.
+    import trio  # noqa: PLC0415
+
+    from defang_mux.supervisor import supervise  # noqa: PLC0415
+
+    _close_to_workers()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    return trio.run(supervise, settings, ready)
+
+
+def _close_to_workers() -> None:
+    """Keeps what we were started with out of the workers; what we open ourselves is so from the beginning."""
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208  # names are all that is needed
+        descriptor = int(entry)
+        if descriptor > 2 and Path(f"/dev/fd/{descriptor}").exists():
+            os.set_inheritable(descriptor, False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

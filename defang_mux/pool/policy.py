@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who serves, when to queue, refuse, start, retire and throttle (protocol.md, Multiplexor).
+
+Each method takes what happened and `now`, changes the pool's records, and returns the actions
+that follow from it, to be carried out in order. `process.crew` is the only caller.
+"""
+
+from collections import deque
+from typing import Final
+
+from defang_mux.pool.history import History
+from defang_mux.pool.state import (
+    COUNTED,
+    Action,
+    Assign,
+    Counts,
+    Kill,
+    Kind,
+    Limits,
+    Refuse,
+    Retire,
+    Slot,
+    Start,
+    State,
+    Ticket,
+)
+
+NO_FREE_WORKERS: Final = b"error: No free workers\n"
+QUEUE_TIMED_OUT: Final = b"error: Queued request timed out\n"
+NO_ACTIVATION: Final = b"error: Unable to activate worker\n"
+STOPPING: Final = b"error: Multiplexor is stopping\n"
+
+# While requests wait, a worker may go on beyond its limit of requests: replacing it costs them more than its
+# leaks do. The factor is MIMEDefang's.
+_OVERTIME: Final = 3
+
+# A worker that dies before its first answer will most likely do so again: the filter does not load. The second
+# such death in a row makes the next start wait a second, and each further one doubles that, so that the log and the
+# processor are left in peace. The first is free: it may have been the message.
+_FIRST_DELAY_S: Final = 1.0
+_MAX_DELAY_S: Final = 60.0
+
+_REREAD: Final = "Forced reread of filter rules"
+_STOP: Final = "Multiplexor is stopping"
+
+
+class Pool:
+    """All slots, the queue, and the rules. Single-threaded; `now` never goes back."""
+
+    def __init__(self, limits: Limits, *, now: float, epoch_offset_s: float) -> None:
+        self.limits = limits
+        self.started_at = now
+        self.slots = tuple(Slot(number=number, changed_at=now) for number in range(limits.max_workers))
+        self.counts = Counts(busy_histogram=[0] * limits.max_workers)
+        self.history = History(epoch_offset_s)
+        # Both are stacks: who came last is at the end.
+        self._idle: list[Slot] = []
+        self._stopped = list(reversed(self.slots))
+        self._busy = 0
+        self._queue: deque[Ticket] = deque()
+        self._next_fill_at: float | None = now
+        self._next_idle_check_at = now + limits.idle_timeout_s
+        self._start_not_before = now
+        self._early_deaths = 0
+        self._stopping = False
+
+    # Facts for reports
+
+    @property
+    def free(self) -> int:
+        """Workers that are idle or could be started; 0 while stopping."""
+        return 0 if self._stopping else len(self._idle) + len(self._stopped)
+
+    @property
+    def running(self) -> int:
+        """Workers that have a process, those being ended included."""
+        return len(self.slots) - len(self._stopped)
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a worker."""
+        return len(self._queue)
+
+    def in_state(self, state: State) -> int:
+        """How many slots are in this state."""
+        return sum(slot.state is state for slot in self.slots)
+
+    def start_delay_s(self, now: float) -> float:
+        """How long no worker will be started, in seconds; 0 when one may be."""
+        return max(0.0, self._start_not_before - now)
+
+    @property
+    def early_deaths(self) -> int:
+        """Workers in a row that died before their first answer."""
+        return self._early_deaths
+
+    def wake_at(self) -> float:
+        """When `wake` wants to be called, if nothing else happens before."""
+        at = self._next_idle_check_at
+        if self._next_fill_at is not None:
+            at = min(at, max(self._next_fill_at, self._start_not_before))
+        if self._queue:
+            at = min(at, self._queue[0].queued_until)
+            if self._stopped:
+                at = min(at, self._start_not_before)
+        return at
+
+    # What happens
+
+    def submit(self, ticket: Ticket, now: float) -> list[Action]:
+        """A request has come in: it gets a worker, a place in the queue, or a refusal."""
+        actions: list[Action] = []
+        if self._stopping:
+            self._refuse(ticket, STOPPING, actions)
+        elif self._queue or not self._hand_over(ticket, now, actions):
+            self._enqueue(ticket, now, actions, in_front=False)
+        return actions
+
+    def finished(self, slot: Slot, now: float, *, unfit: str | None = None) -> list[Action]:
+        """The worker has answered. `unfit` is a reason not to give it another request."""
+        self._account(slot, now)
+        slot.answered = True
+        self._early_deaths = 0
+        must_go = unfit or slot.retire
+        actions: list[Action] = []
+        slot.move(State.IDLE, now)
+        self._idle.append(slot)
+        if must_go is None and self._queue and slot.requests < _OVERTIME * self.limits.max_requests:
+            self._serve_queue(now, actions)
+        if must_go is None and slot.requests >= self.limits.max_requests:
+            must_go = f"Worker has processed {slot.requests} requests"
+        if must_go is not None and slot.state is State.IDLE:
+            self._retire(slot, must_go, now, actions)
+        return actions
+
+    def broken(self, slot: Slot, now: float, *, reason: str, died: bool) -> list[Action]:
+        """The worker failed its request: it `died`, hung, or talked nonsense. The client has its answer."""
+        self._account(slot, now)
+        slot.died = died
+        slot.move(State.KILLED, now)
+        return [Kill(slot=slot, reason=reason)]
+
+    def given_back(self, slot: Slot, now: float, *, reason: str, died: bool) -> list[Action]:
+        """The worker was found unfit before it saw the request, which therefore may go to another one."""
+        ticket = slot.ticket
+        assert ticket is not None
+        self._busy -= 1
+        slot.ticket = ticket.slot = None
+        slot.requests -= 1
+        slot.died = died
+        slot.move(State.KILLED, now)
+        actions: list[Action] = [Retire(slot=slot, reason=reason)]
+        if self._stopping:
+            self._refuse(ticket, STOPPING, actions)
+        elif not self._hand_over(ticket, now, actions):
+            self._enqueue(ticket, now, actions, in_front=True)
+        return actions
+
+    def start_failed(self, slot: Slot, now: float) -> list[Action]:
+        """No process could be started for the slot; its request, if it had one already, is refused."""
+        actions: list[Action] = []
+        if slot.state is State.IDLE:
+            self._idle.remove(slot)
+        elif slot.ticket is not None:
+            self._busy -= 1
+            ticket, slot.ticket = slot.ticket, None
+            ticket.slot = None
+            self._refuse(ticket, NO_ACTIVATION, actions)
+        self._stop_slot(slot, now)
+        self._early_deaths = max(self._early_deaths, 1)
+        self._throttle(now)
+        self._plan_fill(now)
+        self._serve_queue(now, actions)
+        return actions
+
+    def reaped(self, slot: Slot, now: float) -> list[Action]:
+        """The slot's process is gone, by our will or not. A request must have been ended before."""
+        early = not slot.answered and (slot.state is State.IDLE or slot.died)
+        if slot.state is State.IDLE:
+            self._idle.remove(slot)
+        self._stop_slot(slot, now)
+        self.history.reaped(now)
+        if early:
+            self._throttle(now)
+        self._plan_fill(now)
+        actions: list[Action] = []
+        self._serve_queue(now, actions)
+        return actions
+
+    def wake(self, now: float) -> list[Action]:
+        """Time has passed: requests leave the queue, workers come up to the minimum, idle ones go."""
+        actions: list[Action] = []
+        while self._queue and self._queue[0].queued_until <= now:
+            self._refuse(self._queue.popleft(), QUEUE_TIMED_OUT, actions)
+        self._serve_queue(now, actions)
+        self._fill(now, actions)
+        self._retire_idle(now, actions)
+        return actions
+
+    def reread(self, now: float) -> list[Action]:
+        """Every worker of now goes, so that the filter is read anew: idle ones at once, busy ones when done."""
+        self._early_deaths = 0
+        self._start_not_before = now
+        for slot in self.slots:
+            if slot.state is State.BUSY:
+                slot.retire = _REREAD
+        actions: list[Action] = []
+        for slot in reversed(self._idle.copy()):
+            self._retire(slot, _REREAD, now, actions)
+        self._plan_fill(now)
+        self._serve_queue(now, actions)
+        return actions
+
+    def stop(self, now: float) -> list[Action]:
+        """No more starts, no more requests: the queue is refused, idle workers go, busy ones when done."""
+        self._stopping = True
+        self._next_fill_at = None
+        self._next_idle_check_at = float("inf")
+        actions: list[Action] = []
+        while self._queue:
+            self._refuse(self._queue.popleft(), STOPPING, actions)
+        for slot in self.slots:
+            if slot.state is State.BUSY:
+                slot.retire = _STOP
+        for slot in self._idle.copy():
+            self._retire(slot, _STOP, now, actions)
+        return actions
+
+    # Steps
+
+    def _hand_over(self, ticket: Ticket, now: float, actions: list[Action]) -> bool:
+        """Gives the request to the best idle worker, or to a new one; False if there is neither."""
+        if self._idle:
+            slot = choose(self._idle, ticket.kind)
+            self._idle.remove(slot)
+        elif self._stopped and now >= self._start_not_before:
+            slot = self._start(f"{ticket.kind.value} request, no worker idle", now, actions)
+            self._idle.pop()
+        else:
+            return False
+        slot.move(State.BUSY, now)
+        slot.assigned_at = now
+        slot.requests += 1
+        if slot.first_request_at is None:
+            slot.first_request_at = now
+        if ticket.kind is Kind.SCAN:
+            slot.scans += 1
+        if ticket.kind is not Kind.OTHER:
+            slot.last = ticket.kind
+        slot.ticket, ticket.slot = ticket, slot
+        self._busy += 1
+        self.counts.busy_histogram[self._busy - 1] += 1
+        actions.append(Assign(ticket=ticket))
+        return True
+
+    def _enqueue(self, ticket: Ticket, now: float, actions: list[Action], *, in_front: bool) -> None:
+        if len(self._queue) >= self.limits.queue_size:
+            self._refuse(ticket, NO_ACTIVATION if self._stopped else NO_FREE_WORKERS, actions)
+            return
+        ticket.queued_until = now + self.limits.queue_timeout_s
+        if in_front:
+            # Deadlines never fall from front to back: `wake` looks at the front alone.
+            if self._queue:
+                ticket.queued_until = min(ticket.queued_until, self._queue[0].queued_until)
+            self._queue.appendleft(ticket)
+        else:
+            self._queue.append(ticket)
+
+    def _serve_queue(self, now: float, actions: list[Action]) -> None:
+        while self._queue and self._hand_over(self._queue[0], now, actions):
+            self._queue.popleft()
+
+    def _refuse(self, ticket: Ticket, reply: bytes, actions: list[Action]) -> None:
+        ticket.refusal = reply
+        actions.append(Refuse(ticket=ticket))
+
+    def _account(self, slot: Slot, now: float) -> None:
+        ticket = slot.ticket
+        assert ticket is not None
+        kind = ticket.kind
+        if kind is Kind.SCAN:
+            self.counts.messages += 1
+        self.history.finished(kind, now=now, busy=self._busy, seconds=now - slot.assigned_at)
+        self._busy -= 1
+        slot.ticket = ticket.slot = None
+
+    def _start(self, reason: str, now: float, actions: list[Action]) -> Slot:
+        slot = self._stopped.pop()
+        slot.move(State.IDLE, now)
+        slot.activated = self.counts.activations
+        slot.started_at = now
+        slot.first_request_at = slot.last = slot.retire = None
+        slot.requests = slot.scans = 0
+        slot.answered = slot.died = False
+        self.counts.activations += 1
+        self.history.activated(now)
+        self._start_not_before = now + self.limits.activation_interval_s
+        self._idle.append(slot)
+        actions.append(Start(slot=slot, reason=reason))
+        return slot
+
+    def _stop_slot(self, slot: Slot, now: float) -> None:
+        slot.move(State.STOPPED, now)
+        slot.pid = None
+        self._stopped.append(slot)
+
+    def _retire(self, slot: Slot, reason: str, now: float, actions: list[Action]) -> None:
+        self._idle.remove(slot)
+        slot.move(State.KILLED, now)
+        actions.append(Retire(slot=slot, reason=reason))
+
+    def _throttle(self, now: float) -> None:
+        self._early_deaths += 1
+        if self._early_deaths > 1:
+            delay_s = min(_FIRST_DELAY_S * 2.0 ** min(self._early_deaths - 2, 10), _MAX_DELAY_S)
+            self._start_not_before = max(self._start_not_before, now + delay_s)
+
+    def _plan_fill(self, now: float) -> None:
+        if self.running >= self.limits.min_workers or self._stopping:
+            self._next_fill_at = None
+        elif self._next_fill_at is None:
+            self._next_fill_at = now + self.limits.start_interval_s
+
+    def _fill(self, now: float, actions: list[Action]) -> None:
+        due = self._next_fill_at is not None and max(self._next_fill_at, self._start_not_before) <= now
+        if not due:
+            return
+        if self.running < self.limits.min_workers:
+            self._start(f"Bringing workers up to minWorkers ({self.limits.min_workers})", now, actions)
+        self._next_fill_at = None
+        self._plan_fill(now)
+
+    def _retire_idle(self, now: float, actions: list[Action]) -> None:
+        if now < self._next_idle_check_at:
+            return
+        self._next_idle_check_at = now + self.limits.idle_timeout_s
+        excess = self.running - self.limits.min_workers
+        weary = [slot for slot in self._idle if now - slot.changed_at >= self.limits.idle_timeout_s]
+        for slot in weary[: max(excess, 0)]:
+            self._retire(slot, "Idle timeout", now, actions)
+
+
+def choose(idle: list[Slot], wanted: Kind) -> Slot:
+    """The idle worker (newest idle last) that suits a request of this kind best.
+
+    A worker that did the same kind last has its caches warm for it; among such, and before
+    those that did nothing yet, the one started earliest. Where none fits, the one started
+    earliest of all, so that the younger ones stay idle long enough to be ended.
+    """
+    choice: Slot | None = None
+    for slot in reversed(idle):
+        if slot.last is not wanted and slot.last is not None:
+            continue
+        if choice is None or choice.last is not wanted or slot.activated < choice.activated:
+            choice = slot
+    return choice or min(idle, key=lambda slot: slot.activated)
+
+
+def counted_now(pool: Pool) -> dict[Kind, int]:
+    """How many workers are busy with each of the counted kinds."""
+    running = dict.fromkeys(COUNTED, 0)
+    for slot in pool.slots:
+        if slot.ticket is not None and slot.ticket.kind in running:
+            running[slot.ticket.kind] += 1
+    return running

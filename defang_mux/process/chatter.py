@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a worker says beside its answers: standard error to lines, descriptor 3 to status tags.
+
+Lines are handed to a callable as they come; what they are for is the crew's business.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from defang_common.wire import percent
+
+# A line that is longer is handed on in pieces, so that a worker without newlines cannot fill our memory.
+MAX_LINE_BYTES: Final = 4096
+
+MAX_TAG_BYTES: Final = 63
+"""Longest status tag, as in MIMEDefang; the rest is cut."""
+
+_READ_BYTES: Final = 16384
+_CLOSED: Final = -1
+
+
+class LineReader:
+    """Reads a pipe of a worker line by line until its end, or until `close`. Empty lines count for status tags."""
+
+    __slots__ = ("_descriptor", "_rest", "_scope", "_take")
+
+    def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
+        self._descriptor = descriptor
+        self._take = take
+        self._rest = b""
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Hands on lines as they arrive; owns the descriptor and closes it."""
+        try:
+            with self._scope:
+                while self._read_once() is not False:
+                    await trio.lowlevel.wait_readable(self._descriptor)
+        finally:
+            if self._rest:
+                self._take(self._rest)
+            descriptor, self._descriptor = self._descriptor, _CLOSED
+            os.close(descriptor)
+
+    def drain(self) -> None:
+        """Hands on what has already been written, down to an unfinished last line, and lets `run` end.
+
+        For a process that is gone: something it started may hold the pipe open for ever.
+        """
+        if self._descriptor == _CLOSED or self._scope.cancel_called:
+            return
+        while self._read_once():
+            pass
+        if self._rest:
+            self._take(self._rest)
+            self._rest = b""
+        self._scope.cancel()
+
+    def _read_once(self) -> bool | None:
+        """True after some bytes, None if there are none yet, False at the end."""
+        try:
+            data = os.read(self._descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        if not data:
+            return False
+        *lines, rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+        while len(rest) > MAX_LINE_BYTES:
+            self._take(rest[:MAX_LINE_BYTES])
+            rest = rest[MAX_LINE_BYTES:]
+        self._rest = rest
+        return True
+
+
+def tag_of(line: bytes) -> bytes:
+    """The status tag in a line of descriptor 3: decoded, cut, and without control or 8-bit bytes."""
+    raw = percent.decode(line)[:MAX_TAG_BYTES]
+    return bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in raw)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The living workers: carries out the pool's actions on them, and takes clients' requests through them.
+
+Tells the pool what happened (answered, died, too late), does what it says in return, and wakes
+it when its time has come. The only caller of `pool.policy`.
+"""
+
+import os
+from dataclasses import dataclass
+from logging import Logger
+from typing import Final, assert_never
+
+import trio
+
+from defang_mux.pool.policy import Pool
+from defang_mux.pool.state import Action, Assign, Kill, Refuse, Retire, Slot, Start, State, Ticket, kind_of
+from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unseen, exchange
+from defang_mux.process.kill import Patience, end_worker
+from defang_mux.process.slot import Worker, log_prefix
+from defang_mux.process.spawn import Program, spawn
+
+TIMED_OUT: Final = b"ERR Filter timed out - check filter rules or system load\n"
+OVERLOADED: Final = b"ERR Filter timed out - system may be overloaded (consider increasing busy timeout)\n"
+# With more busy workers than this, a timeout is blamed on the load. MIMEDefang's number.
+_OVERLOAD_WORKERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What the crew needs of the settings. `verbose`: log starts, ends and standard error of workers."""
+
+    program: Program
+    busy_timeout_s: float
+    patience: Patience
+    verbose: bool
+
+
+class Crew:
+    """Workers by slot number, and the clients that wait for one. `nursery` outlives all clients."""
+
+    def __init__(self, pool: Pool, orders: Orders, nursery: trio.Nursery, log: Logger) -> None:
+        self._pool = pool
+        self._orders = orders
+        self._nursery = nursery
+        self._log = log
+        self._workers: dict[int, Worker] = {}
+        self._waiting: dict[Ticket, trio.Event] = {}
+        self._alarm = trio.CancelScope()
+        self._changed = trio.Event()
+        self._last_cause = ""
+
+    # For clients
+
+    async def answer(self, line: bytes) -> bytes:
+        """The reply to a request line: a worker's answer, or an error line. Waits in the queue if need be."""
+        ticket = Ticket(line=line, kind=kind_of(line))
+        self._perform(self._pool.submit(ticket, trio.current_time()))
+        while ticket.refusal is None:
+            slot = ticket.slot
+            if slot is None:
+                self._waiting[ticket] = event = trio.Event()
+                await event.wait()
+                continue
+            reply = await self._ask(self._workers[slot.number], line)
+            if reply is not None:
+                return reply
+        self._log.warning("%s%s", log_prefix(line), ticket.refusal.decode().strip())
+        return ticket.refusal
+
+    async def _ask(self, worker: Worker, line: bytes) -> bytes | None:
+        """The reply of this worker or about its failure; None if the request has to go to another one."""
+        slot = worker.slot
+        worker.line = line
+        try:
+            done = await exchange(worker, line, busy_timeout_s=self._orders.busy_timeout_s)
+        except Unseen as error:
+            return self._found_unfit(worker, error)
+        except Fault as error:
+            return self._failed(worker, error.reply, error.reason, died=error.died)
+        except TimedOut:
+            busy = self._pool.in_state(State.BUSY)
+            reply = OVERLOADED if busy > _OVERLOAD_WORKERS else TIMED_OUT
+            return self._failed(worker, reply, "Busy timeout", died=False)
+        except BaseException:
+            self._failed(worker, b"", "Request given up", died=False)
+            raise
+        self._finished(slot, done, gone=worker.exited.is_set())
+        return done.answer
+
+    def _finished(self, slot: Slot, done: Exchanged, *, gone: bool) -> None:
+        unfit = done.unfit or ("It ended after its answer" if gone else None)
+        if done.unfit is not None:
+            self._log.warning("Worker %d: %s", slot.number, done.unfit)
+        self._perform(self._pool.finished(slot, trio.current_time(), unfit=unfit))
+
+    def _found_unfit(self, worker: Worker, error: Unseen) -> bytes | None:
+        slot = worker.slot
+        self._log.warning("%sWorker %d did not get the request: %s", worker.log_prefix(), slot.number, error.reason)
+        if slot.started_at == slot.assigned_at:
+            # Started for this very request: the next one would fare no better.
+            return self._failed(worker, NO_RESPONSE, error.reason, died=error.died)
+        self._perform(self._pool.given_back(slot, trio.current_time(), reason=error.reason, died=error.died))
+        return None
+
+    def _failed(self, worker: Worker, reply: bytes, reason: str, *, died: bool) -> bytes:
+        self._log.error("%sWorker %d failed: %s", worker.log_prefix(), worker.slot.number, reason)
+        self._perform(self._pool.broken(worker.slot, trio.current_time(), reason=reason, died=died))
+        return reply
+
+    # For the supervisor
+
+    async def keep_time(self) -> None:
+        """Wakes the pool whenever it asked for it."""
+        while True:
+            with trio.CancelScope(deadline=self._pool.wake_at()) as self._alarm:
+                await trio.sleep_forever()
+            self._perform(self._pool.wake(trio.current_time()))
+
+    def reread(self) -> None:
+        """Replaces every worker, so that the filter is read anew."""
+        self._log.info("Rereading the filter: idle workers go at once, busy ones after their request")
+        self._last_cause = ""
+        self._perform(self._pool.reread(trio.current_time()))
+
+    def stop(self) -> None:
+        """Refuses what is queued and what comes; workers go as they become idle."""
+        self._perform(self._pool.stop(trio.current_time()))
+
+    def abandon(self) -> None:
+        """Gives up the requests in work; their clients are told so."""
+        for worker in self._workers.values():
+            worker.abandoned = True
+            if worker.scope is not None:
+                worker.scope.cancel()
+
+    async def wait_gone(self) -> None:
+        """Returns when no worker is left."""
+        while self._workers:
+            await self._changed.wait()
+
+    def pids(self) -> list[int]:
+        """The processes that are left."""
+        return [worker.pid for worker in self._workers.values()]
+
+    def reap(self) -> None:
+        """Takes note of every worker that has ended; to be called after SIGCHLD."""
+        for worker in list(self._workers.values()):
+            if worker.exited.is_set():
+                continue
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            worker.exit_status = status
+            worker.exited.set()
+            if worker.slot.ticket is None:
+                self._bury(worker)
+            elif worker.scope is not None:
+                # Its answer may still be in the pipe. The client's task looks, and ends the worker in the pool.
+                worker.scope.cancel()
+
+    # The pool's actions
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Assign(ticket=ticket) | Refuse(ticket=ticket):
+                    event = self._waiting.pop(ticket, None)
+                    if event is not None:
+                        event.set()
+                case Start(slot=slot, reason=reason):
+                    self._start(slot, reason)
+                case Retire(slot=slot, reason=reason):
+                    self._end(slot, reason, busy=False)
+                case Kill(slot=slot, reason=reason):
+                    self._end(slot, reason, busy=True)
+                case _:
+                    assert_never(action)
+        at = self._pool.wake_at()
+        if at != self._alarm.deadline:
+            self._alarm.deadline = at
+
+    def _start(self, slot: Slot, reason: str) -> None:
+        try:
+            child = spawn(self._orders.program)
+        except OSError as error:
+            self._log.error("Worker %d not started: %s: %s", slot.number, self._orders.program.path, error.strerror)
+            self._perform(self._pool.start_failed(slot, trio.current_time()))
+            return
+        worker = self._workers[slot.number] = Worker(slot, child)
+        slot.pid = child.pid
+        if self._orders.verbose:
+            worker.on_stderr = lambda text: self._log.info(
+                "%sWorker %d stderr: %s", worker.log_prefix(), slot.number, text
+            )
+            running = self._pool.running
+            self._log.info("Starting worker %d (pid %d) (%d running): %s", slot.number, child.pid, running, reason)
+        for reader in worker.readers:
+            self._nursery.start_soon(reader.run)
+
+    def _end(self, slot: Slot, reason: str, *, busy: bool) -> None:
+        worker = self._workers[slot.number]
+        worker.reason = reason
+        if worker.exited.is_set():
+            self._bury(worker)
+            return
+        if (self._orders.verbose or busy) and not slot.died:
+            self._log.info(
+                "Killing %s worker %d (pid %d) req=%d age=%d: %s",
+                "busy" if busy else "idle",
+                slot.number,
+                worker.pid,
+                slot.requests,
+                trio.current_time() - slot.started_at,
+                reason,
+            )
+        self._nursery.start_soon(self._climb_down, worker, busy)
+
+    async def _climb_down(self, worker: Worker, busy: bool) -> None:  # noqa: FBT001  # start_soon has no keywords
+        await end_worker(
+            worker.pid, hang_up=worker.hang_up, gone=worker.exited, busy=busy, patience=self._orders.patience
+        )
+
+    def _bury(self, worker: Worker) -> None:
+        """The last of a process that is gone: what it said, a line in the log, and its slot is free."""
+        slot = worker.slot
+        worker.close()
+        del self._workers[slot.number]
+        unexpected = worker.reason is None or slot.died
+        early = not slot.answered
+        actions = self._pool.reaped(slot, trio.current_time())
+        if unexpected:
+            self._mourn(worker, early=early)
+        elif self._orders.verbose:
+            self._log.debug("Reap: worker %d (pid %d) %s", slot.number, worker.pid, how_it_ended(worker.exit_status))
+        self._perform(actions)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _mourn(self, worker: Worker, *, early: bool) -> None:
+        number, prefix = worker.slot.number, worker.log_prefix()
+        ending = how_it_ended(worker.exit_status)
+        self._log.error("%sReap: worker %d (pid %d) %s (WORKER DIED UNEXPECTEDLY)", prefix, number, worker.pid, ending)
+        cause = "\n".join(worker.tail) or ending
+        # A filter that does not load makes every worker die of the same: its words are worth one look.
+        if not self._orders.verbose and cause != self._last_cause:
+            for text in worker.tail:
+                self._log.warning("%sWorker %d stderr: %s", prefix, number, text)
+        if early and self._pool.early_deaths > 1:
+            delay_s = self._pool.start_delay_s(trio.current_time())
+            if cause != self._last_cause:
+                why = worker.tail[-1] if worker.tail else ending
+                self._log.error("Workers die before their first answer, check the filter: %s", why)
+            self._log.warning("Next start of a worker in %.0f s at the earliest", delay_s)
+        self._last_cause = cause
+
+
+def how_it_ended(status: int) -> str:
+    """In words, what waitpid told of a process."""
+    if os.WIFSIGNALED(status):
+        return f"ended by signal {os.WTERMSIG(status)}"
+    return f"exited with status {os.WEXITSTATUS(status)}"

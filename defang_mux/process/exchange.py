@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request to one worker: a line in, one line out, within the busy timeout (protocol.md, Worker).
+
+A worker is not trusted. All that is not exactly one line ends in `Fault` or `Unseen`, or comes
+with a reason not to use the worker again. Runs in the client's own task.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from defang_common.wire.lines import MAX_ANSWER_LINE_BYTES
+
+NO_RESPONSE: Final = b"ERR No response from worker\n"
+NOT_SENT: Final = b"error: Error talking to worker process\n"
+TOO_LONG: Final = b"ERR Answer of worker is too long\n"
+STOPPING: Final = b"ERR Multiplexor is stopping\n"
+
+# A whole answer in one call; a longer one is wrong anyway.
+_READ_BYTES: Final = 8192
+
+
+class Peer(Protocol):
+    """The worker's side of an exchange."""
+
+    stdin: int
+    stdout: int
+    scope: trio.CancelScope | None
+    """Set while an answer is waited for; canceling it makes the exchange look at the next two."""
+    exited: trio.Event
+    abandoned: bool
+
+
+class Unseen(Exception):  # named for what is known: the worker did not see the request
+    """The worker is dead, or spoke before it was asked; another one can have the request."""
+
+    def __init__(self, reason: str, *, died: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.died = died
+
+
+class Fault(Exception):  # a verdict on the worker, not an error of ours
+    """The worker failed the request; `reply` is what the client is told."""
+
+    def __init__(self, reply: bytes, reason: str, *, died: bool = False) -> None:
+        super().__init__(reason)
+        self.reply = reply
+        self.reason = reason
+        self.died = died
+
+
+class TimedOut(Exception):  # as above
+    """The busy timeout has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """A worker's answer with its newline, and why the worker is not to be used again, if so."""
+
+    answer: bytes
+    unfit: str | None = None
+
+
+async def exchange(peer: Peer, line: bytes, *, busy_timeout_s: float) -> Exchanged:
+    """The worker's answer to `line` (without newline). Raises `Unseen`, `Fault` or `TimedOut`."""
+    _expect_silence(peer.stdout)
+    _send(peer.stdin, line)
+    data = b""
+    with trio.CancelScope(deadline=trio.current_time() + busy_timeout_s) as peer.scope:
+        while b"\n" not in data:
+            await trio.lowlevel.wait_readable(peer.stdout)
+            more = _read(peer.stdout)
+            if more == b"":
+                break
+            data += more or b""
+            if len(data) > MAX_ANSWER_LINE_BYTES + 1:
+                break
+    interrupted = peer.scope.cancelled_caught
+    peer.scope = None
+    if interrupted:
+        data = _last_words(peer, data)
+    return _judge(data)
+
+
+def _expect_silence(stdout: int) -> None:
+    before = _read(stdout)
+    if before == b"":
+        raise Unseen("it had ended before it got a request", died=True)
+    if before is not None:
+        raise Unseen(f"it wrote without being asked: {before[:80]!r}", died=False)
+
+
+def _send(stdin: int, line: bytes) -> None:
+    whole = line + b"\n"
+    try:
+        written = os.write(stdin, whole)
+    except BlockingIOError:
+        raise Unseen("it does not read its input", died=False) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise Unseen("it had closed its input", died=True) from None
+        raise Fault(NOT_SENT, f"request not written: {error}") from None
+    if written < len(whole):
+        raise Fault(NOT_SENT, "request written in part")
+
+
+def _read(stdout: int) -> bytes | None:
+    """Bytes, b"" at the end, None if there are none yet."""
+    try:
+        return os.read(stdout, _READ_BYTES)
+    except BlockingIOError:
+        return None
+
+
+def _last_words(peer: Peer, data: bytes) -> bytes:
+    """Why waiting was ended, as an exception; or what a dead worker had still written."""
+    if peer.exited.is_set():
+        return data + (_read(peer.stdout) or b"")
+    if peer.abandoned:
+        raise Fault(STOPPING, "Multiplexor is stopping")
+    raise TimedOut
+
+
+def _judge(data: bytes) -> Exchanged:
+    end = data.find(b"\n") + 1
+    if end > MAX_ANSWER_LINE_BYTES + 1 or (not end and len(data) > MAX_ANSWER_LINE_BYTES):
+        raise Fault(TOO_LONG, f"answer of more than {MAX_ANSWER_LINE_BYTES} bytes")
+    if not end:
+        # An answer cut short could read as another one: "ok 2" may have been "ok 250".
+        raise Fault(NO_RESPONSE, f"ended in the middle of its answer: {data!r}" if data else "Died", died=True)
+    if end < len(data):
+        return Exchanged(data[:end], f"Garbled: wrote more than an answer: {data[end : end + 80]!r}")
+    return Exchanged(data)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker process in a slot: its pipes, what it says, how it ended. The pool's record of it is `pool.state.Slot`.
+
+Made by `crew` at a start and forgotten when the process is gone.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
+from defang_mux.pool.state import Slot, State
+from defang_mux.process.chatter import LineReader, tag_of
+from defang_mux.process.spawn import Child
+
+# Enough for a traceback, and bounded whatever a worker writes.
+_TAIL_LINES: Final = 40
+
+
+def log_prefix(line: bytes) -> str:
+    """The queue ID in a request line with a colon behind it, or nothing."""
+    queue_id = queue_id_of(line)
+    if not queue_id or queue_id == NO_QUEUE_ID:
+        return ""
+    return queue_id.decode("ascii", "backslashreplace") + ": "
+
+
+def _ignore(_text: str) -> None:
+    """Standard error is kept in `Worker.tail` anyway."""
+
+
+class Worker:
+    """A running process; satisfies `exchange.Peer`."""
+
+    def __init__(self, slot: Slot, child: Child) -> None:
+        self.slot = slot
+        self.pid = child.pid
+        self.stdin = child.stdin
+        self.stdout = child.stdout
+        self.scope: trio.CancelScope | None = None
+        self.exited = trio.Event()
+        self.exit_status = 0
+        self.abandoned = False
+        self.reason: str | None = None
+        """Why it is being ended; None while it is not."""
+        self.line = b""
+        """The request it has or had last, for log lines."""
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        """What it wrote last to standard error."""
+        self.readers = [LineReader(child.stderr, self._heard)]
+        if child.status is not None:
+            self.readers.append(LineReader(child.status, self._status))
+        self.on_stderr: Callable[[str], None] = _ignore
+
+    def log_prefix(self) -> str:
+        """The queue ID of its request with a colon, or nothing."""
+        return log_prefix(self.line)
+
+    def hang_up(self) -> None:
+        """Closes its input, which asks it to end; once is enough."""
+        if self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = -1
+
+    def close(self) -> None:
+        """Takes in what it still said, and closes its pipes."""
+        for reader in self.readers:
+            reader.drain()
+        self.hang_up()
+        os.close(self.stdout)
+
+    def _heard(self, line: bytes) -> None:
+        if line:
+            text = line.decode("utf-8", "backslashreplace")
+            self.tail.append(text)
+            self.on_stderr(text)
+
+    def _status(self, line: bytes) -> None:
+        # Gossip, for display only, and nothing once the request is done.
+        if self.slot.state is State.BUSY:
+            self.slot.tag = tag_of(line)

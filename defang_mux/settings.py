@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The multiplexor's options: one table, from which parser, usage text and `Settings` follow.
+
+Letters and ranges are MIMEDefang's. A number below its range is raised, with a line that says so.
+"""
+
+import getopt
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
+SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
+LogTarget = Literal["auto", "syslog", "stderr"]
+
+_MIN_WORKERS: Final = 1
+_MAX_WORKERS: Final = 2
+
+# Inside the kernel's own limit on most systems; MIMEDefang's range.
+_MIN_BACKLOG: Final = 5
+_MAX_BACKLOG: Final = 200
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that the command line can say. Times are in seconds."""
+
+    user: str | None = None
+    spool: Path = DEFAULT_SPOOL
+    socket: Path = DEFAULT_SPOOL / SOCKET_NAME
+    unprivileged_socket: str | None = None
+    worker: Path = Path()
+    rules: Path | None = None
+    min_workers: int = _MIN_WORKERS
+    max_workers: int = _MAX_WORKERS
+    max_requests: int = 500
+    idle_timeout_s: int = 300
+    busy_timeout_s: int = 120
+    command_timeout_s: int = 10
+    start_interval_s: int = 3
+    activation_interval_s: int = 0
+    queue_size: int = 0
+    queue_timeout_s: int = 30
+    backlog: int = _MIN_BACKLOG
+    verbose: bool = False
+    status_tags: bool = False
+    foreground: bool = False
+    group_access: bool = False
+    pid_file: Path | None = None
+    lock_file: Path | None = None
+    facility: str = "mail"
+    label: str = "defang-mux"
+    log_to: LogTarget = "auto"
+
+    # No options: how long a stop waits for requests in work, and each step of ending a worker. MIMEDefang's 10 s,
+    # which a site's timeouts for stopping the service are used to.
+    answer_grace_s: float = 10
+    stop_grace_s: float = 10
+    kill_grace_s: float = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `least` and `most` make its value a whole number; no `placeholder`, no value."""
+
+    letter: str
+    name: str
+    field: str
+    help: str
+    placeholder: str = ""
+    least: int | None = None
+    most: int | None = None
+
+
+OPTIONS: Final = (
+    Option("U", "user", "user", "run as this user; needed when started by root", "USER"),
+    Option("z", "spool", "spool", f"spool directory ({DEFAULT_SPOOL})", "DIR"),
+    Option("s", "socket", "socket", f"request socket (SPOOL/{SOCKET_NAME})", "PATH"),
+    Option("a", "unprivileged-socket", "unprivileged_socket", "socket for questions about the status only", "SOCK"),
+    Option("f", "worker", "worker", "worker program (defang-worker)", "PATH"),
+    Option("F", "rules", "rules", "the site's filter, handed to the worker as -f", "PATH"),
+    Option("m", "min-workers", "min_workers", "workers to keep running (1)", "N", 1),
+    Option("x", "max-workers", "max_workers", "most workers to run (2)", "N", 1),
+    Option("r", "max-requests", "max_requests", "requests after which a worker is replaced (500)", "N", 1),
+    Option("i", "idle-timeout", "idle_timeout_s", "seconds after which an idle worker above -m ends (300)", "S", 10),
+    Option("b", "busy-timeout", "busy_timeout_s", "seconds that a request may take in a worker (120)", "S", 10),
+    Option("c", "command-timeout", "command_timeout_s", "seconds to read a request and to write a reply (10)", "S", 10),
+    Option("w", "start-interval", "start_interval_s", "seconds between starts up to -m (3)", "S", 1),
+    Option("W", "activation-interval", "activation_interval_s", "seconds between any two starts (0)", "S", 0),
+    Option("q", "queue-size", "queue_size", "requests that may wait for a worker, up to 128 (0)", "N", 0, 128),
+    Option("Q", "queue-timeout", "queue_timeout_s", "seconds that a request may wait, up to 600 (30)", "S", 1, 600),
+    Option("I", "backlog", "backlog", "connections that wait to be accepted (a quarter of -x)", "N", _MIN_BACKLOG,
+           _MAX_BACKLOG),
+    Option("Z", "status-tags", "status_tags", "let workers report what they are doing"),
+    Option("l", "verbose", "verbose", "log starts, ends and standard error of workers"),
+    Option("G", "group-access", "group_access", "let the group use the sockets and read the files"),
+    Option("D", "foreground", "foreground", "stay in the foreground"),
+    Option("p", "pid-file", "pid_file", "write the process ID to this file", "PATH"),
+    Option("o", "lock-file", "lock_file", "lock this file (the pid file's name with .lock)", "PATH"),
+    Option("S", "facility", "facility", "syslog facility (mail)", "NAME"),
+    Option("Y", "label", "label", "name in the log (defang-mux)", "NAME"),
+    Option("", "log-to", "log_to", "auto, syslog or stderr (auto: stderr with -D, else syslog)", "WHERE"),
+    Option("v", "version", "", "print the version"),
+    Option("h", "help", "", "print this text"),
+)  # fmt: skip
+_PATHS: Final = frozenset({"spool", "socket", "worker", "rules", "pid_file", "lock_file"})
+
+
+def usage() -> str:
+    """The text of `--help`."""
+    lines = ["Usage: defang-mux [options]", ""]
+    for option in OPTIONS:
+        short = f"-{option.letter}, " if option.letter else "    "
+        head = f"  {short}--{option.name} {option.placeholder}".rstrip()
+        lines.append(f"{head:<34} {option.help}")
+    return "\n".join(lines) + "\n"
+
+
+def parse(argv: list[str]) -> tuple[Settings, list[str]] | Literal["help", "version"]:
+    """Settings and lines about adjusted numbers, or which text is asked for. Raises `UsageError`.
+
+    Of an option given twice the last counts. Paths are made absolute, for the daemon changes its directory.
+    """
+    values: dict[str, Any] = {}
+    notes: list[str] = []
+    for option, text in _split(argv):
+        if option.name in ("help", "version"):
+            return "help" if option.name == "help" else "version"
+        values[option.field] = _value(option, text, notes)
+    _fill_in(values, notes)
+    return Settings(**values), notes
+
+
+def _split(argv: list[str]) -> list[tuple[Option, str]]:
+    letters = "".join(option.letter + ":" * bool(option.placeholder) for option in OPTIONS if option.letter)
+    names = [option.name + "=" * bool(option.placeholder) for option in OPTIONS]
+    by_word = {f"-{option.letter}": option for option in OPTIONS if option.letter}
+    by_word |= {f"--{option.name}": option for option in OPTIONS}
+    try:
+        found, rest = getopt.getopt(argv, letters, names)
+    except getopt.GetoptError as error:
+        raise UsageError(error.msg) from None
+    if rest:
+        raise UsageError(f"no arguments are taken beside options: {rest[0]!r}")
+    return [(by_word[word], text) for word, text in found]
+
+
+def _value(option: Option, text: str, notes: list[str]) -> str | int | bool | Path:
+    if not option.placeholder:
+        return True
+    if option.least is not None:
+        return _number(option, text, notes)
+    if not text:
+        raise UsageError(f"--{option.name}: an empty value")
+    if option.field in _PATHS:
+        return _path(option, text)
+    if option.field == "log_to" and text not in get_args(LogTarget):
+        raise UsageError(f"--{option.name}: one of {', '.join(get_args(LogTarget))}, not {text!r}")
+    return text
+
+
+def _path(option: Option, text: str) -> Path:
+    for kind in ("unix:", "local:"):
+        if option.field == "socket":
+            text = text.removeprefix(kind)
+    path = Path(text)
+    if option.field == "worker" and not path.is_absolute():
+        raise UsageError(f"--{option.name}: the path must be absolute: {text!r}")
+    return Path.cwd() / path
+
+
+def _number(option: Option, text: str, notes: list[str]) -> int:
+    assert option.least is not None
+    try:
+        number = int(text)
+    except ValueError:
+        raise UsageError(f"--{option.name}: not a whole number: {text!r}") from None
+    if number < option.least:
+        notes.append(f"--{option.name}: {number} raised to {option.least}, the least there is")
+        return option.least
+    if option.most is not None and number > option.most:
+        if option.field == "queue_size":
+            raise UsageError(f"--{option.name}: {option.most} at most")
+        notes.append(f"--{option.name}: {number} lowered to {option.most}, the most there is")
+        return option.most
+    return number
+
+
+def _fill_in(values: dict[str, Any], notes: list[str]) -> None:
+    """What follows from other options where nothing was said."""
+    most: int = values.get("max_workers", _MAX_WORKERS)
+    least: int = values.get("min_workers", _MIN_WORKERS)
+    if least > most:
+        notes.append(f"--min-workers: {least} lowered to {most}, the value of --max-workers")
+        values["min_workers"] = most
+    values.setdefault("backlog", max(_MIN_BACKLOG, min(most // 4, _MAX_BACKLOG)))
+    values.setdefault("socket", values.get("spool", DEFAULT_SPOOL) / SOCKET_NAME)
+    # Beside our own interpreter, so that a virtual environment's multiplexor starts that environment's worker.
+    values.setdefault("worker", Path(sys.executable).parent / "defang-worker")

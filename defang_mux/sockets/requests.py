@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Request sockets: one connection, one line in, one reply out, close (protocol.md, Connections).
+
+Knows no meaning of a line: `Replier` does. Works on plain sockets with MSG_DONTWAIT, because most
+requests have arrived whole when the connection is accepted, and most replies fit the socket's buffer.
+"""
+
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from logging import Logger
+from typing import Final
+
+import trio
+
+from defang_common.wire.lines import MAX_REQUEST_LINE_BYTES
+from defang_mux.sockets.listen import Listener
+
+TOO_LONG: Final = b"error: Command too long\n"
+
+Replier = Callable[[bytes], Awaitable[bytes]]
+"""The reply to a line without its newline; b"" to say nothing."""
+
+_READ_BYTES: Final = 8192
+# Out of descriptors: others have to end first, and asking again at once would only burn time.
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_EXHAUSTED_PAUSE_S: Final = 0.1
+
+
+class Door:
+    """A listening socket and who answers there.
+
+    `max_silent` is how many connections may be open that have not yet sent their line; more are closed at once.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        replier: Replier,
+        *,
+        command_timeout_s: float,
+        log: Logger,
+        max_silent: int | None = None,
+    ) -> None:
+        self._listener = listener
+        self._replier = replier
+        self._command_timeout_s = command_timeout_s
+        self._log = log
+        self._max_silent = max_silent
+        self._silent = 0
+
+    def close(self) -> None:
+        """Takes no more connections; those not yet accepted are closed by the system."""
+        self._listener.close()
+
+    async def serve(self, clients: trio.Nursery) -> None:
+        """Accepts connections for ever; each is a task of `clients`, which outlives this one."""
+        complained = False
+        while True:
+            await trio.lowlevel.wait_readable(self._listener.socket)
+            try:
+                while True:
+                    connection, _ = self._listener.socket.accept()
+                    if self._max_silent is not None and self._silent >= self._max_silent:
+                        connection.close()
+                        continue
+                    self._silent += 1
+                    clients.start_soon(self._converse, connection)
+            except BlockingIOError:
+                complained = False
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    continue
+                if not complained:
+                    self._log.error("cannot accept connections: %s", error.strerror)
+                    complained = True
+                await trio.sleep(_EXHAUSTED_PAUSE_S)
+
+    async def _converse(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                try:
+                    line = await self._read_line(connection)
+                finally:
+                    self._silent -= 1
+                if line is None:
+                    return
+                reply = TOO_LONG if len(line) > MAX_REQUEST_LINE_BYTES else await self._replier(line)
+                await self._write(connection, reply)
+        except OSError:
+            # The client has gone. What its request did stays done, and nobody waits for the reply.
+            return
+        except Exception:  # noqa: BLE001  # logged, and told to the client by the closing of its connection
+            # A bug of ours. Closing without a reply is a temporary failure to the client; the others live on.
+            self._log.critical("a request failed", exc_info=True)
+
+    async def _read_line(self, connection: socket.socket) -> bytes | None:
+        """The line, or what came of it before the end; None if nothing came, or not in time.
+
+        What is behind its newline is dropped. Of a line that is too long one byte too many is returned.
+        """
+        data = _receive(connection)
+        if data is None or b"\n" not in data:
+            with trio.move_on_after(self._command_timeout_s) as patience:
+                data = await _receive_line(connection, data)
+            if patience.cancelled_caught or not data:
+                return None
+        line, newline, _ = data.partition(b"\n")
+        if newline and line.endswith(b"\r"):
+            line = line[:-1]
+        # A worker would read up to the NUL, in MIMEDefang and here.
+        return line.partition(b"\0")[0] if b"\0" in line else line
+
+    async def _write(self, connection: socket.socket, reply: bytes) -> None:
+        with memoryview(reply) as rest:
+            try:
+                sent = connection.send(rest, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(rest):
+                return
+            with trio.move_on_after(self._command_timeout_s):
+                while sent < len(rest):
+                    await trio.lowlevel.wait_writable(connection)
+                    try:
+                        sent += connection.send(rest[sent:], socket.MSG_DONTWAIT)
+                    except BlockingIOError:
+                        continue
+
+
+def _receive(connection: socket.socket) -> bytes | None:
+    """Bytes, b"" at the end, None if there are none yet."""
+    try:
+        return connection.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+
+
+async def _receive_line(connection: socket.socket, data: bytes | None) -> bytes:
+    """`data` and what follows it, up to the first newline or the end; of a long line only the beginning is kept."""
+    if data == b"":
+        return b""
+    line = data or b""
+    while True:
+        await trio.lowlevel.wait_readable(connection)
+        more = _receive(connection)
+        if more is None:
+            continue
+        # Enough for the longest good line with CR and LF, and to see that this one is too long.
+        line = line[: MAX_REQUEST_LINE_BYTES + 2] + more
+        if not more or b"\n" in more:
+            return line

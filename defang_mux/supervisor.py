@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The nurseries, the signals, and the order of stopping (docs/architecture.md, Stopping).
+
+Workers outlive clients, clients outlive listeners: the order of the nurseries is the order in
+which things end. Called by `__main__` in the daemon.
+"""
+
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Final
+
+import trio
+
+from defang_common import __version__
+from defang_mux.pool.policy import Pool
+from defang_mux.pool.state import Limits
+from defang_mux.process.crew import Crew, Orders
+from defang_mux.process.kill import Patience
+from defang_mux.process.spawn import Program
+from defang_mux.settings import Settings
+from defang_mux.sockets.control import Control
+from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_owner
+from defang_mux.sockets.requests import Door
+
+_log: Final = logging.getLogger("defang.mux")
+
+# The signal numbers that mean something to us; the rest keep their defaults.
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+# For sending replies and log lines when the requests in work have just been given up.
+_LAST_WORDS_S: Final = 1.0
+# MIMEDefang's limit on the open socket: connections that have not said anything yet.
+_MAX_SILENT_UNPRIVILEGED: Final = 20
+
+
+class StopRequested(Exception):  # a request, not an error
+    """Ends listeners and timers, and with them begins the stop."""
+
+
+async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
+    """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections."""
+    pool = Pool(_limits(settings), now=trio.current_time(), epoch_offset_s=time.time() - trio.current_time())
+    stop = trio.Event()
+    with trio.open_signal_receiver(*_SIGNALS) as signals, _listeners(settings) as (private, public):
+        async with trio.open_nursery() as workers:
+            crew = Crew(pool, _orders(settings), workers, _log)
+            workers.start_soon(_heed_signals, signals, crew, stop)
+            control = Control(pool, version=__version__, reread=crew.reread, clock=trio.current_time)
+            doors = _doors(settings, private, public, control, crew)
+            _log.info(
+                "started; version=%s workers=%d-%d socket=%s",
+                __version__, settings.min_workers, settings.max_workers, settings.socket,
+            )  # fmt: skip
+            ready()
+            await _serve_clients(settings, crew, doors, stop)
+            await _wait_for_workers(settings, crew)
+            workers.cancel_scope.cancel()
+    _log.info("stopped")
+    return 0
+
+
+async def _serve_clients(settings: Settings, crew: Crew, doors: list[Door], stop: trio.Event) -> None:
+    """Until the stop, and then until every request in work is answered or given up."""
+    async with trio.open_nursery() as around:
+        async with trio.open_nursery() as clients:
+            try:
+                async with trio.open_nursery() as listening:
+                    for door in doors:
+                        listening.start_soon(door.serve, clients)
+                    listening.start_soon(crew.keep_time)
+                    listening.start_soon(_raise_at, stop)
+            except* StopRequested:
+                _log.info("stopping")
+            for door in doors:
+                door.close()
+            crew.stop()
+            around.start_soon(_press, settings.answer_grace_s, crew, clients.cancel_scope)
+        around.cancel_scope.cancel()
+
+
+async def _raise_at(stop: trio.Event) -> None:
+    await stop.wait()
+    raise StopRequested
+
+
+async def _press(grace_s: float, crew: Crew, clients: trio.CancelScope) -> None:
+    """Gives requests up that take too long, and then clients that do not even take their reply."""
+    await trio.sleep(grace_s)
+    crew.abandon()
+    await trio.sleep(_LAST_WORDS_S)
+    clients.cancel()
+
+
+async def _wait_for_workers(settings: Settings, crew: Crew) -> None:
+    # The ladder's time, and some for the system to clean up behind a KILL.
+    with trio.move_on_after(settings.stop_grace_s + settings.kill_grace_s + _LAST_WORDS_S):
+        await crew.wait_gone()
+    left = crew.pids()
+    if left:
+        _log.error("workers that could not be ended: %s", left)
+
+
+async def _heed_signals(signals: AsyncIterator[int], crew: Crew, stop: trio.Event) -> None:
+    async for number in signals:
+        if number == signal.SIGCHLD:
+            crew.reap()
+        elif number == signal.SIGTERM:
+            stop.set()
+        elif not stop.is_set():
+            crew.reread()
+
+
+@contextmanager
+def _listeners(settings: Settings) -> Iterator[tuple[Listener, Listener | None]]:
+    """The request socket and, if wanted, the open one."""
+    with ExitStack() as opened:
+        private = listen_for_owner(settings.socket, group=settings.group_access, backlog=settings.backlog)
+        opened.callback(private.close)
+        public = None
+        if settings.unprivileged_socket is not None:
+            public = listen_for_all(settings.unprivileged_socket, backlog=settings.backlog)
+            opened.callback(public.close)
+        yield private, public
+
+
+def _doors(settings: Settings, private: Listener, public: Listener | None, control: Control, crew: Crew) -> list[Door]:
+    async def reply(line: bytes) -> bytes:
+        own = control.reply(line, privileged=True)
+        return await crew.answer(line) if own is None else own
+
+    async def reply_to_all(line: bytes) -> bytes:
+        return control.reply(line, privileged=False) or b""
+
+    make = partial(Door, command_timeout_s=settings.command_timeout_s, log=_log)
+    doors = [make(private, reply)]
+    if public is not None:
+        doors.append(make(public, reply_to_all, max_silent=_MAX_SILENT_UNPRIVILEGED))
+    return doors
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        min_workers=settings.min_workers,
+        max_workers=settings.max_workers,
+        max_requests=settings.max_requests,
+        idle_timeout_s=settings.idle_timeout_s,
+        start_interval_s=settings.start_interval_s,
+        activation_interval_s=settings.activation_interval_s,
+        queue_size=settings.queue_size,
+        queue_timeout_s=settings.queue_timeout_s,
+    )
+
+
+def _orders(settings: Settings) -> Orders:
+    return Orders(
+        program=Program(path=settings.worker, rules=settings.rules, status_tags=settings.status_tags),
+        busy_timeout_s=settings.busy_timeout_s,
+        patience=Patience(stop_grace_s=settings.stop_grace_s, kill_grace_s=settings.kill_grace_s),
+        verbose=settings.verbose,
+    )
