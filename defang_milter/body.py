@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The message's body from SMTP's line ends to those of INPUTMSG, chunk by chunk (protocol.md, INPUTMSG).
+
+Pure. CR LF becomes LF; a carriage return that stands alone stays, or is dropped if so set;
+both that and a NUL are worth a remark to the filter.
+"""
+
+
+class Body:
+    """Converts one body. The result does not depend on how the body was cut into chunks.
+
+    `suspicious` tells after `end` whether a bare carriage return or a NUL was seen.
+    """
+
+    __slots__ = ("_held_cr", "_strip_bare_cr", "suspicious")
+
+    def __init__(self, *, strip_bare_cr: bool) -> None:
+        self._strip_bare_cr = strip_bare_cr
+        self._held_cr = False
+        self.suspicious = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The converted bytes of the next chunk; a carriage return at its end waits for the one after."""
+        if self._held_cr:
+            chunk = b"\r" + chunk
+        self._held_cr = chunk.endswith(b"\r")
+        if self._held_cr:
+            chunk = chunk[:-1]
+        out = chunk.replace(b"\r\n", b"\n")
+        if b"\r" in out:
+            self.suspicious = True
+            if self._strip_bare_cr:
+                out = out.replace(b"\r", b"")
+        if b"\0" in out:
+            self.suspicious = True
+        return out
+
+    def end(self) -> bytes:
+        """What was still held: a carriage return that was the body's last byte."""
+        if not self._held_cr:
+            return b""
+        self._held_cr = False
+        self.suspicious = True
+        return b"" if self._strip_bare_cr else b"\r"

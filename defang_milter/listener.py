@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From settings to a milter that listens, and its end.
+
+The callbacks are registered, the socket is opened, the multiplexor waited for; then libmilter
+runs in a thread of its own while this one waits for the signal to stop.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import milter
+
+from defang_common.host.daemon import StartFailed
+from defang_milter.callbacks import Callbacks, Site
+from defang_milter.mux_client import MuxClient, MuxUnavailable
+from defang_milter.settings import PROGRAM, Settings
+
+_log: Final = logging.getLogger("defang.milter")
+
+# libmilter's own signals; each means the end to it.
+_STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+_MUX_POLL_S: Final = 0.2
+_DRAIN_POLL_S: Final = 0.05
+# How long a probe of an existing socket may take; a live one answers at once.
+_PROBE_TIMEOUT_S: Final = 5.0
+
+_MAX_KEY_BYTES: Final = 255
+
+
+def site_of(settings: Settings) -> Site:
+    """What this host says of itself."""
+    try:
+        my_ip = socket.gethostbyname(socket.gethostname()).encode()
+    except OSError as error:
+        _log.warning("this host's own address is unknown: %s", error)
+        my_ip = b""
+    return Site(my_ip=my_ip, validation_name=_validation_name(settings.ip_key_file))
+
+
+def _validation_name(key_file: Path) -> bytes | None:
+    """The first line of the key file, None if there is no such file or nothing in it."""
+    try:
+        with key_file.open("rb") as file:
+            line = file.readline(_MAX_KEY_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StartFailed(f"{key_file}: {error.strerror}") from error
+    return line.rstrip(b"\r\n") or None
+
+
+def socket_path(connection: str) -> Path | None:
+    """The file of a unix socket in libmilter's notation, None if it is none."""
+    kind, colon, rest = connection.partition(":")
+    if not colon:
+        return Path(connection)
+    return Path(rest) if kind in {"unix", "local"} else None
+
+
+def _refuse_live(path: Path) -> None:
+    """Raises StartFailed if somebody answers there: libmilter would take the socket away from them."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except OSError as error:
+            raise StartFailed(f"{path}: {error.strerror or error}") from error
+    raise StartFailed(f"{path}: another milter listens there")
+
+
+def _register(callbacks: Callbacks) -> None:
+    milter.set_connect_callback(callbacks.connect)
+    milter.set_helo_callback(callbacks.helo)
+    milter.set_envfrom_callback(callbacks.envfrom)
+    milter.set_envrcpt_callback(callbacks.envrcpt)
+    milter.set_header_callback(callbacks.header)
+    milter.set_eoh_callback(callbacks.eoh)
+    milter.set_body_callback(callbacks.body)
+    milter.set_eom_callback(callbacks.eom)
+    milter.set_abort_callback(callbacks.abort)
+    milter.set_close_callback(callbacks.close)
+    milter.set_flags(milter.CURR_ACTS)
+    # For what pymilter cannot decode; our callbacks let no exception out. CONTINUE, because a refusal of a header is
+    # not sent to the MTA, but makes libmilter ignore the rest of the message. The excepthook remembers the refusal.
+    sys.excepthook = callbacks.excepthook
+    milter.set_exception_policy(milter.CONTINUE)
+    milter.register(PROGRAM, negotiate=callbacks.negotiate)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[None]:
+    """The milter socket, open on entry; the file of a unix socket is removed at the end if it is still ours."""
+    path = socket_path(settings.socket)
+    if path is not None:
+        _refuse_live(path)
+    if settings.backlog is not None:
+        milter.setbacklog(settings.backlog)
+    umask = os.umask(0o007 if settings.group_access else 0o077)
+    try:
+        milter.setconn(settings.socket)
+        milter.opensocket(True)  # remove a stale one
+    except milter.error as error:
+        raise StartFailed(f"cannot listen on {settings.socket}: {error} (libmilter tells syslog why)") from error
+    finally:
+        os.umask(umask)
+    mine = None if path is None else os.lstat(path)
+    try:
+        yield
+    finally:
+        if path is not None and mine is not None:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.lstat(path), mine):
+                    path.unlink()
+
+
+def _wait_for_mux(mux: MuxClient, timeout_s: float) -> None:
+    """Returns when the multiplexor answers; raises StartFailed if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            mux.free_workers()
+        except MuxUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise StartFailed(f"no answer from the multiplexor in {timeout_s:g} s: {error}") from error
+        else:
+            return
+        if signal.sigtimedwait(_STOP_SIGNALS, _MUX_POLL_S) is not None:
+            raise StartFailed("told to stop before the multiplexor answered")
+
+
+class _Libmilter:
+    """libmilter's main loop in a thread, which ends only with the process or by an error.
+
+    It is never told to stop: it would then drop the messages in work, and pymilter would crash
+    on a connection that was just accepted. So this thread takes the signals instead: they are
+    blocked everywhere, and the kernel gives those to the main thread while it waits for them.
+    """
+
+    def __init__(self) -> None:
+        self.error: str | None = None
+        self._thread = threading.Thread(target=self._run, name="libmilter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            milter.main()
+        except milter.error as error:
+            self.error = str(error)
+        finally:
+            # It also ends by a second signal, or one that reached it first: in all cases the main thread is to know.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+def _drain(callbacks: Callbacks, grace_s: float) -> None:
+    """Lets messages in work come to their end, for a limited time."""
+    callbacks.stopping = True
+    deadline = time.monotonic() + grace_s
+    while callbacks.in_work and time.monotonic() < deadline:
+        time.sleep(_DRAIN_POLL_S)
+    callbacks.end_all()
+
+
+def serve(settings: Settings, ready: Callable[[], None]) -> int:
+    """Serves until a signal to stop; the exit status. Raises StartFailed before `ready` was called.
+
+    The process must end by os._exit after this, for libmilter's threads are still there.
+    """
+    mux = MuxClient(
+        str(settings.mux_socket), timeout_s=settings.mux_timeout_s, keep_alive_interval_s=settings.progress_interval_s
+    )
+    callbacks = Callbacks(settings, site_of(settings), mux)
+    _register(callbacks)
+    libmilter = _Libmilter()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    with _listening(settings):
+        _wait_for_mux(mux, settings.mux_start_timeout_s)
+        libmilter.start()
+        _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
+        ready()
+        signal.sigwait(_STOP_SIGNALS)
+        _log.info("stopping, %d messages in work", len(callbacks.in_work))
+    _drain(callbacks, settings.stop_grace_s)
+    if libmilter.error is not None:
+        _log.critical("libmilter ended: %s", libmilter.error)
+        return 1
+    _log.info("stopped")
+    return 0

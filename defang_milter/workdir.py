@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A message's working directory: made, filled, read, removed or kept (protocol.md, Working directory).
+
+Names of files come from the codec. Modes follow from the umask that the daemon set. Callers
+see OSError; the disk that fills up is the usual one.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from defang_common.wire import results, spool
+from defang_milter.body import Body
+from defang_milter.headers import Header
+
+# Body bytes held in memory before INPUTMSG is written to: most messages need one write.
+BUFFER_BYTES: Final = 256 * 1024
+# What is given to libmilter of NEWBODY at a time; it cuts that into packets itself.
+NEW_BODY_CHUNK_BYTES: Final = 1024 * 1024
+
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of it, for a disk that fills up may take a part."""
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def _remove_tree(path: str) -> None:
+    # shutil.rmtree guards against others who rename directories under it, at ten times the system calls; in the spool
+    # there are none.
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)  # noqa: PTH108  # a Path a file costs more than the call
+    os.rmdir(path)  # noqa: PTH106
+
+
+class WorkDir:
+    """One message's directory; the constructor makes it and raises FileExistsError if it is there already."""
+
+    __slots__ = ("_buffer", "_buffered_bytes", "_input", "_reopen", "path")
+
+    def __init__(self, path: str, *, reopen: bool) -> None:
+        self.path = path
+        self._reopen = reopen
+        self._input = -1
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
+        os.mkdir(path, 0o750)  # noqa: PTH102
+
+    def _append(self, name: str, data: bytes) -> None:
+        descriptor = os.open(f"{self.path}/{name}", _APPEND, 0o640)
+        try:
+            _write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def append_commands(self, lines: bytes) -> None:
+        """Appends to COMMANDS."""
+        if lines:
+            self._append(spool.COMMANDS, lines)
+
+    def write_header(self, header: Header, *, with_end: bool) -> None:
+        """Writes the header's two files, and its part of INPUTMSG; `with_end` adds the empty line behind it."""
+        self._append(spool.HEADERS, header.unfolded())
+        self._append(spool.PRISTINE_HEADERS, header.pristine())
+        self.append_input(header.for_scan() + b"\n" if with_end else header.for_scan())
+
+    def append_input(self, data: bytes) -> None:
+        """Appends to INPUTMSG, through a buffer."""
+        self._buffer.append(data)
+        self._buffered_bytes += len(data)
+        if self._buffered_bytes >= BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._input < 0:
+            self._input = os.open(f"{self.path}/{spool.INPUTMSG}", _APPEND, 0o640)
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._buffered_bytes = 0
+        _write_all(self._input, data)
+        if self._reopen:
+            self._close()
+
+    def _close(self) -> None:
+        if self._input >= 0:
+            descriptor, self._input = self._input, -1
+            os.close(descriptor)
+
+    def end_input(self, body: Body) -> None:
+        """Completes INPUTMSG; it exists then, be the message ever so empty."""
+        self._buffer.append(body.end())
+        self._flush()
+        self._close()
+
+    def results(self) -> bytes:
+        """The bytes of RESULTS, up to one more than a file may have."""
+        descriptor = os.open(f"{self.path}/{spool.RESULTS}", os.O_RDONLY)
+        try:
+            data = os.read(descriptor, results.MAX_FILE_BYTES + 1)
+            while data and (more := os.read(descriptor, results.MAX_FILE_BYTES + 1 - len(data))):
+                data += more
+            return data
+        finally:
+            os.close(descriptor)
+
+    def open_new_body(self) -> int:
+        """A descriptor for NEWBODY, which the caller closes."""
+        return os.open(f"{self.path}/{spool.NEWBODY}", os.O_RDONLY)
+
+    def abandon(self) -> None:
+        """Lets go of the directory, which stays."""
+        self._buffer.clear()
+        self._close()
+
+    def remove(self) -> None:
+        """Removes the directory with all that is in it."""
+        self.abandon()
+        _remove_tree(self.path)
+
+
+def new_body_chunks(descriptor: int) -> Iterator[bytes]:
+    """The bytes of NEWBODY in large pieces."""
+    while chunk := os.read(descriptor, NEW_BODY_CHUNK_BYTES):
+        yield chunk
