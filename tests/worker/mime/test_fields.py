@@ -32,7 +32,7 @@ def test_value_and_parameters_are_taken_apart() -> None:
         (b'attachment, filename="a.exe"', ["a.exe"]),
         (b'filename="a.exe"', ["a.exe"]),
         (b'attachment; filename = "a.exe"', ["a.exe"]),
-        (b'attachment; filename\t=\ta.exe', ["a.exe"]),
+        (b"attachment; filename\t=\ta.exe", ["a.exe"]),
         (b"attachment; filename=my file.exe; size=1", ["my file.exe"]),
         (b"attachment; filename=a.txt filename=b.exe", ["a.txt", "b.exe"]),
         (b'attachment; filename="a.txt"; filename="b.exe"', ["a.txt", "b.exe"]),

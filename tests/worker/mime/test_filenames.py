@@ -59,7 +59,7 @@ def test_a_name_with_a_nul_also_counts_up_to_it() -> None:
 
 
 def test_an_entity_without_names_has_an_empty_name() -> None:
-    root = parse(b"Content-Disposition: attachment; filename=\"  \"\n\n").root
+    root = parse(b'Content-Disposition: attachment; filename="  "\n\n').root
     assert (root.filename, root.filenames, root.extension) == ("", (), "")
 
 

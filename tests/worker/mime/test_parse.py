@@ -85,7 +85,10 @@ def test_a_delimiter_at_once_after_the_header_begins_a_part() -> None:
 
 
 def test_blanks_after_a_delimiter_are_padding_and_other_text_is_not() -> None:
-    assert leaves(parse(mixed(b"\none", end=b"--b \t \n\ntwo\n--bx\n--b x\n--b--  \n"))) == [b"one", b"two\n--bx\n--b x"]
+    assert leaves(parse(mixed(b"\none", end=b"--b \t \n\ntwo\n--bx\n--b x\n--b--  \n"))) == [
+        b"one",
+        b"two\n--bx\n--b x",
+    ]
 
 
 def test_a_missing_terminator_ends_the_part_at_the_end() -> None:
@@ -103,13 +106,21 @@ def test_an_inner_multipart_without_terminator_ends_at_the_outer_delimiter() -> 
 
 def test_the_innermost_multipart_owns_a_boundary_that_two_have() -> None:
     inner = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--"
-    assert shape(parse(mixed(inner, b"\ntwo")).root) == ["multipart/mixed", ["multipart/mixed", "text/plain"], "text/plain"]
+    assert shape(parse(mixed(inner, b"\ntwo")).root) == [
+        "multipart/mixed",
+        ["multipart/mixed", "text/plain"],
+        "text/plain",
+    ]
 
 
 @pytest.mark.parametrize("inner", [b"bx", b"b--", b"b-"])
 def test_a_boundary_may_begin_with_another(inner: bytes) -> None:
     part = b"Content-Type: multipart/mixed; boundary=%b\n\n--%b\n\none\n--%b--" % (inner, inner, inner)
-    assert shape(parse(mixed(part, b"\ntwo")).root) == ["multipart/mixed", ["multipart/mixed", "text/plain"], "text/plain"]
+    assert shape(parse(mixed(part, b"\ntwo")).root) == [
+        "multipart/mixed",
+        ["multipart/mixed", "text/plain"],
+        "text/plain",
+    ]
 
 
 def test_attached_messages_are_opened() -> None:
