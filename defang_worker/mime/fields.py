@@ -12,16 +12,17 @@ from typing import Final, NamedTuple
 
 from defang_worker.mime.charsets import decode_text, guess_text
 
+# Possessive repeats for linear time, but of single characters only: see headers.py.
 _MAIN: Final = re.compile(rb'[\s;,]*+([^\s;="]++)(?!\s*+=)')
 # An unquoted value goes to the semicolon, blanks included, unless a word of it looks like the next `name=`.
 _PARAMETER: Final = re.compile(
-    rb'[\s;,]*+([^\s;=,"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)\\?"?|([^;\s]*+(?:\s++(?![^\s;="]++\s*+=)[^;\s]++)*+))',
+    rb'[\s;,]*+([^\s;=,"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*)\\?"?|([^;\s]*+(?:\s++(?![^\s;="]++\s*+=)[^;\s]++)*))',
     re.DOTALL,
 )
 _WORD: Final = re.compile(rb"[\s;,]*+[^\s;,]*+")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
-_ODD_PAIR: Final = re.compile(rb'\\[^"\\]', re.DOTALL)
-_OUTSIDE_COMMENT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\\.|\(', re.DOTALL)
+_NEEDED_PAIR: Final = re.compile(rb'\\(["\\])')
+_OUTSIDE_COMMENT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"?|\\.|\(', re.DOTALL)
 _INSIDE_COMMENT: Final = re.compile(rb"\\.|[()]", re.DOTALL)
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(r"\*([0-9]{1,9})(\*?)")
@@ -87,8 +88,7 @@ def _parameter(name: bytes, quoted: bytes | None, unquoted: bytes | None) -> Par
         return Parameter(key, plain, plain)
     if b"\\" not in quoted:
         return Parameter(key, quoted, quoted)
-    resolved = _QUOTED_PAIR.sub(rb"\1", quoted)
-    return Parameter(key, resolved, quoted if _ODD_PAIR.search(quoted) else resolved)
+    return Parameter(key, _QUOTED_PAIR.sub(rb"\1", quoted), _NEEDED_PAIR.sub(rb"\1", quoted))
 
 
 def strip_comments(value: bytes) -> bytes:
