@@ -9,7 +9,7 @@ import binascii
 import re
 from typing import Final
 
-from defang_worker.mime.fields import strip_comments
+from defang_worker.mime.headers import strip_comments
 
 _NOT_IN_NAMES: Final = re.compile(rb"[^a-z0-9]+")
 _KNOWN: Final = {

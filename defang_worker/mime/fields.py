@@ -11,6 +11,8 @@ import re
 from typing import Final, NamedTuple
 
 from defang_worker.mime.charsets import decode_text, guess_text
+from defang_worker.mime.decode import decode_base64
+from defang_worker.mime.headers import strip_comments
 
 # Possessive repeats for linear time, but of single characters only: see headers.py.
 _MAIN: Final = re.compile(rb'[\s;,]*+([^\s;="]++)(?!\s*+=)')
@@ -22,8 +24,6 @@ _PARAMETER: Final = re.compile(
 _WORD: Final = re.compile(rb"[\s;,]*+[^\s;,]*+")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _NEEDED_PAIR: Final = re.compile(rb'\\(["\\])')
-_OUTSIDE_COMMENT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"?|\\.|\(', re.DOTALL)
-_INSIDE_COMMENT: Final = re.compile(rb"\\.|[()]", re.DOTALL)
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(r"\*([0-9]{1,9})(\*?)")
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+)\?=")
@@ -89,23 +89,6 @@ def _parameter(name: bytes, quoted: bytes | None, unquoted: bytes | None) -> Par
     if b"\\" not in quoted:
         return Parameter(key, quoted, quoted)
     return Parameter(key, _QUOTED_PAIR.sub(rb"\1", quoted), _NEEDED_PAIR.sub(rb"\1", quoted))
-
-
-def strip_comments(value: bytes) -> bytes:
-    """Return `value` with each comment replaced by a blank; an open comment counts as text."""
-    kept: list[bytes] = []
-    start = at = depth = 0
-    while match := (_INSIDE_COMMENT if depth else _OUTSIDE_COMMENT).search(value, at):
-        at = match.end()
-        token = match[0]
-        if token == b"(":
-            if not depth:
-                kept += (value[start : match.start()], b" ")
-            depth += 1
-        elif token == b")" and depth:
-            depth -= 1
-            start = at
-    return value if depth else b"".join([*kept, value[start:]]).strip()
 
 
 def parameter_texts(parameters: list[Parameter], name: str) -> list[str]:
@@ -208,7 +191,4 @@ def decode_words(value: bytes) -> str:
 def _word_bytes(encoding: bytes, text: bytes) -> bytes:
     if encoding in b"qQ":
         return binascii.a2b_qp(text, header=True)
-    try:
-        return binascii.a2b_base64(text + b"==")
-    except binascii.Error:  # one character more than a multiple of four
-        return binascii.a2b_base64(text[:-1] + b"===")
+    return decode_base64(text)

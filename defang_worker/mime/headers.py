@@ -15,12 +15,15 @@ from typing import Final, NamedTuple, TypeAlias
 Buffer: TypeAlias = bytes | mmap.mmap
 """What a message is read from: offsets, slices and regular expressions work alike on both."""
 
-# Possessive, so that a hostile header costs one pass; but no groups, which Python 3.11.2 matches wrongly then (gh-106052).
+# Possessive, so that a hostile header costs one pass; but single characters only: Python 3.11.2 matches possessive
+# groups wrongly (gh-106052).
 _FIELD: Final = re.compile(
     rb"^(?:\xef\xbb\xbf)?([^\x00-\x20:\x7f]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)",
     re.MULTILINE,
 )
 _VALUE: Final = re.compile(rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)")
+_OUTSIDE_COMMENT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"?|\\.|\(', re.DOTALL)
+_INSIDE_COMMENT: Final = re.compile(rb"\\.|[()]", re.DOTALL)
 _FOLD: Final = re.compile(rb"\r*\n")
 _LINE_STARTS: Final = (b"\n", b"\xbf")
 
@@ -40,6 +43,23 @@ def unfold(value: bytes) -> bytes:
     if b"\n" in value:
         value = _FOLD.sub(b"", value)
     return value.strip(b" \t\r")
+
+
+def strip_comments(value: bytes) -> bytes:
+    """Return `value` with each comment replaced by a blank; an open comment counts as text."""
+    kept: list[bytes] = []
+    start = at = depth = 0
+    while match := (_INSIDE_COMMENT if depth else _OUTSIDE_COMMENT).search(value, at):
+        at = match.end()
+        token = match[0]
+        if token == b"(":
+            if not depth:
+                kept += (value[start : match.start()], b" ")
+            depth += 1
+        elif token == b")" and depth:
+            depth -= 1
+            start = at
+    return value if depth else b"".join([*kept, value[start:]]).strip()
 
 
 def count_fields(header: bytes) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import decode_words, parse_field
-from defang_worker.mime.fields import strip_comments
+from defang_worker.mime.headers import strip_comments
 
 
 def names(value: bytes) -> list[str]:
@@ -114,6 +114,7 @@ def test_comments(value: bytes, expected: bytes) -> None:
         (b"=?utf-8?b?YWJ?=", "ab"),
         (b"=?utf-8?b?YWJjZ?=", "abc"),
         (b"=?x?z?x?=", "=?x?z?x?="),
+        (b"=?x?b?a ?=b", "b"),
         (b"=?iso-8859-1?q?=F6?= =?utf-8?q?=C3=B6?=", "öö"),
     ],
 )
