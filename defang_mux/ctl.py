@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""md-mx-ctrl: asks a multiplexor, ours or MIMEDefang's, and prints its reply, some of them laid out for people.
+
+A client of the request socket and nothing more. Texts and exit statuses are those of the original,
+which monitors read by position (protocol.md, Control command). `layouts` has what is laid out.
+"""
+
+import errno
+import getopt
+import os
+import signal
+import socket
+import sys
+from typing import Final, TextIO
+
+from defang_common.wire import percent
+from defang_mux import layouts
+
+DEFAULT_SOCKET: Final = "/var/spool/MIMEDefang/mimedefang-multiplexor.sock"
+
+USAGE: Final = """\
+Usage: md-mx-ctrl [options] command
+
+  -s, --socket PATH     the multiplexor's request socket
+  -i, --interactive     read commands from standard input, a line each
+  -h, --help            print this text, and the multiplexor's list of commands
+
+"""
+
+_READ_BYTES: Final = 65536
+# What a missing permission is, is no question of whether somebody serves there.
+_NOT_ABSENCE: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+class AskFailed(Exception):
+    """No reply could be had; the message is what the original prints."""
+
+
+def ask(path: str, line: bytes) -> bytes:
+    """The whole reply to a line (without newline); raises `AskFailed`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(path)
+        except OSError as error:
+            hint = "" if error.errno in _NOT_ABSENCE else ": Is multiplexor running?"
+            raise AskFailed(f"ERROR MXCommand: connect: {error.strerror or error}{hint}") from None
+        try:
+            connection.sendall(line + b"\n")
+            pieces = iter(lambda: connection.recv(_READ_BYTES), b"")
+            return b"".join(pieces)
+        except OSError as error:
+            raise AskFailed(f"ERROR MXCommand: {error.strerror or error}") from None
+
+
+def run(path: str, typed: str, line: bytes, *, out: TextIO, err: TextIO) -> int:
+    """Carries out one command and prints; the exit status.
+
+    `typed` is the command as words with single blanks, which picks the layout; `line` is what is sent where
+    there is none.
+    """
+    layout = layouts.find(typed)
+    try:
+        reply = ask(path, line if layout is None else layout.request.encode("ascii", "surrogateescape"))
+        text = _text(percent.decode(reply)) if layout is None else layout.lay_out(_text(reply))
+    except AskFailed as error:
+        print(error, file=err)
+        return 1
+    except layouts.Unfit as error:
+        print(error, file=err if error.is_error_reply else out)
+        return 1
+    if text and (layout is None or layout.ends_line) and not text.endswith("\n"):
+        text += "\n"
+    out.write(text)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0 for any reply that could be shown, 1 otherwise."""
+    # A reader that has seen enough (`| head`) ends us as it ends any other program.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a TextIOWrapper, in a program
+    path, interactive, wants_help = DEFAULT_SOCKET, False, False
+    try:
+        found, words = getopt.getopt(sys.argv[1:] if argv is None else argv, "s:ih", ["socket=", "interactive", "help"])
+    except getopt.GetoptError as error:
+        print(f"md-mx-ctrl: {error.msg}\n{USAGE}", file=sys.stderr, end="")
+        return 1
+    for option, value in found:
+        match option:
+            case "-s" | "--socket":
+                path = value
+            case "-i" | "--interactive":
+                interactive = True
+            case _:
+                wants_help = True
+    if wants_help or not (words or interactive):
+        return _help(path, asked=wants_help)
+    if interactive:
+        return _converse(path)
+    line = b" ".join(percent.encode(os.fsencode(word)) for word in words)
+    return run(path, " ".join(words), line, out=sys.stdout, err=sys.stderr)
+
+
+def _help(path: str, *, asked: bool) -> int:
+    sys.stderr.write(USAGE)
+    sys.stderr.flush()
+    try:
+        sys.stdout.write(_text(percent.decode(ask(path, b"help"))))
+    except AskFailed as error:
+        print(error, file=sys.stderr)
+    return 0 if asked else 1
+
+
+def _converse(path: str) -> int:
+    """Commands from standard input, sent as typed; one that fails does not end the others."""
+    for typed in sys.stdin.buffer:
+        line = typed.rstrip(b"\r\n")
+        run(path, _text(line), line, out=sys.stdout, err=sys.stdout)
+        sys.stdout.flush()
+    return 0
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
