@@ -28,7 +28,7 @@ check: setup ## ruff, mypy and import-linter; changes nothing
 	@$(BIN)/ruff format --check . || { echo "make fix repairs this"; exit 1; }
 	@$(BIN)/ruff check . || { echo "make fix repairs what can be repaired"; exit 1; }
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 unit: setup ## the quick tests
 	@$(BIN)/pytest

@@ -38,7 +38,7 @@ def main() -> int:
             if not once:
                 _stay(programs, page)
     except KeyboardInterrupt:
-        page.line("Stopped.")
+        page.line("\nStopped.")
         return 0
     except (ProgramError, MilterError) as error:
         page.failure(str(error))
@@ -54,11 +54,8 @@ def _show_samples(programs: Programs, page: report.Page, started_s: float) -> bo
     for number, sample in enumerate(samples(), start=1):
         seconds, outcome = _send(programs, sample, number)
         first_verdict_s = first_verdict_s or time.monotonic() - started_s
-        complaint = sample.complaint(outcome)
+        wrong += bool(sample.complaint(outcome))
         page.sample(number, sample, outcome, seconds)
-        if complaint:
-            page.failure(complaint)
-            wrong += 1
     page.summary(number, wrong, first_verdict_s)
     return not wrong
 

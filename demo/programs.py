@@ -42,7 +42,7 @@ class _Program:
 
     def tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join(f"  {self.name}: {line}" for line in lines)
+        return "\n".join(f"  {line}" for line in lines)
 
 
 class Programs:
@@ -59,7 +59,7 @@ class Programs:
     def __enter__(self) -> Self:
         try:
             self._prepare_spool()
-            self._start("defang-mux", "-F", str(FILTER), "-m", "1", "-s", str(self._mux_socket))
+            self._start("defang-mux", "-l", "-F", str(FILTER), "-s", str(self._mux_socket))
             self._start("defang-milter", "-m", str(self._mux_socket), "-p", self.milter_address)
             self._wait_for(socket.AF_UNIX, str(self._mux_socket))
             self._wait_for(socket.AF_INET, ("127.0.0.1", self.port))

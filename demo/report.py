@@ -61,6 +61,8 @@ class Page:
                 self.line(INDENT + self._paint(GREEN if description.startswith("+") else YELLOW, description))
         if outcome.message is not None:
             self._diff(sample.content, outcome.message.as_bytes())
+        if complaint := sample.complaint(outcome):
+            self.failure(f"{INDENT}wrong: {complaint}")
         self.line()
 
     def summary(self, count: int, wrong: int, first_verdict_s: float) -> None:

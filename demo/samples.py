@@ -35,15 +35,15 @@ class Sample:
     def complaint(self, outcome: Outcome) -> str:
         """What is wrong with the outcome; empty if nothing."""
         if outcome.verdict is not self.verdict:
-            return f"{self.title}: {outcome.verdict.name} instead of {self.verdict.name}"
+            return f"{outcome.verdict.name} instead of {self.verdict.name}"
         if outcome.message is None:
             return ""
         delivered = outcome.message.as_bytes()
         before = self.content.partition(b"\r\n\r\n")[2]
         if self.must_go and b'name="%s"' % self.must_go in delivered:
-            return f"{self.title}: {self.must_go.decode()} was delivered"
+            return f"{self.must_go.decode()} was delivered"
         if self.body_changes == (outcome.message.body == before):
-            return f"{self.title}: the body {'is unchanged' if self.body_changes else 'was changed'}"
+            return f"the body {'is unchanged' if self.body_changes else 'was changed'}"
         return ""
 
 
@@ -67,10 +67,8 @@ def samples() -> Iterator[Sample]:
     yield Sample(title="message/partial", content=_partial(), verdict=Verdict.REJECT)
     yield Sample(
         title="EICAR test virus",
-        content=_with_attachment("Look at this", EICAR, "octet-stream", "eicar.com"),
-        verdict=Verdict.ACCEPT,
-        body_changes=True,
-        must_go=b"eicar.com",
+        content=_with_attachment("Look at this", EICAR, "octet-stream", "harmless.txt"),
+        verdict=Verdict.REJECT,
     )
 
 
