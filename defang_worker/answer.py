@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, assert_never
 from defang_common.wire import answers, percent
 from defang_common.wire.answers import Verdict
 from defang_common.wire.errors import Unencodable
-from defang_common.wire.lines import MAX_ANSWER_LINE_BYTES
 from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
 from defang_worker.api.envelope import Connection, Envelope, Recipient
 from defang_worker.api.hooks import FilterFault
@@ -35,8 +34,6 @@ NO_SUCH_MAP: Final = b"PERM %s\n" % percent.encode(b"no such map")
 
 _CONTINUE: Final = answers.answer(Verdict.CONTINUE)
 _TEMPFAIL: Final = answers.answer(Verdict.TEMPFAIL)
-# Each byte may become three; this many always fit a line, and libmilter refuses a reply line over 980 bytes anyway.
-_MAX_TEXT_BYTES: Final = 1200
 
 
 def check(site: SiteFilter, request: Check) -> Answer:
@@ -52,16 +49,6 @@ def check(site: SiteFilter, request: Check) -> Answer:
             return _of_recipient(site, request)
         case _:
             assert_never(request)
-
-
-def line(answer: Answer) -> bytes:
-    """The answer's line; a text that would take it over the limit of a multiplexor is cut."""
-    whole = answers.encode(answer)
-    if len(whole) <= MAX_ANSWER_LINE_BYTES + 1:
-        return whole
-    _log.warning("reply text of %d bytes cut", len(answer.text or b""))
-    text = (answer.text or b"")[:_MAX_TEXT_BYTES].decode("utf-8", "ignore").encode()
-    return answers.encode(answers.answer(answer.verdict, text, answer.code, answer.dsn, answer.delay_s))
 
 
 def _of_connection(site: SiteFilter, hook: str, request: RelayOk | HeloOk) -> Answer:

@@ -61,7 +61,7 @@ class Worker:
             case requests.Scan():
                 return scan.scan(self._site, request, self._tags)
             case requests.RelayOk() | requests.HeloOk() | requests.SenderOk() | requests.RecipOk():
-                return answer.line(answer.check(self._site, request))
+                return answers.encode(answer.check(self._site, request))
             case requests.Ping():
                 return answers.PONG
             case requests.Map():

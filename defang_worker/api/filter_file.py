@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.hooks import HOOKS, Filter, SiteFilter, describe
@@ -68,12 +68,22 @@ def _execute(path: str) -> ModuleType:
     if directory not in sys.path:
         sys.path.append(directory)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            code = compile(file.read(), path, "exec", dont_inherit=True)
-        exec(code, vars(module))  # noqa: S102  # running the site's file is the purpose
+        exec(_compiled(path), vars(module))  # noqa: S102  # running the site's file is the purpose
+    except FilterNotLoaded:
+        raise
     except BaseException as fault:
         raise FilterNotLoaded(describe(fault, path)) from fault
     return module
+
+
+def _compiled(path: str) -> CodeType:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return compile(file.read(), path, "exec", dont_inherit=True)
+    except OSError as fault:
+        raise FilterNotLoaded(f"{path}: {fault.strerror}") from None
+    except (SyntaxError, ValueError) as fault:
+        raise FilterNotLoaded(describe(fault, path)) from None
 
 
 def _filter_classes(module: ModuleType) -> list[type[Filter]]:

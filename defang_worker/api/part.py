@@ -9,16 +9,20 @@ alone.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.words import to_text
 from defang_worker.mime import compose
+from defang_worker.mime.decode import decode_body
 from defang_worker.mime.parse import parse
 
 if TYPE_CHECKING:
     from defang_worker.api.message import Message
     from defang_worker.mime.headers import Headers
     from defang_worker.mime.tree import Entity
+
+# A smaller body is as quickly decoded whole, and then is there for later.
+_DECODED_WHOLE_BYTES: Final = 64 * 1024
 
 
 class PartHeaders:
@@ -138,6 +142,16 @@ class Part:
     def data(self) -> bytes:
         """The body, its transfer encoding undone; of a container the bytes that its parts lie in."""
         return self._shown.content
+
+    def head(self, size: int) -> bytes:
+        """The first bytes of `data`, without decoding a large body for them."""
+        entity = self._shown
+        if not entity.is_leaf or entity.end - entity.body_start <= _DECODED_WHOLE_BYTES:
+            return self.data[:size]
+        # Encoded, a byte takes four at most, but for line ends and blanks; those are what the rest is for.
+        start = entity.source.buffer[entity.body_start : entity.body_start + 4 * size + 1024]
+        found = decode_body(start, entity.transfer_encoding)[:size]
+        return found if len(found) == size else self.data[:size]
 
     @property
     def text(self) -> str:
