@@ -174,11 +174,16 @@ class Callbacks:
     @_answering
     def helo(self, context: Context, name: str) -> int:
         """Notes the HELO, and asks the filter if so set."""
-        connection = session_of(context).connection
-        connection.helo = name.encode()
+        session = session_of(context)
+        session.connection.helo = name.encode()
         if not self._settings.helo_check:
             return milter.CONTINUE
-        return self._answer(context, self._mux.check(connection.helo_request(macros.value_of(context, "i"))))
+        return self._answer(context, self._check_helo(context, session))
+
+    def _check_helo(self, context: Context, session: Session) -> Answer:
+        answer = self._mux.check(session.connection.helo_request(macros.value_of(context, "i")))
+        session.owes_helo_check = False
+        return answer
 
     @_answering
     def close(self, context: Context) -> int:
@@ -197,6 +202,10 @@ class Callbacks:
         self._end(session)
         if self.stopping:
             return self._give(context, _STOPPING)
+        if session.owes_helo_check:
+            answer = self._check_helo(context, session)
+            if answer.verdict is not Verdict.CONTINUE:
+                return self._answer(context, answer)
         transaction, workdir = self._begin(context, session, sender, args)
         if not self._settings.sender_check:
             return milter.CONTINUE
@@ -376,7 +385,8 @@ class Callbacks:
         """sys.excepthook, which pymilter calls in the connection's thread for an error before a callback.
 
         That is a host name, HELO or header name that is not UTF-8: the callback never comes,
-        and the MTA is told to go on. So a header that we did not see must be remembered.
+        and the MTA is told to go on. So a HELO is taken from the error, its check waits for
+        MAIL, and a header of which we did not see the value makes its message fail.
         """
         session: Session | None = getattr(self._here, "session", None)
         if not isinstance(error, UnicodeDecodeError):
@@ -387,12 +397,13 @@ class Callbacks:
             log_fault(session, "callback", error)
         elif session is None:
             log_fault(None, "connect", Fault(f"not UTF-8: {error.object!r}"))
-        elif session.transaction is None and not self._settings.helo_check:
+        elif session.transaction is None:
+            # The one thing an MTA says outside a message is HELO.
             session.connection.helo = error.object
+            session.owes_helo_check = self._settings.helo_check
         else:
-            where = "helo" if session.transaction is None else "header"
-            log_fault(session, where, Fault(f"name is not UTF-8: {error.object!r}"))
-            session.remember("not UTF-8")
+            log_fault(session, "header", Fault(f"a name is not UTF-8: {error.object!r}"))
+            session.remember("a header was not seen")
 
 
 def _tell_progress(context: Context) -> None:

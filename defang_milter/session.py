@@ -29,12 +29,17 @@ _EXPECTED: Final = (OSError, WireError, MuxUnavailable, ChangeFailed, Fault)
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Session:
-    """One connection with the message in work on it. `fault` makes every message a temporary failure."""
+    """One connection with the message in work on it.
+
+    `fault` makes every message a temporary failure. `owes_helo_check` if the filter could not
+    be asked about the HELO when it came.
+    """
 
     connection: Connection
     transaction: Transaction | None = None
     workdir: WorkDir | None = None
     fault: str | None = None
+    owes_helo_check: bool = False
 
     def message(self) -> tuple[Transaction, WorkDir]:
         """The message in work; raises Fault if there is none, or if something went wrong with it before."""
