@@ -82,7 +82,7 @@ class DeleteHeader:
 class ChangeContentType:
     """Change the message's Content-Type; adds MIME-Version 1.0 to a message that had none."""
 
-    value: bytes
+    value: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ TABLE: Final = (
     Row(b"N", InsertHeader, (_NAME, Field("index", Kind.FROM_0), _VALUE)),
     Row(b"I", ChangeHeader, (_NAME, Field("index", Kind.FROM_1), _VALUE)),
     Row(b"J", DeleteHeader, (_NAME, Field("index", Kind.FROM_1))),
-    Row(b"M", ChangeContentType, (Field("value"),)),
+    Row(b"M", ChangeContentType, (Field("value", optional=True),)),
     Row(b"C", ReplaceBody),
     Row(b"R", AddRecipient, _ADDRESS),
     Row(b"S", DeleteRecipient, _ADDRESS),
