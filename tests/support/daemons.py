@@ -100,8 +100,9 @@ class Daemons:
         return sorted(self.spool.glob("mdefang-*"))
 
     def logs(self) -> str:
-        """What both daemons wrote."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self.home.glob("*.log")))
+        """What both daemons wrote, Debian's to the system's logger (syslog.py keeps that in `home` too)."""
+        lines = [line for path in ("mux.log", "milter.log") for line in _lines(self.home / path)]
+        return "".join([*lines, *(line for line in _lines(self.home / "syslog.log") if " mimedefang" in line)])
 
     def stop(self) -> None:
         """Stop what runs. ProgramError if it had to be killed, or a process, socket or working directory is left."""
@@ -113,6 +114,10 @@ class Daemons:
         left = [path.name for path in self.spool.glob("*.sock")]
         if left:
             raise ProgramError(f"sockets left in the spool: {left}")
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines(keepends=True) if log.exists() else []
 
 
 def ensure_user(name: str = USER) -> None:

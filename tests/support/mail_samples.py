@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from tests.support.message import Message, as_crlf
 
@@ -24,19 +24,20 @@ _HEADERS = (
 )
 
 
-def plain(name: str, subject: str, *, more: Mapping[str, str] | None = None, body: bytes = TEXT) -> bytes:
-    """A message of one part, with 8-bit text, folded and undecodable headers."""
-    lines = b"".join(f"{key}: {value}\r\n".encode() for key, value in (more or {}).items())
+def plain(name: str, subject: str, *, more: Sequence[str] = (), body: bytes = TEXT) -> bytes:
+    """A message of one part, with 8-bit text, folded and undecodable headers, and `more` header lines at the end."""
+    lines = b"".join(f"{line}\r\n".encode() for line in more)
     return (
         _HEADERS % (name.encode(), subject.encode())
-        + lines
         + b"X-Folded: one\r\n\t two   \r\n   three\r\n"
         + b"X-Eight: \xe9\xff\xfe caf\xe9\r\n"
         + b"X-Tight:value\r\n"
         + b"X-Wide:   value\r\n"
         + b"MIME-Version: 1.0\r\n"
         + b"Content-Type: text/plain; charset=utf-8\r\n"
-        + b"Content-Transfer-Encoding: 8bit\r\n\r\n"
+        + b"Content-Transfer-Encoding: 8bit\r\n"
+        + lines
+        + b"\r\n"
         + body
     )
 

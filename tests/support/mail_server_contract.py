@@ -19,6 +19,9 @@ from tests.support.process import wait_until
 from tests.support.smtp_client import SmtpSession, submit
 
 TEMPORARY = re.compile(r"^4\d\d[ -]", re.MULTILINE)
+# How a line of the milter's log begins once the MTA has told its queue ID.
+WITH_ID = r"(?!NOQUEUE)\w{8,}: "
+NO_ROOM = WITH_ID + ".*No space left on device"
 SENT = re.compile(r"^250 2\.0\.0 ", re.MULTILINE)
 
 
@@ -48,11 +51,17 @@ def delivered_by_retry(site: Site, name: str) -> bool:
     return len(site.sink.received(f"{name}@example.net".encode())) == 1 and "queue is empty" in site.sender.queue()
 
 
-def refused_for_now(site: Site, name: str) -> bool:
-    """Whether the sender's try got a temporary failure and keeps the message, and nothing was delivered."""
+def refused_for_now(site: Site, name: str, cause: str) -> bool:
+    """Whether the sender's try got a temporary failure and keeps the message, and nothing was delivered.
+
+    A new line of the milter's log must begin with `cause`, a regular expression.
+    """
+    before = site.milter_log()
     replies = site.attempt()
-    assert TEMPORARY.search(replies), (replies, site.daemons.logs()[-2000:])
+    logged = site.milter_log().removeprefix(before)
+    assert TEMPORARY.search(replies), (replies, logged)
     assert not re.search(r"^5", replies, re.MULTILINE), replies
+    assert re.search(rf"milter\[\d+\]: {cause}", logged), (cause, logged)
     return f"{name}@example.net" in site.sender.queue() and not site.sink.received(f"{name}@example.net".encode())
 
 
@@ -88,6 +97,18 @@ class MailServerContract:
         marked = delivered(site, "marked", content)
         assert b"\r\nX-Queue-ID: " in marked
         assert without_added(marked, b"X-Queue-ID", b"X-Scanned-By") == content
+
+    def test_all_fields_of_a_name_can_be_deleted_and_no_other_goes(self, site: Site) -> None:
+        many = [f"X-Many: {number}" for number in range(4)]
+        content = plain("stripped", "strip these", more=[*many, "X-One: 1", "x-many: 4", "X-Last: 2"])
+        expected = plain("stripped", "strip these", more=["X-One: 1", "X-Last: 2"])
+        assert without_added(delivered(site, "stripped", content), b"X-Scanned-By") == expected
+
+    def test_of_several_content_types_only_the_first_stays(self, site: Site) -> None:
+        surplus = ["Content-Type: text/html", "X-One: 1", "content-type: image/png", "Content-Type: text/plain"]
+        content = plain("types", "many types", more=surplus)
+        expected = plain("types", "many types", more=["X-One: 1"])
+        assert without_added(delivered(site, "types", content), b"X-Scanned-By") == expected
 
     def test_the_filter_sees_the_queue_id_that_the_client_is_told(self, site: Site) -> None:
         with SmtpSession(site.receiver.port) as session:
@@ -127,35 +148,37 @@ class MailServerContract:
         assert "held@example.net" not in site.receiver.held()
 
     def test_a_worker_killed_during_a_scan_costs_one_retry(self, site: Site) -> None:
-        self._fails_while_held(site, "worker-killed", lambda worker: os.kill(worker, signal.SIGKILL))
+        self._fails_while_held(
+            site, "worker-killed", WITH_ID + ".*No response from worker", lambda worker: os.kill(worker, signal.SIGKILL)
+        )
         assert delivered_by_retry(site, "worker-killed")
 
     def test_a_killed_multiplexor_costs_retries_until_it_is_back(self, site: Site) -> None:
         mux = site.daemons.mux
         assert mux
-        self._fails_while_held(site, "mux-killed", lambda _worker: mux.kill())
+        self._fails_while_held(site, "mux-killed", WITH_ID + "eom: scan: no answer", lambda _worker: mux.kill())
         wait_until(lambda: not mux.alive(), "the workers of the killed multiplexor live on")
-        assert refused_for_now(site, "mux-killed")
+        assert refused_for_now(site, "mux-killed", "NOQUEUE: connect: .*refused")
         site.daemons.start_mux()
         assert delivered_by_retry(site, "mux-killed")
 
     def test_a_full_spool_costs_one_retry(self, site: Site) -> None:
         enqueue(site, "spool-full", plain("spool-full", "no room at all"))
         with site.full_spool():
-            assert refused_for_now(site, "spool-full")
+            assert refused_for_now(site, "spool-full", NO_ROOM)
         assert delivered_by_retry(site, "spool-full")
 
     def test_a_spool_that_fills_up_while_the_body_comes_costs_one_retry(self, site: Site) -> None:
         enqueue(site, "body-full", plain("body-full", "no room for the body", body=TEXT * 6000))
         with site.full_spool(but_bytes=128 * 1024):
-            assert refused_for_now(site, "body-full")
+            assert refused_for_now(site, "body-full", NO_ROOM)
         assert delivered_by_retry(site, "body-full")
 
     def test_a_spool_that_fills_up_while_the_worker_writes_costs_one_retry(self, site: Site) -> None:
         content = with_attachments("work-full", "room for the message alone").replace(TEXT, TEXT * 4000, 1)
         enqueue(site, "work-full", content)
         with site.full_spool(but_bytes=len(content) + 64 * 1024):
-            assert refused_for_now(site, "work-full")
+            assert refused_for_now(site, "work-full", NO_ROOM)
         assert delivered_by_retry(site, "work-full")
 
     def test_results_without_their_end_cost_one_retry(self, site: Site) -> None:
@@ -164,19 +187,19 @@ class MailServerContract:
         mux.stop()
         site.daemons.start_mux(worker=site.unfinished_worker())
         enqueue(site, "no-end", plain("no-end", "results without an end"))
-        assert refused_for_now(site, "no-end")
+        assert refused_for_now(site, "no-end", WITH_ID + ".*RESULTS has no closing F")
         assert site.daemons.mux
         site.daemons.mux.stop()
         site.daemons.start_mux()
         assert delivered_by_retry(site, "no-end")
         assert b"X-Half" not in site.sink.wait_for(b"no-end@example.net").content
 
-    def _fails_while_held(self, site: Site, name: str, kill: Callable[[int], object]) -> None:
+    def _fails_while_held(self, site: Site, name: str, cause: str, kill: Callable[[int], object]) -> None:
         """Let a scan wait, kill something under it, and see the sender refused for now."""
         held = site.hold_file(name)
-        enqueue(site, name, plain(name, "wait here", more={"X-Hold": str(held)}))
+        enqueue(site, name, plain(name, "wait here", more=[f"X-Hold: {held}"]))
         with ThreadPoolExecutor(max_workers=1) as pool:
-            attempt = pool.submit(refused_for_now, site, name)
+            attempt = pool.submit(refused_for_now, site, name, cause)
             try:
                 kill(site.waiting_worker(held))
             finally:

@@ -91,6 +91,11 @@ class Site:
         program.chmod(0o755)
         return program
 
+    def milter_log(self) -> str:
+        """All that the milter wrote to its log so far."""
+        assert self.daemons.milter
+        return self.daemons.milter.log_text()
+
     def attempt(self) -> str:
         """Let the sending MTA try its queue once; the SMTP replies that it got, a line each."""
         dialog = self.sender.run_queue()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 CRLF = b"\r\n"
 _LINE_END = re.compile(rb"\r?\n")
+_UNFOLDED = re.compile(rb"\r?\n(?![ \t])")
 # RFC 5322 section 2.2: printable characters but the colon; white space before the colon is the obsolete form (4.5).
 _FIELD_START = re.compile(rb"([!-9;-~]+[ \t]*):")
 
@@ -42,8 +43,8 @@ class HeaderField:
 
     @classmethod
     def make(cls, name: bytes, value: bytes) -> HeaderField:
-        """The field that an MTA writes for a milter's name and value."""
-        return cls(name=name, after_colon=b" " + as_crlf(value))
+        """The field that an MTA writes for a milter's name and value; a bare line end in it becomes a folded line."""
+        return cls(name=name, after_colon=b" " + as_crlf(_UNFOLDED.sub(b"\n ", value)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +155,39 @@ Change = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """Where MTAs differ; all of it was seen in Sendmail 8.17 and Postfix 3.7.
+
+    `late_queue_id`: the queue ID is first told behind the first accepted recipient. `aborts_after_message`: the milter
+    hears an abort after each message, a delivered one too. `deleted_fields_count`: a deleted header field keeps its
+    number for the changes that follow. `adds_before_namesake`: an added field goes before the first of the same name.
+    `refusal_of_content`: the reply code of a bare reject once the content has come.
+    """
+
+    late_queue_id: bool
+    aborts_after_message: bool
+    deleted_fields_count: bool
+    adds_before_namesake: bool
+    refusal_of_content: int
+
+
+SENDMAIL = Habits(
+    late_queue_id=False,
+    aborts_after_message=False,
+    deleted_fields_count=True,
+    adds_before_namesake=True,
+    refusal_of_content=554,
+)
+POSTFIX = Habits(
+    late_queue_id=True,
+    aborts_after_message=True,
+    deleted_fields_count=False,
+    adds_before_namesake=False,
+    refusal_of_content=550,
+)
+
+
 @dataclass(slots=True, kw_only=True)
 class Envelope:
     """Sender and recipients with their angle brackets, and what a milter made of them."""
@@ -163,65 +197,67 @@ class Envelope:
     quarantine_reason: bytes | None = None
 
 
-@dataclass(slots=True)
+# The MTA's own Received field: milters do not see it and cannot change it, but inserting counts it.
+_OWN_RECEIVED = HeaderField(name=b"", after_colon=b"")
+
+
 class _HeaderList:
     """Header fields under change. A deleted field is None: whether it still counts is where the two MTAs differ."""
 
-    fields: list[HeaderField | None]
-    deleted_fields_count: bool
-    _keys: list[bytes] = field(init=False)
+    def __init__(self, fields: Iterable[HeaderField], habits: Habits) -> None:
+        self._fields: list[HeaderField | None] = [_OWN_RECEIVED, *fields]
+        self._keys = [header.key for header in self._fields if header is not None]
+        self._habits = habits
 
-    def __post_init__(self) -> None:
-        self._keys = [header.key for header in self.fields if header is not None]
+    def kept(self) -> tuple[HeaderField, ...]:
+        return tuple(header for header in self._fields if header not in (None, _OWN_RECEIVED))
 
-    def add(self, change: AddHeader) -> None:
-        self._insert_at(len(self.fields), HeaderField.make(change.name, change.value))
+    def add(self, name: bytes, value: bytes) -> None:
+        at = len(self._fields)
+        if self._habits.adds_before_namesake and name.lower() in self._keys:
+            at = self._keys.index(name.lower())
+        self.insert(at, name, value)
 
-    def insert(self, change: InsertHeader) -> None:
-        self._insert_at(min(change.index, len(self.fields)), HeaderField.make(change.name, change.value))
+    def insert(self, at: int, name: bytes, value: bytes) -> None:
+        header = HeaderField.make(name, value)
+        self._fields.insert(at, header)
+        self._keys.insert(at, header.key)
 
-    def change(self, change: ChangeHeader) -> None:
-        wanted = change.name.lower()
+    def change(self, index: int, name: bytes, value: bytes) -> None:
         places = [
             at
             for at, key in enumerate(self._keys)
-            if key == wanted and (self.deleted_fields_count or self.fields[at] is not None)
+            if key == name.lower() and (self._habits.deleted_fields_count or self._fields[at] is not None)
         ]
-        new = HeaderField.make(change.name, change.value) if change.value else None
-        if change.index <= len(places):
-            self.fields[places[max(change.index, 1) - 1]] = new
-        elif new is not None:
-            self._insert_at(len(self.fields), new)
-
-    def _insert_at(self, at: int, header: HeaderField) -> None:
-        self.fields.insert(at, header)
-        self._keys.insert(at, header.key)
+        if index <= len(places):
+            self._fields[places[max(index, 1) - 1]] = HeaderField.make(name, value) if value else None
+        elif value:
+            self.add(name, value)
 
 
-def apply_changes(
-    message: Message, envelope: Envelope, changes: Iterable[Change], *, deleted_fields_count: bool = True
-) -> Message:
-    """The message after the changes, in their order; the envelope is changed in place.
-
-    With `deleted_fields_count` (Sendmail) a deleted header field keeps its number until the end of the message; without
-    it (Postfix) the numbers of the fields behind it fall by one.
-    """
-    headers = _HeaderList(list(message.headers), deleted_fields_count)
+def apply_changes(message: Message, envelope: Envelope, changes: Iterable[Change], habits: Habits) -> Message:
+    """The message after the changes, in their order; the envelope is changed in place."""
+    headers = _HeaderList(message.headers, habits)
     separator, body = message.separator, message.body
     for change in changes:
         match change:
-            case AddHeader():
-                headers.add(change)
-            case InsertHeader():
-                headers.insert(change)
-            case ChangeHeader():
-                headers.change(change)
+            case AddHeader(name=name, value=value):
+                headers.add(name, value)
+            case InsertHeader(index=index, name=name, value=value):
+                headers.insert(index, name, value)
+            case ChangeHeader(index=index, name=name, value=value):
+                headers.change(index, name, value)
             case ReplaceBody(body=new_body):
-                separator, body = CRLF, as_crlf(new_body)
+                separator, body = CRLF, _whole_lines(new_body)
             case _:
                 _change_envelope(envelope, change)
-    kept = tuple(header for header in headers.fields if header is not None)
-    return Message(headers=kept, separator=separator, body=body)
+    return Message(headers=headers.kept(), separator=separator, body=body)
+
+
+def _whole_lines(body: bytes) -> bytes:
+    """A milter's new body as both MTAs send it on: CR LF at every line end, and at the end of the last line."""
+    lines = as_crlf(body)
+    return lines if not lines or lines.endswith(CRLF) else lines + CRLF
 
 
 def _change_envelope(envelope: Envelope, change: AddRecipient | DeleteRecipient | ChangeSender | Quarantine) -> None:

@@ -128,9 +128,10 @@ class Reply:
 
     @classmethod
     def parse(cls, packet: bytes) -> Reply:
+        """The reply of a `y` packet, without the NUL at its end; ValueError if it is none."""
         lines = [line.rstrip(b"\r") for line in packet.split(b"\n")]
         if not all(line[:3].isdigit() and line[3:4] in (b" ", b"-", b"") for line in lines) or packet[:1] not in b"45":
-            raise MilterGarbageError(f"not an SMTP reply: {packet!r}")
+            raise ValueError(f"not an SMTP reply: {packet!r}")
         dsn, texts = b"", []
         for line in lines:
             word, space, rest = line[4:].partition(b" ")
@@ -197,7 +198,10 @@ def decode_terms(data: bytes, offer: Offer) -> Terms:
 def decode_answer(stage: Stage, letter: bytes, data: bytes) -> Answer:
     """The milter's answer at that stage; MilterGarbageError if the packet is no answer there."""
     if letter == b"y":
-        reply = Reply.parse(data.rstrip(b"\0"))
+        try:
+            reply = Reply.parse(data.rstrip(b"\0"))
+        except ValueError as error:
+            raise MilterGarbageError(f"{stage.name}: {error}") from error
         return Answer(verdict=Verdict.REJECT if reply.code >= 500 else Verdict.TEMPFAIL, reply=reply)
     verdict = _VERDICTS.get(letter)
     if verdict is None or (verdict is Verdict.SKIP and stage is not Stage.BODY):

@@ -9,6 +9,7 @@ sub filter_begin {
     return action_tempfail("come back later", "450", "4.7.9") if $Subject =~ /\btempfail\b/;
     return action_discard() if $Subject =~ /\bdiscard\b/;
     action_sm_quarantine("looks odd") if $Subject =~ /\bquarantine\b/;
+    action_delete_all_headers("X-Many") if $Subject =~ /\bstrip\b/;
     action_add_header("X-Queue-ID", $QueueID) if $Subject =~ /\bmark\b/;
 }
 

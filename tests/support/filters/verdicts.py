@@ -26,6 +26,8 @@ def filter_begin(message: Message) -> None:
         message.discard()
     if "quarantine" in words:
         message.mta_quarantine("looks odd")
+    if "strip" in words:
+        message.headers.delete_all("X-Many")
     if "mark" in words:
         message.headers.add("X-Queue-ID", message.envelope.queue_id or "")
 
@@ -36,7 +38,7 @@ def filter_part(_message: Message, part: Part) -> None:
 
 
 def wait_while_there_is(file: Path) -> None:
-    """Tell in FILE.worker who waits, and wait until FILE is gone: meanwhile a test kills what it wants to see killed."""
+    """Tell in FILE.worker who waits, and wait until FILE is gone; meanwhile a test kills what it wants to."""
     if not file.exists():
         return
     told = file.with_name(file.name + ".new")
