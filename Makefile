@@ -41,11 +41,18 @@ test: check unit system ## everything: check, unit and system
 run: setup ## the programs with sample messages, until Ctrl-C (ONCE=1 ends after the samples)
 	@scripts/demo.sh $(if $(ONCE),--once)
 
+cases: setup ## the golden cases of tests/cases (UPDATE=1 writes what comes out, for review)
+	@$(BIN)/pytest tests/worker/test_cases.py
+	@$(if $(UPDATE),git --no-pager diff --stat -- tests/cases,:)
+
 bench: setup ## Defang and MIMEDefang side by side (root or sudo; ARGS=--quick for a short one)
 	@scripts/benchmark.sh $(ARGS)
 
 docs: setup ## fill the tables in the documents from the code
 	@$(BIN)/python -m scripts.fill_tables
+
+cases: setup ## the worker's golden cases; UPDATE=1 rewrites what they expect, for review as a diff
+	@UPDATE=$(UPDATE) $(BIN)/pytest tests/worker/test_cases.py
 
 clean: ## remove all that these words made in the tree
 	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
