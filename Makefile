@@ -51,9 +51,6 @@ bench: setup ## Defang and MIMEDefang side by side (root or sudo; ARGS=--quick f
 docs: setup ## fill the tables in the documents from the code
 	@$(BIN)/python -m scripts.fill_tables
 
-cases: setup ## the worker's golden cases; UPDATE=1 rewrites what they expect, for review as a diff
-	@UPDATE=$(UPDATE) $(BIN)/pytest tests/worker/test_cases.py
-
 clean: ## remove all that these words made in the tree
 	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
