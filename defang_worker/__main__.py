@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; the value is its exit status."""
     words = [word for given in (sys.argv[1:] if argv is None else argv) for word in _MODES.get(given, [given])]
-    args = _parser().parse_args(words)
+    parser = _parser()
+    args = parser.parse_args(words)
     formatter = log_lines.configure()
     path = getattr(args, "filter", DEFAULT_FILTER)
     try:
@@ -84,13 +85,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "scan":
                 return _scan(path, args.directory)
             case _:
-                return _serve(path, formatter, StatusTags(STATUS_DESCRIPTOR if args.status_tags else None))
+                return _serve(path, formatter, _status_tags(parser) if args.status_tags else StatusTags(None))
     except filter_file.FilterNotLoaded as fault:
         _log.error("filter not loaded: %s", fault, exc_info=fault.__cause__)
         return _EXIT_FILTER_NOT_LOADED
     except FilterFault as fault:
         _log.error("filter not started: %s", fault, exc_info=fault.__cause__)
         return _EXIT_START_FAILED
+
+
+def _status_tags(parser: argparse.ArgumentParser) -> StatusTags:
+    try:
+        return StatusTags(STATUS_DESCRIPTOR)
+    except OSError:
+        parser.error(f"status tags: descriptor {STATUS_DESCRIPTOR} is not open")
 
 
 def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:

@@ -21,7 +21,7 @@ _MAX_LINE_BYTES: Final = 62
 
 
 class StatusTags:
-    """The tags of one worker; without a descriptor every call does nothing."""
+    """The tags of one worker; without a descriptor every call does nothing. Raises OSError for one that is not open."""
 
     __slots__ = ("_depth", "_descriptor")
 
@@ -30,6 +30,8 @@ class StatusTags:
         self._depth = 0
         if descriptor is not None:
             os.set_blocking(descriptor, False)
+            # A program that a filter leaves running must not keep the multiplexor's pipe open.
+            os.set_inheritable(descriptor, False)
 
     def enter(self, text: str, queue_id: str) -> None:
         """Begins something, within what was begun before."""

@@ -143,8 +143,10 @@ def _suggestion(name: str) -> str:
         # Only a refused filter pays for this import.
         from difflib import get_close_matches  # noqa: PLC0415
 
-        meant = next(iter(get_close_matches(name, HOOKS, cutoff=0.5)), None)
-    return f"; {meant} perhaps?" if meant else f"; known are {', '.join(HOOKS)}"
+        meant = next(iter(get_close_matches(name, HOOKS, cutoff=0.7)), None)
+    if meant:
+        return f"; {meant} perhaps?"
+    return f"; known are {', '.join(HOOKS)}, and a function of your own needs another prefix"
 
 
 def _place(path: str, hook: Callable[..., object]) -> str:

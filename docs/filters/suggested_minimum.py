@@ -20,8 +20,8 @@ BLOCKED = re.compile(
 )
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
-# The industry's test file (https://www.eicar.org), which every scanner reports and which does no harm: it shows what happens
-# to a virus before there is a scanner. In two pieces, so that none takes this file for it.
+# The industry's test file (https://www.eicar.org), which does no harm and which every scanner reports: it shows what
+# happens to a virus before there is a scanner. In two pieces, so that none takes this file for it.
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 
 

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from defang_worker import Message, Part
+
+
+def filter_multipart(message: Message, part: Part) -> None:
+    part.drop()
+
+
+def filter_part(message: Message, part: Part) -> None:
+    message.headers.add("X-Visit", f"{part.number} {part.content_type}")

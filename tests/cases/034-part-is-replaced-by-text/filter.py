@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from defang_worker import Message, Part
+
+
+def filter_part(message: Message, part: Part) -> None:
+    if part.extension == ".exe":
+        part.replace("Hier war ein Anhang: gelöscht.", filename="gelöscht.txt")
+        assert part.text.startswith("Hier war")
+        assert part.filename == "gelöscht.txt"
