@@ -176,14 +176,13 @@ class Callbacks:
         """Notes the HELO, and asks the filter if so set."""
         session = session_of(context)
         session.connection.helo = name.encode()
+        session.owes_helo_check = False
         if not self._settings.helo_check:
             return milter.CONTINUE
         return self._answer(context, self._check_helo(context, session))
 
     def _check_helo(self, context: Context, session: Session) -> Answer:
-        answer = self._mux.check(session.connection.helo_request(macros.value_of(context, "i")))
-        session.owes_helo_check = False
-        return answer
+        return self._mux.check(session.connection.helo_request(macros.value_of(context, "i")))
 
     @_answering
     def close(self, context: Context) -> int:
@@ -206,6 +205,7 @@ class Callbacks:
             answer = self._check_helo(context, session)
             if answer.verdict is not Verdict.CONTINUE:
                 return self._answer(context, answer)
+            session.owes_helo_check = False
         transaction, workdir = self._begin(context, session, sender, args)
         if not self._settings.sender_check:
             return milter.CONTINUE
