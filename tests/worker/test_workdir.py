@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,10 @@ from defang_worker.mime.output import Piece, Rebuilt
 
 def rebuilt(*pieces: bytes) -> Rebuilt:
     return Rebuilt(pieces=tuple(Piece(piece, 0, len(piece)) for piece in pieces), content_type=None, header_changes=())
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_small_message_is_read_and_a_large_one_is_mapped(workdir: Path) -> None:
@@ -50,14 +53,13 @@ def test_results_are_appended(workdir: Path) -> None:
     assert (workdir / "RESULTS").read_bytes() == b"D\nF\n"
 
 
-@pytest.mark.parametrize("name", ["RESULTS", "NEWBODY"])
-def test_full_disk_is_an_error(workdir: Path, name: str) -> None:
-    (workdir / name).symlink_to("/dev/full")
+def test_full_disk_is_an_error(workdir: Path) -> None:
+    (workdir / "RESULTS").symlink_to("/dev/full")
+    (workdir / "NEWBODY").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        if name == "RESULTS":
-            files.append_results(str(workdir), [results.Finish()])
-        else:
-            files.write_body(str(workdir), rebuilt(b"body"))
+        files.append_results(str(workdir), [results.Finish()])
+    with pytest.raises(OSError, match="No space left"):
+        files.write_body(str(workdir), rebuilt(b"body"))
 
 
 def test_what_goes_over_the_limit_is_not_written_in_part(workdir: Path) -> None:
@@ -68,9 +70,9 @@ def test_what_goes_over_the_limit_is_not_written_in_part(workdir: Path) -> None:
 
 
 def test_no_descriptor_stays_open(workdir: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     files.read_commands(str(workdir))
     files.open_message(str(workdir))
     files.write_body(str(workdir), rebuilt(b"x"))
     files.append_results(str(workdir), [results.Finish()])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
