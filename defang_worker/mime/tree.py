@@ -67,6 +67,7 @@ class Entity:
         "delimiter",
         "end",
         "header_end",
+        "index",
         "inner",
         "parent",
         "source",
@@ -83,6 +84,8 @@ class Entity:
         self.end = start
         self.delimiter = delimiter
         """Where the delimiter line before the entity begins; -1 if it is no child of a multipart."""
+        self.index = len(parent.children) if parent is not None else 0
+        """Its place among its parent's children, from 0."""
         self.close_start = -1
         """Where a multipart's close-delimiter line begins; -1 if it has none."""
         self.content_type = "text/plain"
@@ -127,7 +130,7 @@ class Entity:
         entity = self
         while entity.parent is not None:
             if entity.delimiter >= 0:
-                digits.append(str(entity.parent.children.index(entity) + 1))
+                digits.append(str(entity.index + 1))
             elif not entity.is_multipart:
                 digits.append("1")
             entity = entity.parent
