@@ -72,13 +72,16 @@ class Daemons:
         self._filter = home / f"filter{chain.filter.suffix}"
         shutil.copy(chain.filter, self._filter)
         self._filter.chmod(0o644)
+        self._worker = _WORKER[chain.worker]
+        self._worker_now = self._worker
         self.mux: Program | None = None
         self.milter: Program | None = None
 
     def start_mux(self, *, worker: Path | None = None) -> Program:
         """Start the multiplexor, with another worker program if given; returns once it accepts connections."""
+        self._worker_now = worker or self._worker
         argv: list[str | Path] = [_MUX[self.chain.mux], "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
-        argv += ["-f", worker or _WORKER[self.chain.worker], "-F", self._filter]
+        argv += ["-f", self._worker_now, "-F", self._filter]
         self.mux = Program("multiplexor", [*argv, *self.chain.mux_options], log=self.home / "mux.log")
         self.mux.wait_ready(f"unix:{self.mux_socket}")
         return self.mux
@@ -90,6 +93,15 @@ class Daemons:
         self.milter = Program("milter", argv, log=self.home / "milter.log")
         self.milter.wait_ready(self.milter_address)
         return self.milter
+
+    def repair(self) -> None:
+        """Start what a test killed or stopped, and see to it that the multiplexor has its own worker program."""
+        if self.mux and self.mux.running() and self._worker_now != self._worker:
+            self.mux.stop()
+        if self.mux is None or not self.mux.running():
+            self.start_mux()
+        if self.milter is None or not self.milter.running():
+            self.start_milter()
 
     def workers(self) -> list[int]:
         """The process IDs of the workers that run."""

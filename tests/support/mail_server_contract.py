@@ -10,17 +10,20 @@ import email
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.support.mail_samples import PICTURE, PROGRAM, TEXT, plain, with_attachments, without_added
-from tests.support.mail_site import Site
+from tests.support.mail_site import SCAN_LIMIT_S, Site
 from tests.support.process import wait_until
 from tests.support.smtp_client import SmtpSession, submit
 
 TEMPORARY = re.compile(r"^4\d\d[ -]", re.MULTILINE)
 # How a line of the milter's log begins once the MTA has told its queue ID.
-WITH_ID = r"(?!NOQUEUE)\w{8,}: "
+WITH_ID = r"(?!NOQUEUE)\w{6,}: "
 NO_ROOM = WITH_ID + ".*No space left on device"
 SENT = re.compile(r"^250 2\.0\.0 ", re.MULTILINE)
 
@@ -51,22 +54,28 @@ def delivered_by_retry(site: Site, name: str) -> bool:
     return len(site.sink.received(f"{name}@example.net".encode())) == 1 and "queue is empty" in site.sender.queue()
 
 
-def refused_for_now(site: Site, name: str, cause: str) -> bool:
+def refused_for_now(site: Site, name: str, cause: str | None = None) -> bool:
     """Whether the sender's try got a temporary failure and keeps the message, and nothing was delivered.
 
-    A new line of the milter's log must begin with `cause`, a regular expression.
+    If a `cause` is given, a new line of the milter's log must begin with that regular expression.
     """
     before = site.milter_log()
     replies = site.attempt()
     logged = site.milter_log().removeprefix(before)
     assert TEMPORARY.search(replies), (replies, logged)
     assert not re.search(r"^5", replies, re.MULTILINE), replies
-    assert re.search(rf"milter\[\d+\]: {cause}", logged), (cause, logged)
+    assert cause is None or re.search(rf"milter\[\d+\]: {cause}", logged), (cause, logged)
     return f"{name}@example.net" in site.sender.queue() and not site.sink.received(f"{name}@example.net".encode())
 
 
 class MailServerContract:
     """End to end: sending Sendmail or SMTP client, the server under test with our milter, the sink."""
+
+    @pytest.fixture(autouse=True)
+    def _repaired(self, site: Site) -> None:
+        """Every test begins with all daemons running, whatever became of the one before."""
+        site.daemons.repair()
+        site.sender.empty_queue()
 
     def test_clean_mail_is_delivered_byte_for_byte_but_for_added_headers(self, site: Site) -> None:
         content = plain("clean", "a clean message")
@@ -140,7 +149,7 @@ class MailServerContract:
         assert (reply.command, reply.code) == ("content", 250)
         listing = site.receiver.held()
         assert "held@example.net" in listing
-        assert any(word in listing for word in reply.text.decode().split() if len(word) > 8)
+        assert any(word in listing for word in re.findall(r"\b(?=\w*\d)\w{6,}\b", reply.text.decode()))
         assert nothing_came(site, "held")
         site.receiver.release()
         released = site.sink.wait_for(b"held@example.net").content
@@ -159,8 +168,29 @@ class MailServerContract:
         self._fails_while_held(site, "mux-killed", WITH_ID + "eom: scan: no answer", lambda _worker: mux.kill())
         wait_until(lambda: not mux.alive(), "the workers of the killed multiplexor live on")
         assert refused_for_now(site, "mux-killed", "NOQUEUE: connect: .*refused")
-        site.daemons.start_mux()
+        site.daemons.repair()
         assert delivered_by_retry(site, "mux-killed")
+
+    def test_a_killed_milter_costs_retries_until_it_is_back(self, site: Site) -> None:
+        assert site.daemons.milter
+        site.daemons.milter.kill()
+        enqueue(site, "milter-killed", plain("milter-killed", "nobody listens"))
+        assert refused_for_now(site, "milter-killed")
+        site.daemons.repair()
+        assert delivered_by_retry(site, "milter-killed")
+
+    def test_signs_of_life_keep_the_server_waiting_for_a_long_scan(self, site: Site) -> None:
+        held = site.hold_file("long-scan")
+        content = plain("long-scan", "wait here", more=[f"X-Hold: {held}"])
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            reply = pool.submit(submit, site.receiver.port, content, recipients=["long-scan@example.net"])
+            try:
+                site.waiting_worker(held)
+                time.sleep(SCAN_LIMIT_S + 2)
+            finally:
+                held.unlink()
+            assert reply.result().code == 250
+        site.sink.wait_for(b"long-scan@example.net")
 
     def test_a_full_spool_costs_one_retry(self, site: Site) -> None:
         enqueue(site, "spool-full", plain("spool-full", "no room at all"))
@@ -188,9 +218,7 @@ class MailServerContract:
         site.daemons.start_mux(worker=site.unfinished_worker())
         enqueue(site, "no-end", plain("no-end", "results without an end"))
         assert refused_for_now(site, "no-end", WITH_ID + ".*RESULTS has no closing F")
-        assert site.daemons.mux
-        site.daemons.mux.stop()
-        site.daemons.start_mux()
+        site.daemons.repair()
         assert delivered_by_retry(site, "no-end")
         assert b"X-Half" not in site.sink.wait_for(b"no-end@example.net").content
 

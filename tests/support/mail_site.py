@@ -43,6 +43,9 @@ class Receiver(Protocol):
         """Deliver the quarantined mail."""
 
 
+# How long the servers wait for a sign of life while a message is scanned, and how often the milter gives one.
+SCAN_LIMIT_S = 6
+MILTER_OPTIONS = ("-G", "--progress-interval", "1")
 # Made from a directory of its own to be, the port of the sink, and the address of the milter.
 MakeReceiver = Callable[[Path, int, str], Receiver]
 

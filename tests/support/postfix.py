@@ -58,7 +58,7 @@ disable_dns_lookups = yes
 smtp_tls_security_level = none
 smtpd_milters = {milter}
 milter_default_action = tempfail
-milter_content_timeout = 60s
+milter_content_timeout = {scan_limit_s}s
 """
 _SERVICES = """127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -84,9 +84,9 @@ _OWNERS_QUEUES = (
 
 
 class Postfix:
-    """One private Postfix below `home`, with one milter."""
+    """One private Postfix below `home`, with one milter, which has failed if it is silent for `scan_limit_s`."""
 
-    def __init__(self, home: Path, *, hostname: str, deliver_to_port: int, milter: str) -> None:
+    def __init__(self, home: Path, *, hostname: str, deliver_to_port: int, milter: str, scan_limit_s: int = 60) -> None:
         if not (LIBRARIES / "sbin/master").exists():
             raise ProgramError(f"no Postfix in {ROOT}; scripts/system_packages.sh unpacks it")
         self.home = home
@@ -107,6 +107,7 @@ class Postfix:
                 hostname=hostname,
                 deliver_to_port=deliver_to_port,
                 milter=milter,
+                scan_limit_s=scan_limit_s,
             )
         )
         (home / "config/master.cf").write_text(_SERVICES.format(port=self.port))

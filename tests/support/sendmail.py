@@ -17,6 +17,9 @@ from tests.support.process import Program, ProgramError, free_port
 SENDMAIL = "/usr/sbin/sendmail"
 CF_DIR = Path("/usr/share/sendmail/cf")
 COMMAND_LIMIT_S = 90.0
+OVERALL_SCAN_LIMIT_S = 60
+# Sendmail sleeps a minute at every start on a machine whose host name has no dot (myhostname in its conf.c).
+_WITH_HOST_NAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 # Sendmail sleeps a minute at every start on a machine whose host name has no dot (myhostname in its conf.c).
 _WITH_HOST_NAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 # The milter must have its time limits shorter than the tests have theirs; E is the one for the whole scan.
@@ -57,10 +60,20 @@ DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr=127.0.0.1, Port={port}')dnl
 
 
 class Sendmail:
-    """One private Sendmail below `home`, which must lie where only root can write."""
+    """One private Sendmail below `home`, which must lie where only root can write.
+
+    A milter that is silent for `scan_limit_s` at the end of a message counts as failed.
+    """
 
     def __init__(
-        self, home: Path, *, hostname: str, deliver_to_port: int, milter: str | None = None, queue_only: bool = False
+        self,
+        home: Path,
+        *,
+        hostname: str,
+        deliver_to_port: int,
+        milter: str | None = None,
+        scan_limit_s: int = 60,
+        queue_only: bool = False,
     ) -> None:
         self.home = home
         self._argv = [*_WITH_HOST_NAME, hostname, SENDMAIL, f"-C{home}/sendmail.cf"]
@@ -68,7 +81,9 @@ class Sendmail:
         self.log = home / "sendmail.log"
         (home / "queue").mkdir(parents=True, mode=0o700)
         (home / "aliases").write_text("postmaster: root\n")
-        clause = f"INPUT_MAIL_FILTER(`defang', `S={milter}, {MILTER_FLAGS}')dnl\n" if milter else ""
+        # R is the longest silence, also during a scan; E is the time for the whole scan, signs of life or not.
+        flags = f"F=T, T=C:20s;S:20s;R:{scan_limit_s}s;E:{OVERALL_SCAN_LIMIT_S}s"
+        clause = f"INPUT_MAIL_FILTER(`defang', `S={milter}, {flags}')dnl\n" if milter else ""
         source = _MC.format(
             cf=CF_DIR,
             home=home,
@@ -119,6 +134,11 @@ class Sendmail:
     def queue(self) -> str:
         """What mailq prints."""
         return self.command("-bp")
+
+    def empty_queue(self) -> None:
+        """Forget all mail in the queue."""
+        for file in (self.home / "queue").iterdir():
+            file.unlink()
 
     def held(self) -> str:
         """What `mailq -qQ` prints: the quarantine queue."""

@@ -11,7 +11,7 @@ import pytest
 from tests.support.daemons import Chain
 from tests.support.mail_samples import plain
 from tests.support.mail_server_contract import MailServerContract
-from tests.support.mail_site import Site, mail_site
+from tests.support.mail_site import MILTER_OPTIONS, SCAN_LIMIT_S, Site, mail_site
 from tests.support.sendmail import Sendmail
 from tests.support.smtp_client import submit
 
@@ -21,12 +21,14 @@ pytestmark = pytest.mark.system
 
 
 def receiver(home: Path, sink_port: int, milter: str) -> Sendmail:
-    return Sendmail(home, hostname="mx.example.org", deliver_to_port=sink_port, milter=milter)
+    return Sendmail(
+        home, hostname="mx.example.org", deliver_to_port=sink_port, milter=milter, scan_limit_s=SCAN_LIMIT_S
+    )
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with mail_site(receiver, Chain(filter=FILTER)) as running:
+    with mail_site(receiver, Chain(filter=FILTER, milter_options=MILTER_OPTIONS)) as running:
         yield running
 
 
