@@ -132,13 +132,14 @@ OPTIONS: Final = (
     ),
     Option("", "mux-timeout", Kind.SECONDS, "SECONDS", "longest wait for an answer (default: 600)", 600.0),
     Option("", "mux-start-timeout", Kind.SECONDS, "SECONDS", "longest wait for it at the start (default: 20)", 20.0),
+    # Well below the 10 s of silence after which Sendmail, unless told otherwise, gives a milter up.
     Option(
         "",
         "progress-interval",
         Kind.SECONDS,
         "SECONDS",
-        "sign of life to the MTA in a scan (default: 10)",
-        10.0,
+        "sign of life to the MTA in a scan (default: 5)",
+        5.0,
     ),
     Option("", "stop-grace", Kind.SECONDS, "SECONDS", "time to finish messages at the stop (default: 30)", 30.0),
 )
