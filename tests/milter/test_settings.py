@@ -37,7 +37,7 @@ def test_defaults_are_those_of_the_original() -> None:
     assert settings.scanned_by == DEFAULT_SCANNED_BY
     assert settings.macros == ()
     assert settings.ip_key_file == Path("/etc/mail/mimedefang-ip-key")
-    assert (settings.mux_timeout_s, settings.progress_interval_s, settings.stop_grace_s) == (600, 10, 30)
+    assert (settings.mux_timeout_s, settings.progress_interval_s, settings.stop_grace_s) == (600, 5, 30)
 
 
 @pytest.mark.parametrize(
