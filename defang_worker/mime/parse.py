@@ -16,6 +16,7 @@ from defang_worker.mime.tree import Entity, Limits, Source, Tree
 
 _DASHES: Final = b"\n--"
 _BLANK_LINE: Final = re.compile(rb"\n\r*+\n")
+_NO_FIELD: Final = re.compile(rb"^(?![ \t]|[^\x00-\x20:\x7f]++[ \t]*+:)[^\r\n]", re.MULTILINE)
 _EMPTY_LINE: Final = re.compile(rb"\r*+\n")
 _TYPE: Final = re.compile(rb"([^\s/;()\",=]++)[ \t]*+/[ \t]*+([^\s/;()\",=]++)")
 _MULTIPART: Final = re.compile(rb"multipart(?![^\s/;])", re.IGNORECASE)
@@ -157,17 +158,36 @@ class _Scan:
         return None
 
     def _find_header_end(self, entity: Entity, start: int) -> None:
-        """Set where the header ends: at a blank line, or at a delimiter of an open multipart."""
+        """Set where the header ends: at a blank line, or at a delimiter of an open multipart.
+
+        Lines that are no fields are skipped if a field comes after them. If none does, the body begins with
+        them, with a blank line below or without, lest they be shown nowhere. Of the message itself the mail
+        server has told the header: there the blank line counts alone.
+        """
         while True:
             limit = self._hit
             if match := _BLANK_LINE.search(self._buffer, start, limit):
                 entity.header_end, entity.body_start = match.start() + 1, match.end()
+                if entity.parent is not None:
+                    self._give_stray_lines_to_the_body(entity)
                 return
             if limit >= self._size or self._delimiter()[0] >= 0:
-                entity.header_end = entity.body_start = limit
+                stray = _NO_FIELD.search(self._buffer, entity.start, limit) if entity.parent else None
+                entity.header_end = entity.body_start = stray.start() if stray else limit
                 return
             start = limit - 1
             self._seek(limit)
+
+    def _give_stray_lines_to_the_body(self, entity: Entity) -> None:
+        """Let the body begin above the blank line if the last lines of the header are no fields."""
+        end = entity.header_end
+        while end > entity.start:
+            line = max(self._buffer.rfind(b"\n", entity.start, end - 1) + 1, entity.start)
+            if not _NO_FIELD.match(self._buffer, line, end):
+                break
+            end = line
+        if end < entity.header_end:
+            entity.header_end = entity.body_start = end
 
     def _check_header(self, entity: Entity, header: bytes) -> None:
         limits = self._source.limits

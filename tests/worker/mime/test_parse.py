@@ -79,6 +79,25 @@ def test_a_delimiter_ends_a_header() -> None:
     assert leaves(tree) == [b"", b"two"]
 
 
+def test_a_body_without_a_blank_line_before_it_is_no_header() -> None:
+    tree = parse(mixed(b"Content-Type: text/html\n<p>one", b"X: y\n two: z\ntwo: 2\nthree\nfour: 4"))
+    assert tree.root.children[0].content_type == "text/html"
+    assert leaves(tree) == [b"<p>one", b"three\nfour: 4"]
+
+
+def test_lines_above_the_blank_line_that_are_no_fields_are_body_unless_a_field_follows() -> None:
+    tree = parse(
+        mixed(b"Content-Type: text/html\n<p>one\n<p>two\n\nthree", b"no field\nContent-Type: text/html\n\nfour")
+    )
+    assert leaves(tree) == [b"<p>one\n<p>two\n\nthree", b"four"]
+    assert [leaf.content_type for leaf in tree.leaves()] == ["text/html", "text/html"]
+
+
+@pytest.mark.parametrize("message", [b"A: b\nno field\n\nbody", b"A: b\nno field\n"])
+def test_the_header_of_the_message_itself_ends_at_the_blank_line_alone(message: bytes) -> None:
+    assert parse(message).root.raw_body == message.partition(b"\n\n")[2]
+
+
 def test_a_delimiter_at_once_after_the_header_begins_a_part() -> None:
     tree = parse(mixed(b"Content-Type: multipart/mixed; boundary=c\n\n--c\n\nin\n--c--"))
     assert shape(tree.root) == ["multipart/mixed", ["multipart/mixed", "text/plain"]]
