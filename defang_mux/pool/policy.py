@@ -233,9 +233,11 @@ class Pool:
         if self._idle:
             slot = choose(self._idle, ticket.kind)
             self._idle.remove(slot)
+            slot.on_demand = False
         elif self._stopped and now >= self._start_not_before:
             slot = self._start(f"{ticket.kind.value} request, no worker idle", now, actions)
             self._idle.pop()
+            slot.on_demand = True
         else:
             return False
         slot.move(State.BUSY, now)

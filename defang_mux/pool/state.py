@@ -71,7 +71,7 @@ class Slot:
     """A place for one worker process. Times are the pool's `now`; what is None has not happened.
 
     `activated` is the serial number of the process among all starts. `answered` says that the
-    process has given an answer, `died` that it ended by itself while it had a request. `retire` is
+    process has given an answer, `on_demand` that it was started for the request it has, `died` that it ended by itself while it had a request. `retire` is
     the reason why it must go when its request is done.
     """
 
@@ -87,6 +87,7 @@ class Slot:
     scans: int = 0
     last: Kind | None = None
     ticket: Ticket | None = None
+    on_demand: bool = False
     tag: bytes = b""
     answered: bool = False
     died: bool = False

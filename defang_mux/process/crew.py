@@ -96,7 +96,7 @@ class Crew:
     def _found_unfit(self, worker: Worker, error: Unseen) -> bytes | None:
         slot = worker.slot
         self._log.warning("%sWorker %d did not get the request: %s", worker.log_prefix(), slot.number, error.reason)
-        if slot.started_at == slot.assigned_at:
+        if slot.on_demand:
             # Started for this very request: the next one would fare no better.
             return self._failed(worker, NO_RESPONSE, error.reason, died=error.died)
         self._perform(self._pool.given_back(slot, trio.current_time(), reason=error.reason, died=error.died))

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clients, pool and workers together, with workers in memory and a clock that jumps.
+
+Each test asks for the clock itself: pytest-trio does not look for it in the arguments of fixtures.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from defang_mux.pool.policy import NO_ACTIVATION, NO_FREE_WORKERS, QUEUE_TIMED_OUT, STOPPING, Pool
+from defang_mux.pool.state import Limits, State
+from defang_mux.process.crew import OVERLOADED, TIMED_OUT, Crew, Orders
+from defang_mux.process.exchange import NO_RESPONSE
+from defang_mux.process.exchange import STOPPING as GIVEN_UP
+from defang_mux.process.kill import Patience
+from defang_mux.process.spawn import Program
+from tests.mux.conftest import FakeKernel, FakeProcess
+
+SCAN = b"scan Q1 /spool/mdefang-Q1"
+LOG = logging.getLogger("defang.mux.test")
+
+Make = Callable[..., Crew]
+
+
+class Client:
+    """Asks in a task of its own; `reply` is None until there is one."""
+
+    def __init__(self, crew: Crew, nursery: trio.Nursery, line: bytes = SCAN) -> None:
+        self.reply: bytes | None = None
+        self.at = 0.0
+
+        async def ask() -> None:
+            self.reply = await crew.answer(line)
+            self.at = trio.current_time()
+
+        nursery.start_soon(ask)
+
+
+@pytest.fixture
+async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]:
+    def make_crew(*, verbose: bool = False, status_tags: bool = False, **changed: Any) -> Crew:
+        limits: dict[str, Any] = {
+            "min_workers": 1,
+            "max_workers": 2,
+            "max_requests": 500,
+            "idle_timeout_s": 300,
+            "start_interval_s": 3,
+            "activation_interval_s": 0,
+            "queue_size": 10,
+            "queue_timeout_s": 30,
+        }
+        pool = Pool(Limits(**(limits | changed)), now=trio.current_time(), epoch_offset_s=0)
+        crew = Crew(
+            pool,
+            Orders(
+                program=Program(path=Path("/worker"), rules=None, status_tags=status_tags),
+                busy_timeout_s=120,
+                patience=Patience(stop_grace_s=10, kill_grace_s=10),
+                verbose=verbose,
+            ),
+            nursery,
+            LOG,
+        )
+        nursery.start_soon(crew.keep_time)
+        return crew
+
+    yield make_crew
+    # With the children gone, nothing waits for a signal of theirs.
+    nursery.cancel_scope.cancel()
+
+
+def pool_of(crew: Crew) -> Pool:
+    return crew._pool
+
+
+def die(crew: Crew, process: FakeProcess, status: int = 1) -> None:
+    process.exit(status)
+    crew.reap()
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def answer(process: FakeProcess, with_: bytes = b"ok\n") -> bytes:
+    line = await process.read_line()
+    process.say(with_)
+    await settle()
+    return line
+
+
+async def test_answer_comes_back_unchanged(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    (process,) = kernel.processes
+    assert await answer(process) == SCAN
+    assert client.reply == b"ok\n"
+    assert pool_of(crew).in_state(State.IDLE) == 1
+
+
+async def test_queued_requests_are_served_in_order_and_time_out(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1, queue_size=3)
+    lines = [b"scan Q%d /d" % number for number in range(5)]
+    clients = []
+    for line in lines:
+        clients.append(Client(crew, nursery, line))
+        await settle()
+    (process,) = kernel.processes
+    assert clients[4].reply == NO_FREE_WORKERS
+    assert await answer(process) == lines[0]
+    assert await answer(process) == lines[1]
+    await trio.sleep(31)
+    assert clients[3].reply == QUEUE_TIMED_OUT
+    assert clients[2].reply is None
+    assert await answer(process) == lines[2]
+    assert [client.reply for client in clients[:3]] == [b"ok\n"] * 3
+
+
+async def test_death_of_a_worker_is_told_at_once_and_serves_the_queue_with_a_new_one(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1)
+    client = Client(crew, nursery)
+    await settle()
+    waiting = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    die(crew, kernel.processes[0])
+    await settle()
+    assert client.reply == NO_RESPONSE
+    assert await answer(kernel.processes[1]) == b"scan Q2 /d"
+    assert waiting.reply == b"ok\n"
+
+
+async def test_answer_of_a_worker_that_died_behind_it_is_delivered(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1)
+    client = Client(crew, nursery)
+    await settle()
+    kernel.processes[0].say(b"ok\n")
+    die(crew, kernel.processes[0])
+    await settle()
+    assert client.reply == b"ok\n"
+    assert pool_of(crew).in_state(State.STOPPED) == 1
+
+
+async def test_dead_idle_worker_is_never_offered_a_request(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    Client(crew, nursery)
+    await settle()
+    await answer(kernel.processes[0])
+    # It ends, and a request comes before SIGCHLD.
+    kernel.processes[0].exit(1)
+    client = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    assert await answer(kernel.processes[1]) == b"scan Q2 /d"
+    assert client.reply == b"ok\n"
+    crew.reap()
+    assert pool_of(crew).in_state(State.STOPPED) == 1
+
+
+async def test_worker_that_dies_at_its_start_costs_one_request_not_more(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await trio.testing.wait_all_tasks_blocked()
+    die(crew, kernel.processes[0], 255)
+    await settle()
+    assert client.reply == NO_RESPONSE
+    assert len(kernel.processes) == 1
+
+
+@pytest.mark.parametrize(("busy", "text"), [(3, TIMED_OUT), (4, OVERLOADED)])
+async def test_busy_timeout_answers_at_once_and_kills(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    busy: int,
+    text: bytes,
+) -> None:
+    crew = make(max_workers=4)
+    began = trio.current_time()
+    clients = [Client(crew, nursery) for _ in range(busy)]
+    await settle()
+    await trio.sleep(121)
+    assert text in [client.reply for client in clients]
+    assert all(client.at - began == 120 for client in clients)
+    victims = {pid for pid, number in kernel.signals if number == SIGTERM}
+    assert victims == {process.pid for process in kernel.processes[:busy]}
+    await trio.sleep(10)
+    assert {pid for pid, number in kernel.signals if number == SIGKILL} == victims
+    assert pool_of(crew).in_state(State.KILLED) == busy
+    for process in kernel.processes[:busy]:
+        die(crew, process)
+
+
+async def test_garbled_worker_is_replaced_after_its_answer(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crew = make(max_workers=1)
+    client = Client(crew, nursery)
+    await settle()
+    await answer(kernel.processes[0], b"ok 1 a 250 2.1.0 0\nok 0 b 554 5.7.1 0\n")
+    assert client.reply == b"ok 1 a 250 2.1.0 0\n"
+    assert "Garbled" in caplog.text
+    assert pool_of(crew).in_state(State.KILLED) == 1
+    later = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    die(crew, kernel.processes[0], 0)
+    assert await answer(kernel.processes[1]) == b"scan Q2 /d"
+    assert later.reply == b"ok\n"
+
+
+async def test_late_second_line_never_answers_the_next_request(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=2)
+    Client(crew, nursery)
+    await settle()
+    await answer(kernel.processes[0])
+    kernel.processes[0].say(b"ok 1 late 250 2.1.0 0\n")
+    client = Client(crew, nursery, b"relayok 1")
+    await settle()
+    assert await answer(kernel.processes[1], b"ok 0 no 554 5.7.1 0\n") == b"relayok 1"
+    assert client.reply == b"ok 0 no 554 5.7.1 0\n"
+    assert pool_of(crew).in_state(State.KILLED) == 1
+
+
+async def test_program_that_cannot_be_started_is_logged_and_refused(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kernel.failing = True
+    crew = make(queue_size=0)
+    client = Client(crew, nursery)
+    await settle()
+    assert client.reply == NO_ACTIVATION
+    assert "/worker: No such file or directory" in caplog.text
+    kernel.failing = False
+    await trio.sleep(5)
+    assert len(kernel.processes) == 1
+
+
+async def test_reread_replaces_idle_and_busy_workers(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=2)
+    clients = [Client(crew, nursery) for _ in range(2)]
+    await settle()
+    idle, busy = kernel.processes
+    await answer(idle)
+    crew.reread()
+    await settle()
+    assert await idle.read_line() == b""
+    die(crew, idle, 0)
+    await answer(busy)
+    assert [client.reply for client in clients] == [b"ok\n", b"ok\n"]
+    assert await busy.read_line() == b""
+    die(crew, busy, 0)
+    assert pool_of(crew).in_state(State.STOPPED) == 2
+
+
+async def test_stop_answers_queued_requests_at_once_and_those_in_work_when_done(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1)
+    working = Client(crew, nursery)
+    await settle()
+    waiting = Client(crew, nursery)
+    await settle()
+    crew.stop()
+    await settle()
+    assert waiting.reply == STOPPING
+    assert working.reply is None
+    await answer(kernel.processes[0])
+    assert working.reply == b"ok\n"
+    assert await kernel.processes[0].read_line() == b""
+    die(crew, kernel.processes[0], 0)
+    await crew.wait_gone()
+
+
+async def test_request_given_up_at_the_stop_is_told_so(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1)
+    client = Client(crew, nursery)
+    await settle()
+    crew.stop()
+    crew.abandon()
+    await settle()
+    assert client.reply == GIVEN_UP
+    assert (kernel.processes[0].pid, SIGTERM) in kernel.signals
+    die(crew, kernel.processes[0])
+    await crew.wait_gone()
+
+
+async def test_standard_error_is_logged_with_queue_id_and_worker(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    crew = make(verbose=True)
+    Client(crew, nursery)
+    await settle()
+    kernel.processes[0].complain(b"what I see\n")
+    await settle()
+    assert "Q1: Worker 0 stderr: what I see" in caplog.messages
+
+
+async def test_cause_of_early_deaths_is_named_once(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crew = make(max_workers=1, min_workers=1)
+    for _ in range(4):
+        await trio.sleep(70)
+        process = kernel.processes[-1]
+        process.complain(b"Traceback\nSyntaxError: line 3\n")
+        die(crew, process, 2)
+        await settle()
+    assert len(kernel.processes) == 4
+    assert sum("stderr: SyntaxError: line 3" in text for text in caplog.messages) == 1
+    assert sum("DIED UNEXPECTEDLY" in text for text in caplog.messages) == 4
+    delays = [text for text in caplog.messages if "Next start" in text]
+    assert delays == [f"Next start of a worker in {delay} s at the earliest" for delay in (1, 2, 4)]
+
+
+async def test_status_tag_shows_while_the_worker_is_busy(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(status_tags=True)
+    Client(crew, nursery)
+    await settle()
+    process = kernel.processes[0]
+    assert process.status is not None
+    os.write(process.status, b"1:%20>%20Parsing\n")
+    await settle()
+    assert pool_of(crew).slots[0].tag == b"1: > Parsing"
+    await answer(process)
+    os.write(process.status, b"late\n")
+    await settle()
+    assert pool_of(crew).slots[0].tag == b""

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request, one answer line: and all that a worker can do instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import trio
+import trio.testing
+
+from defang_mux.pool.state import Slot
+from defang_mux.process.exchange import (
+    NO_RESPONSE,
+    NOT_SENT,
+    STOPPING,
+    TOO_LONG,
+    Exchanged,
+    Fault,
+    TimedOut,
+    Unseen,
+    exchange,
+)
+from defang_mux.process.slot import Worker
+from tests.mux.conftest import FakeProcess
+
+BUSY_S = 120
+
+
+@pytest.fixture
+def process() -> Iterator[FakeProcess]:
+    process = FakeProcess(40_000_000)
+    yield process
+    process.close()
+
+
+@pytest.fixture
+async def worker(process: FakeProcess) -> AsyncIterator[Worker]:
+    worker = Worker(Slot(number=0, changed_at=0), process.child)
+    yield worker
+    worker.close()
+    os.close(process.child.stderr)
+
+
+async def ask(worker: Worker) -> Exchanged:
+    return await exchange(worker, b"scan Q1 /d", busy_timeout_s=BUSY_S)
+
+
+async def serve(process: FakeProcess, *pieces: bytes, then_close: bool = False, gap_s: float = 1) -> None:
+    assert await process.read_line() == b"scan Q1 /d"
+    for piece in pieces:
+        await trio.sleep(gap_s)
+        process.say(piece)
+    if then_close:
+        process.close()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[b"ok\n"], [b"o", b"k", b"\n"], [b"x" * 4095 + b"\n"], [b"x" * 2000, b"y" * 2095, b"\n"], [b"\n"]],
+    ids=["whole", "byte by byte", "longest", "longest in pieces", "empty"],
+)
+async def test_answer_is_one_line_however_it_arrives(
+    worker: Worker, process: FakeProcess, pieces: list[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve(process, *pieces))
+        assert await ask(worker) == Exchanged(b"".join(pieces))
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * 4096 + b"\n"], [b"x" * 4096, b"x"], [b"x" * 5000]])
+async def test_answer_over_the_limit_is_an_error(
+    worker: Worker, process: FakeProcess, pieces: list[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve(process, *pieces))
+        with pytest.raises(Fault) as caught:
+            await ask(worker)
+    assert caught.value.reply == TOO_LONG
+    assert not caught.value.died
+
+
+async def test_bytes_behind_the_answer_make_the_worker_unfit(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve(process, b"ok\nok 1 ok 250 2.1.0 0\n"))
+        done = await ask(worker)
+    assert done.answer == b"ok\n"
+    assert done.unfit is not None
+
+
+async def test_worker_that_spoke_unasked_does_not_get_the_request(worker: Worker, process: FakeProcess) -> None:
+    process.say(b"ok\n")
+    with pytest.raises(Unseen) as caught:
+        await ask(worker)
+    assert not caught.value.died
+    assert process.stdin is not None
+    with pytest.raises(BlockingIOError):
+        os.read(process.stdin, 100)
+
+
+async def test_dead_worker_does_not_get_the_request(worker: Worker, process: FakeProcess) -> None:
+    process.close()
+    with pytest.raises(Unseen) as caught:
+        await ask(worker)
+    assert caught.value.died
+
+
+async def test_worker_that_closed_its_input_alone_does_not_get_the_request(
+    worker: Worker, process: FakeProcess
+) -> None:
+    os.close(process.stdin)
+    process.stdin = os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(Unseen):
+        await ask(worker)
+
+
+async def test_request_that_cannot_be_written_whole_is_an_error(worker: Worker, process: FakeProcess) -> None:
+    # Room for less than the request; the pipe is then neither empty nor full.
+    os.write(worker.stdin, b"x" * 60_000)
+    with pytest.raises(Fault) as caught:
+        await exchange(worker, b"x" * 8192, busy_timeout_s=BUSY_S)
+    assert caught.value.reply == NOT_SENT
+
+
+@pytest.mark.parametrize("said", [b"", b"ok 2"])
+async def test_death_before_the_end_of_the_answer_is_no_answer(
+    worker: Worker, process: FakeProcess, said: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve(process, *([said] if said else []), then_close=True))
+        with pytest.raises(Fault) as caught:
+            await ask(worker)
+    assert caught.value.reply == NO_RESPONSE
+    assert caught.value.died
+
+
+async def test_busy_timeout_runs_from_the_request(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        # Bytes alone do not make it longer.
+        nursery.start_soon(lambda: serve(process, *[b"x"] * 200))
+        with pytest.raises(TimedOut):
+            await ask(worker)
+        assert trio.current_time() - began == BUSY_S
+        nursery.cancel_scope.cancel()
+
+
+async def test_last_words_of_a_reaped_worker_count_although_its_pipe_is_held_open(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def die() -> None:
+        await process.read_line()
+        worker.exited.set()
+        process.say(b"ok\n")
+        assert worker.scope is not None
+        worker.scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(die)
+        assert await ask(worker) == Exchanged(b"ok\n")
+
+
+async def test_abandoned_request_is_told_so(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def give_up() -> None:
+        await process.read_line()
+        worker.abandoned = True
+        assert worker.scope is not None
+        worker.scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(give_up)
+        with pytest.raises(Fault) as caught:
+            await ask(worker)
+    assert caught.value.reply == STOPPING
