@@ -55,7 +55,8 @@ need_packages() {
     [ -n "$missing" ] || return 0
     echo "defang: installing Debian packages for $reason: $missing"
     # shellcheck disable=SC2086  # a list of words
-    fresh_apt_get install --no-install-recommends --no-remove $missing || fail "could not install: $missing"
+    fresh_apt_get install --no-install-recommends --no-remove $missing ||
+        fail "could not install: $missing (apt says why; nothing is removed to make room for them)"
     missing=$(missing_packages "$@" | tr '\n' ' ')
     [ -z "$missing" ] || fail "still not installed: $missing"
 }
