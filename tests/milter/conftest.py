@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -130,7 +131,10 @@ class FakeMux:
         answer = self.answers[request.split()[0]]
         if self.delay_s:
             time.sleep(self.delay_s)
-        link.sendall(answer(request) if callable(answer) else answer)
+        reply = answer(request) if callable(answer) else answer
+        # Whoever asked may have given up.
+        with suppress(BrokenPipeError):
+            link.sendall(reply)
         self.hold_open.wait(10)
 
 
