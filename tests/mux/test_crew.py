@@ -189,7 +189,7 @@ async def test_worker_that_dies_at_its_start_costs_one_request_not_more(
 
 
 @pytest.mark.parametrize(("busy", "text"), [(3, TIMED_OUT), (4, OVERLOADED)])
-async def test_busy_timeout_answers_at_once_and_kills(
+async def test_busy_timeout_answers_at_once_and_kills(  # noqa: PLR0917  # fixtures
     make: Make,
     kernel: FakeKernel,
     nursery: trio.Nursery,
