@@ -76,8 +76,12 @@ class Worker:
 
 def serve(worker: Worker, fd_in: int, fd_out: int) -> None:
     """Answers line by line until the input ends; raises OSError if an answer cannot be written."""
+    pid = os.getpid()
     for line in _lines(fd_in):
         reply = answers.encode_error("Request too long") if line is None else worker.answer(line)
+        if os.getpid() != pid:
+            # A filter forked, and the child came back from the callback: its answer would be one too many.
+            os._exit(os.EX_SOFTWARE)
         written = os.write(fd_out, reply)
         while written < len(reply):
             written += os.write(fd_out, reply[written:])

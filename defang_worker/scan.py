@@ -7,6 +7,7 @@ makes an `error:` answer, which the front end takes for the same. RESULTS is com
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("defang.worker")
 
+# The parts of a message refer to one another, so only a collection frees them. From this size on one is made at once:
+# what they decoded, and the mapped file that the front end removes meanwhile, must not pile up until one is due.
+_COLLECT_FROM_BYTES: Final = 64 * 1024
+
 _FINISH: Final = results.Finish()
 _DEFERRED: Final = (Response.tempfail().to_result(), _FINISH)
 
@@ -36,16 +41,19 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     queue_id = to_text(request.queue_id)
     tags.enter("Filtering", queue_id)
     try:
-        _scan(site, directory)
+        size = _scan(site, directory)
     except (OSError, WireError) as fault:
         _log.error("scan failed: %s", fault)
         return answers.encode_error(f"scan failed: {fault}")
     finally:
         tags.leave("Filtering", queue_id)
+    if size >= _COLLECT_FROM_BYTES:
+        gc.collect()
     return answers.SCAN_OK
 
 
-def _scan(site: SiteFilter, directory: str) -> None:
+def _scan(site: SiteFilter, directory: str) -> int:
+    """Scans, and gives the message's size in bytes."""
     told = commands.decode(workdir.read_commands(directory))
     for line in told.unknown_lines:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
@@ -56,6 +64,7 @@ def _scan(site: SiteFilter, directory: str) -> None:
     except (FilterFault, Unencodable) as fault:
         _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
         workdir.append_results(directory, list(_DEFERRED))
+    return message.size
 
 
 def _filter(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:
@@ -84,6 +93,8 @@ def _call(site: SiteFilter, hook: str, message: Message, *more: object) -> None:
     if not site.has(hook):
         return
     response = site.ask(hook, message, *more)
+    if response.delay_s:
+        _log.warning("%s: no delay is possible once the message has come", hook)
     if response.is_final:
         message.decide(response)
     elif response.verdict is not Verdict.CONTINUE:

@@ -12,9 +12,9 @@ from defang_worker import Filter, Message, Part
 from defang_worker.archives import ArchiveError, member_names
 
 BLOCKED = re.compile(
-    r"\.(?:ad[ep]|app(?:x|installer|ref-ms)?|bas|bat|chm|cmd|com|cpl|crt|dll|exe|fxp|gadget|hlp|hta|img|inf|ins|iso|isp|"
-    r"jar|jnlp|jse?|lib|library-ms|lnk|mam|maq|mar|mat|md[abetwz]|ms[cipt]|msix(?:bundle)?|msh\w*|ocx|one|ops|pcd|pif|prf|"
-    r"prg|ps1\w*|ps2\w*|psc[12]|psm1|reg|sc[frt]|settingcontent-ms|sh[bs]?|sys|theme|url|vb[es]?|vhdx?|vxd|website|"
+    r"\.(?:ad[ep]|app(?:x|installer|ref-ms)?|as[dfx]|bas|bat|chm|cmd|com|cpl|crt|dll|exe|fxp|gadget|hlp|ht[ao]|img|inf|"
+    r"in[is]|iso|isp|jar|jnlp|jse?|lib|library-ms|lnk|md[abetwz]|ms[cipt]|msix(?:bundle)?|msh\w*|ocx|one|pcd|pif|prg|"
+    r"ps[12]\w*|psc[12]|psm1|reg|sc[frt]|settingcontent-ms|sh[bs]?|sys|theme|url|vb[es]?|vcs|vhdx?|vxd|website|wm[dsz]|"
     r"ws[cfh]?|xbap|xll|xnk|\{[^}]+\})[. ]*$",
     re.IGNORECASE,
 )

@@ -27,6 +27,7 @@ def test_text_of_several_lines_is_one_line_without_control_characters() -> None:
 
 
 def test_traceback_is_in_the_line() -> None:
+    line = ""
     try:
         int("wrong")
     except ValueError:

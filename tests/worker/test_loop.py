@@ -128,3 +128,25 @@ def test_worker_lives_on_after_a_filter_failed(load_filter: LoadFilter, workdir:
     request = b"scan Q1 %s\n" % os.fsencode(workdir)
     assert talk(make_worker(site), request + b"ping\n") == b"ok\nPONG\n"
     assert (workdir / "RESULTS").read_bytes() == b"T451 4.3.0 Please%20try%20again%20later\nF\n"
+
+
+def test_child_that_a_filter_forgot_does_not_answer(load_filter: LoadFilter) -> None:
+    site = load_filter(
+        """
+        import os
+        def filter_relay(connection):
+            child = os.fork()
+            if child:
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                return Response.reject(f"child ended with {status}")
+        """
+    )
+    request = b"relayok 192.0.2.7 h 1 192.0.2.1 25 NOQUEUE\n"
+    # No thread beside this one, for a fork to copy half of.
+    (fd_in, theirs), (ours, fd_out) = os.pipe(), os.pipe()
+    os.write(theirs, request)
+    os.close(theirs)
+    serve(make_worker(site), fd_in, fd_out)
+    assert os.read(ours, 4096) == b"ok 0 child%20ended%20with%2070 554 5.7.1 0\n"
+    for descriptor in (fd_in, ours, fd_out):
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters of docs/filters are documents that run: short, on public names only, and doing what they say.
+
+What the suggested minimum makes of whole messages is in the golden cases without a filter.py of their own.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from defang_common.wire import commands
+from defang_worker import Message
+from defang_worker.api import filter_file
+
+FILTERS = sorted((Path(__file__).parents[2] / "docs" / "filters").glob("*.py"))
+SUGGESTED_MINIMUM = next(path for path in FILTERS if path.stem == "suggested_minimum")
+PUBLIC = {"defang_worker", "defang_worker.archives"}
+MAX_LINES = 60
+
+
+@pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
+def test_example_loads(path: Path) -> None:
+    assert filter_file.load(str(path)).hooks
+
+
+@pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
+def test_example_is_short_and_says_what_it_shows(path: Path) -> None:
+    assert path.read_text().count("\n") <= MAX_LINES
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
+def test_example_uses_public_names_only(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module)
+        elif isinstance(node, ast.Import):
+            imported |= {name.name for name in node.names}
+    assert {name for name in imported if str(name).partition(".")[0] not in sys.stdlib_module_names} <= PUBLIC
+
+
+def left_by_suggested_minimum(name: str) -> bool:
+    """Whether an attachment of that name is delivered."""
+    raw = (
+        b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\n"
+        b'Content-Type: application/octet-stream\nContent-Disposition: attachment; filename="%b"\n\nx\n--b--\n'
+    ) % name.encode()
+    site = filter_file.load(str(SUGGESTED_MINIMUM))
+    message = Message(commands.decode(b"F\n"), raw, "/nowhere", site.settings)
+    for part in message.root.children:
+        site.ask("filter_part", message, part)
+    assert not message.is_rejected
+    return not message.root.children[1].is_dropped
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "invoice.exe",
+        "INVOICE.EXE",
+        "invoice.pdf.scr",
+        "invoice.exe.",
+        "invoice.exe ...",
+        "C:\\temp\\invoice.js",
+        "invoice.vbs:stream",
+        "invoice.\u202efdp.exe",
+        "invoice.{00020C01-0000-0000-C000-000000000046}",
+        "disk.iso",
+        "link.lnk",
+        "script.ps1",
+        "book.xll",
+        "help.chm",
+        "store.msixbundle",
+        "command.com",
+    ],
+)
+def test_suggested_minimum_removes(name: str) -> None:
+    assert not left_by_suggested_minimum(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "report.pdf", "exe", "letter.docx", "exe.png", "data.mat", "mail.eml", "README.md", "a.exeter", ""],
+)
+def test_suggested_minimum_leaves(name: str) -> None:
+    assert left_by_suggested_minimum(name)

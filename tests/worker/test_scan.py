@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a scan does beside RESULTS and NEWBODY, which the golden cases show: log lines, memory, faults of the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from defang_worker.api import filter_file
+from tests.worker.conftest import LoadFilter, make_worker
+
+DEFERRED = b"T451 4.3.0 Please%20try%20again%20later\nF\n"
+DROP_ALL = """
+def filter_part(message, part):
+    part.drop("gone")
+"""
+
+
+def scan_line(workdir: Path) -> bytes:
+    return b"scan Q1 %s" % os.fsencode(workdir)
+
+
+def test_log_names_callback_file_line_and_cause(
+    load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = load_filter(
+        """
+        def check(message):
+            return message.envelope.macros["no_such_macro"]
+        def filter_begin(message):
+            check(message)
+        """
+    )
+    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    assert f"temporary failure: filter_begin: {site.path}:3: KeyError: 'no_such_macro'" in caplog.text
+
+
+@pytest.mark.parametrize("file", ["RESULTS", "NEWBODY"])
+def test_full_disk_is_an_error_and_never_ok(
+    load_filter: LoadFilter, workdir: Path, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (workdir / file).symlink_to("/dev/full")
+    answer = make_worker(load_filter(DROP_ALL)).answer(scan_line(workdir))
+    assert answer == b"error: scan failed: [Errno 28] No space left on device\n"
+    assert "No space left on device" in caplog.text
+
+
+def test_earlier_results_that_leave_no_room_are_an_error(load_filter: LoadFilter, workdir: Path) -> None:
+    (workdir / "RESULTS").write_bytes(b"HX-A x\n" * 9362)
+    answer = make_worker(load_filter(DROP_ALL)).answer(scan_line(workdir))
+    assert answer.startswith(b"error: scan failed: RESULTS would have 65")
+    assert b"F" not in (workdir / "RESULTS").read_bytes()
+
+
+def test_unknown_lines_of_a_newer_front_end_are_logged_and_skipped(
+    workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    commands = (workdir / "COMMANDS").read_bytes()
+    (workdir / "COMMANDS").write_bytes(b"*something new\n" + commands)
+    assert make_worker(filter_file.load("/dev/null")).answer(scan_line(workdir)) == b"ok\n"
+    assert "unknown line ignored: b'*something new'" in caplog.text
+
+
+def test_later_verdicts_are_logged(load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    site = load_filter(
+        """
+        def filter_begin(message):
+            message.reject("first")
+            message.discard()
+        """
+    )
+    with caplog.at_level("INFO"):
+        make_worker(site).answer(scan_line(workdir))
+    assert (workdir / "RESULTS").read_bytes() == b"B554 5.7.1 first\nF\n"
+    assert "the first verdict stands" in caplog.text
+    assert "DISCARD" in caplog.text
+
+
+@pytest.mark.parametrize("response", ["Response.reject(delay_s=5)", "Response.ok(delay_s=5)"])
+def test_delay_that_is_not_possible_any_more_is_logged(
+    load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture, response: str
+) -> None:
+    site = load_filter(f"def filter_end(message): return {response}")
+    make_worker(site).answer(scan_line(workdir))
+    assert "filter_end: no delay is possible" in caplog.text
+
+
+def test_message_is_not_parsed_for_a_filter_that_does_not_look_at_parts(
+    load_filter: LoadFilter, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr("defang_worker.api.message.parse", refuse)
+    site = load_filter(
+        """
+        def filter_end(message):
+            message.headers.replace("Subject", "[x] " + message.subject)
+        """
+    )
+    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    assert (workdir / "RESULTS").read_bytes() == b"ISubject 1 [x]%20lunch\nF\n"
+
+
+def test_structure_that_a_filter_first_looks_at_itself_is_limited_too(load_filter: LoadFilter, workdir: Path) -> None:
+    (workdir / "INPUTMSG").write_bytes(
+        b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 9 + b"--b--\n"
+    )
+    site = load_filter(
+        """
+        settings = Settings(max_parts=5)
+        def filter_end(message):
+            assert len(message.root.children) == 4
+        """
+    )
+    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    assert (workdir / "RESULTS").read_bytes().startswith(b"B554 5.7.1 The%20structure")
+
+
+def test_large_message_is_not_kept(load_filter: LoadFilter, workdir: Path) -> None:
+    message = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n%b\n--b--\n" % (b"x" * 1_000_000)
+    (workdir / "INPUTMSG").write_bytes(message)
+    site = load_filter(
+        """
+        def filter_part(message, part):
+            assert part.size == 1_000_000
+        """
+    )
+    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    assert str(workdir) not in Path("/proc/self/maps").read_text()
+
+
+def test_error_answer_does_not_break_the_line(workdir: Path) -> None:
+    answer = make_worker(filter_file.load("/dev/null")).answer(scan_line(workdir) + b"%0Aok")
+    assert answer.startswith(b"error: scan failed: ")
+    assert answer.count(b"\n") == 1
