@@ -49,6 +49,7 @@ class Front:
         )
         # Not before its last word on the start: a signal may else find it before it listens for signals.
         self.program.wait_log("started: ")
+        self.program.wait_ready(self.address)
         self._spool = spool
 
     def milter(self, offer: Offer | None = None) -> Milter:
