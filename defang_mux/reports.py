@@ -70,14 +70,12 @@ def worker_info(pool: Pool, number: int, now: float) -> bytes:
     slot = pool.slots[number]
     runs = slot.state is not State.STOPPED
     first_age = now - slot.first_request_at if runs and slot.first_request_at is not None else -1
-    # What it is at work on counts when it is done.
-    working_on = None if slot.ticket is None else slot.ticket.kind
     rows = (
         ("Worker", slot.number),
         ("State", slot.state.name.capitalize()),
         ("PID", -1 if slot.pid is None else slot.pid),
-        ("NumRequests", slot.requests - (working_on is not None)),
-        ("NumScans", slot.scans - (working_on is Kind.SCAN)),
+        ("NumRequests", slot.requests),
+        ("NumScans", slot.scans),
         ("Age", int(now - slot.started_at) if runs else -1),
         ("FirstReqAge", int(first_age)),
         ("LastStateChangeAge", int(now - slot.changed_at)),

@@ -146,7 +146,6 @@ class Pool:
         assert ticket is not None
         self._busy -= 1
         slot.ticket = ticket.slot = None
-        slot.requests -= 1
         slot.died = died
         slot.move(State.KILLED, now)
         actions: list[Action] = [Retire(slot=slot, reason=reason)]
@@ -242,11 +241,8 @@ class Pool:
             return False
         slot.move(State.BUSY, now)
         slot.assigned_at = now
-        slot.requests += 1
         if slot.first_request_at is None:
             slot.first_request_at = now
-        if ticket.kind is Kind.SCAN:
-            slot.scans += 1
         if ticket.kind is not Kind.OTHER:
             slot.last = ticket.kind
         slot.ticket, ticket.slot = ticket, slot
@@ -280,7 +276,9 @@ class Pool:
         ticket = slot.ticket
         assert ticket is not None
         kind = ticket.kind
+        slot.requests += 1
         if kind is Kind.SCAN:
+            slot.scans += 1
             self.counts.messages += 1
         self.history.finished(kind, now=now, busy=self._busy, seconds=now - slot.assigned_at)
         self._busy -= 1

@@ -70,10 +70,10 @@ class Ticket:
 class Slot:
     """A place for one worker process. Times are the pool's `now`; what is None has not happened.
 
-    `activated` is the serial number of the process among all starts. `answered` says that the
-    process has given an answer, `on_demand` that it was started for the request it has, `died`
-    that it ended by itself while it had one. `retire` is the reason why it must go when its
-    request is done.
+    `requests` and `scans` are what it is done with. `activated` is the serial number of the process
+    among all starts. `answered` says that the process has given an answer, `on_demand` that it was
+    started for the request it has, `died` that it ended by itself while it had one. `retire` is the
+    reason why it must go when its request is done.
     """
 
     number: int
