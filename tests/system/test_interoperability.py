@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each of our three programs can stand in for MIMEDefang's: the MTA is told the same, whoever is who.
+
+The reference is the all-original chain, run beside each of the seven others with the same transactions and an equal
+filter. What is meant to differ stands in `interop/differences.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemons import Chain, Daemons, Origin, all_chains, private_home, running
+from tests.support.message import Message
+from tests.support.mta import Stage, Verdict
+from tests.system.interop import differences
+from tests.system.interop.messages import SCANNED_BY, TRANSACTIONS, Transaction
+from tests.system.interop.told import Told, play
+
+pytestmark = pytest.mark.system
+
+INTEROP = Path(__file__).parent / "interop"
+PROTOCOL = Path(__file__).parents[2] / "protocol.md"
+MILTER_OPTIONS = ("-r", "-H", "-s", "-t", "-x", "scanned")
+MUX_OPTIONS = ("-m", "1", "-x", "2", "-w", "1")
+
+CHAINS = [
+    Chain(
+        filter=chain.filter,
+        milter=chain.milter,
+        mux=chain.mux,
+        worker=chain.worker,
+        milter_options=MILTER_OPTIONS,
+        mux_options=MUX_OPTIONS,
+    )
+    for chain in all_chains(INTEROP / "filter.py", INTEROP / "filter.pl")
+]
+ORIGINAL = Chain(
+    filter=INTEROP / "filter.pl",
+    milter=Origin.DEBIAN,
+    mux=Origin.DEBIAN,
+    worker=Origin.DEBIAN,
+    milter_options=MILTER_OPTIONS,
+    mux_options=MUX_OPTIONS,
+)
+OTHERS = [chain for chain in CHAINS if chain != ORIGINAL]
+
+
+class Player:
+    """A running chain that plays each transaction once, and remembers what the MTA was told."""
+
+    def __init__(self, daemons: Daemons) -> None:
+        self.daemons = daemons
+        self.chain = daemons.chain
+        self._told: dict[str, tuple[Told, float]] = {}
+
+    def told(self, transaction: Transaction) -> Told:
+        return self._played(transaction)[0]
+
+    def seconds(self, transaction: Transaction) -> float:
+        return self._played(transaction)[1]
+
+    def _played(self, transaction: Transaction) -> tuple[Told, float]:
+        if transaction.name not in self._told:
+            queue_id = b"Q%07d" % len(self._told)
+            self._told[transaction.name] = play(self.daemons.milter_address, transaction, queue_id)
+        return self._told[transaction.name]
+
+
+@contextmanager
+def playing(chain: Chain) -> Iterator[Player]:
+    with private_home("interop-") as home, running(chain, home=home) as daemons:
+        yield Player(daemons)
+
+
+@pytest.fixture(scope="module")
+def original() -> Iterator[Player]:
+    with playing(ORIGINAL) as player:
+        yield player
+
+
+@pytest.fixture(scope="module", params=OTHERS, ids=str)
+def other(request: pytest.FixtureRequest) -> Iterator[Player]:
+    with playing(request.param) as player:
+        yield player
+
+
+each_transaction = pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.name)
+
+
+@each_transaction
+def test_the_mta_is_told_what_the_original_tells_it(original: Player, other: Player, transaction: Transaction) -> None:
+    expected = differences.expected(original.told(transaction), other.chain, transaction)
+    told = other.told(transaction)
+    assert differences.common_form(told, other.chain, transaction) == expected
+    assert other.seconds(transaction) >= transaction.least_delay_s
+    if any(entry.original_errs for entry in differences.concerning(other.chain, transaction)):
+        assert complaints(told, transaction) == []
+
+
+@each_transaction
+def test_the_original_does_what_the_transaction_asks_for(original: Player, transaction: Transaction) -> None:
+    """Without this a filter that does nothing at all would be found equal to another such one."""
+    told = original.told(transaction)
+    assert original.seconds(transaction) >= transaction.least_delay_s
+    errs = any(entry.original_errs and transaction.name in entry.transactions for entry in differences.DIFFERENCES)
+    assert (complaints(told, transaction) != []) == errs
+
+
+def complaints(told: Told, transaction: Transaction) -> list[str]:
+    """What the filters were told to do with the transaction and the MTA was not told."""
+    found = []
+    if (told.verdict, told.stage) != (transaction.verdict, transaction.stage):
+        found.append(f"{told.verdict} at {told.stage.name}")
+    if transaction.reply and (told.reply is None or transaction.reply not in told.reply.text):
+        found.append(f"the reply is {told.reply}")
+    filtered = told.verdict is Verdict.ACCEPT and told.stage is Stage.EOM
+    edits = list(told.changes)
+    if filtered:
+        if SCANNED_BY not in edits:
+            return [*found, f"no X-Scanned-By among {edits}"]
+        edits.remove(SCANNED_BY)
+    if transaction.edited != bool(edits):
+        found.append(f"the edits are {edits}")
+    if told.body is not None and told.body != Message.parse(transaction.message).body:
+        found.append(f"the body is {told.body[:200]!r}")
+    if transaction.rebuilt != (told.verdict is Verdict.ACCEPT and told.body is None):
+        found.append("the body was rebuilt" if told.body is None else "the body was not rebuilt")
+    return found
+
+
+@pytest.mark.parametrize("entry", differences.DIFFERENCES, ids=lambda entry: entry.name)
+def test_every_difference_stands_in_the_protocol(entry: differences.Difference) -> None:
+    section = re.search(
+        r"^## Differences from MIMEDefang$(.*?)(?=^## |\Z)", PROTOCOL.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert section is not None
+    assert f"`{entry.name}`" in section[1]
+
+
+@pytest.mark.parametrize("entry", differences.DIFFERENCES, ids=lambda entry: entry.name)
+def test_every_difference_is_one(original: Player, entry: differences.Difference) -> None:
+    """An entry that changes nothing any more would hide the next thing that does."""
+    assert entry.transactions <= {transaction.name for transaction in TRANSACTIONS}
+    for transaction in TRANSACTIONS:
+        if transaction.name in entry.transactions:
+            told = original.told(transaction)
+            with_it = [differences.expected(told, chain, transaction) for chain in OTHERS]
+            without = [differences.expected(told, chain, transaction, leave_out=entry) for chain in OTHERS]
+            assert with_it != without, transaction.name
