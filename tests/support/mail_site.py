@@ -128,4 +128,5 @@ def _small_file_system(path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        subprocess.run(["umount", path], check=True)
+        # Lazily: a process that should have ended is reported by `running`, and must not keep the directory as well.
+        subprocess.run(["umount", "--lazy", path], check=True)
