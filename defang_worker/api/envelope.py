@@ -8,7 +8,6 @@ They come from a request line or from COMMANDS and never change; what a filter w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defang_common.wire import commands as wire_commands
@@ -21,6 +20,7 @@ from defang_worker.workdir import read_commands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from defang_common.wire.commands import Commands
     from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
@@ -242,6 +242,9 @@ class Envelope:
     @property
     def workdir(self) -> Path:
         """The message's working directory. Names in small letters are the filter's own to use."""
+        # Imported by the filters that use it: every start of a worker would pay for it.
+        from pathlib import Path  # noqa: PLC0415
+
         return Path(self.directory)
 
     def add_recipient(self, address: str) -> None:

@@ -2,10 +2,10 @@
 """The MIME engine: bytes to a tree of entities, and back with as few bytes changed as possible.
 
 Knows no filter and no wire. These are its public names; see `parse.py` for reading, `tree.py` for what a
-part can be asked, `rebuild.py` for changing a message, `compose.py` for new parts, `archives.py` for zips.
+part can be asked, `rebuild.py` for changing a message, `compose.py` for new parts. `archives.py` (names in
+zips) is imported by itself: it takes modules that a worker whose filter needs none should not load.
 """
 
-from defang_worker.mime.archives import ArchiveError, ArchiveLimitError, ArchiveLimits, member_names
 from defang_worker.mime.compose import entity, text_entity
 from defang_worker.mime.fields import StructuredField, decode_words, parse_field
 from defang_worker.mime.filenames import canonical
@@ -16,9 +16,6 @@ from defang_worker.mime.rebuild import Rebuild
 from defang_worker.mime.tree import Entity, Limits, Tree
 
 __all__ = [
-    "ArchiveError",
-    "ArchiveLimitError",
-    "ArchiveLimits",
     "Buffer",
     "Entity",
     "Field",
@@ -33,7 +30,6 @@ __all__ = [
     "canonical",
     "decode_words",
     "entity",
-    "member_names",
     "parse",
     "parse_field",
     "text_entity",

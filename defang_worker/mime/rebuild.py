@@ -6,7 +6,7 @@ stay valid, the preamble, the boundaries and the epilogue stay. No container is 
 section 5.1.1 wants one part at least: a short text takes the place of what was removed.
 """
 
-import secrets
+import os
 from typing import Final, NamedTuple
 
 from defang_worker.mime.compose import encode_base64, encode_body, text_entity
@@ -254,7 +254,7 @@ def _piece(new: bytes) -> Piece:
 
 def _new_boundary() -> bytes:
     # 128 random bits: neither chance nor the sender puts it into the content.
-    return b"=_" + secrets.token_hex(16).encode("ascii")
+    return b"=_" + os.urandom(16).hex().encode("ascii")
 
 
 def _is_content(name: bytes) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_worker.mime import ArchiveError, ArchiveLimitError, ArchiveLimits, canonical, member_names, parse
+from defang_worker.mime import canonical, parse
+from defang_worker.mime.archives import ArchiveError, ArchiveLimitError, ArchiveLimits, member_names
 
 CORPUS = Path(__file__).parent / "corpus"
 
