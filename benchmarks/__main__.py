@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures defang and MIMEDefang side by side and writes the result to benchmarks/results/.
+
+Both run all the time, and get their load in turn, round by round: what else the machine does hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import load, messages, report
+from benchmarks.contestants import CHAINS, WORKERS, Contestant, contestants, version
+from benchmarks.processes import NOTHING, Cost
+from tests.support.message import Message
+from tests.support.process import ProgramError
+
+RESULTS = Path(__file__).parent / "results"
+# Messages a round: each takes some seconds, and CPU time comes in ticks of 10 ms.
+COUNTS = {"2.7k": 800, "100k": 300, "5m": 16}
+QUICK_COUNTS = {"2.7k": 100, "100k": 40, "5m": 4}
+WARM_UP_MESSAGES = 8
+_HOW = """\
+{workers} workers each, {sessions} SMTP sessions at a time, one message each; MIMEDefang with its embedded interpreter
+(-E). The filters look at names and types of all parts and add a header field. CPU time is that of all processes,
+children that have ended included, in milliseconds a message."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What the rounds of one contestant with one size have given so far."""
+
+    latencies_s: list[float] = field(default_factory=list)
+    wall_s: float = 0.0
+    cost: Cost = NOTHING
+
+    def measurement(self, contestant: Contestant, size: str) -> report.Measurement:
+        """The sum of the rounds, with the memory that the contestant has now."""
+        return report.Measurement(
+            contestant=contestant.name,
+            size=size,
+            latencies_s=tuple(self.latencies_s),
+            wall_s=self.wall_s,
+            cost=self.cost,
+            pss_mib=contestant.pss_mib(),
+        )
+
+
+def main() -> int:
+    """The command's exit status: 1 if a message was not answered as it must be, whatever the figures."""
+    options = _parser().parse_args()
+    if os.geteuid() != 0:
+        print("benchmarks: root has to start this: the daemons run as a user of their own", file=sys.stderr)
+        return 1
+    try:
+        measurements = _measure_all(options)
+    except (load.LoadFailed, ProgramError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    text = _page(measurements, options)
+    print(f"\n{text}")
+    if not options.dry:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text)
+        print(f"written to {options.output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    today = dt.datetime.now(dt.UTC).date()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", nargs="+", choices=list(messages.SIZES), default=list(messages.SIZES))
+    parser.add_argument("--programs", nargs="+", choices=list(CHAINS), default=list(CHAINS))
+    parser.add_argument("--rounds", type=int, choices=range(1, 21), metavar="1..20", help="of each size (3, quick: 1)")
+    parser.add_argument("--sessions", type=int, choices=range(1, 65), metavar="1..64", default=4, help="at a time (4)")
+    parser.add_argument("--quick", action="store_true", help="few messages: shows that all works, not what it costs")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"{today}.md", help="the result (benchmarks/results/)")
+    parser.add_argument("--dry", action="store_true", help="print the result and write no file")
+    return parser
+
+
+def _measure_all(options: argparse.Namespace) -> list[report.Measurement]:
+    """Size by size; in each round every contestant has its turn, the order reversed from round to round."""
+    counts = QUICK_COUNTS if options.quick else COUNTS
+    rounds = options.rounds or (1 if options.quick else 3)
+    measurements = []
+    with contestants(options.programs) as running:
+        for size in options.sizes:
+            message = messages.named(size)
+            tallies = {one.name: Tally() for one in running}
+            for one in running:
+                _load_once(one, message, WARM_UP_MESSAGES, options.sessions)
+            for number in range(rounds):
+                for one in running if number % 2 == 0 else reversed(running):
+                    _measure(one, message, counts[size], options.sessions, tallies[one.name])
+                    _progress(f"{size:>5} round {number + 1} of {rounds}", one.name, tallies[one.name])
+            measurements += [tallies[one.name].measurement(one, size) for one in running]
+    return measurements
+
+
+def _measure(one: Contestant, message: Message, count: int, sessions: int, tally: Tally) -> None:
+    before = one.cost()
+    timing = _load_once(one, message, count, sessions)
+    tally.cost += one.cost() - before
+    tally.latencies_s += timing.latencies_s
+    tally.wall_s += timing.wall_s
+
+
+def _load_once(one: Contestant, message: Message, count: int, sessions: int) -> load.Timing:
+    try:
+        return load.run(load.Load(address=one.address, message=message, count=count, sessions=sessions))
+    except load.LoadFailed as error:
+        raise load.LoadFailed(f"{one.name}: {error}; its log ends:\n{one.daemons.logs()[-2000:]}") from error
+
+
+def _progress(where: str, name: str, tally: Tally) -> None:
+    count = len(tally.latencies_s)
+    print(
+        f"{where}: {name:<10} {count / tally.wall_s:7.1f} msg/s {tally.cost.total_s * 1000 / count:8.2f} ms CPU",
+        flush=True,
+    )
+
+
+def _page(measurements: list[report.Measurement], options: argparse.Namespace) -> str:
+    now = dt.datetime.now(dt.UTC)
+    about = "; ".join(
+        [*map(version, options.programs), _first_line("perl", "-e", "print $^V"), f"Python {platform.python_version()}"]
+    )
+    paragraphs = [
+        f"# Benchmark of {now:%Y-%m-%d %H:%M} UTC",
+        f"{about}. {platform.system()} {platform.release()}, {os.cpu_count()} x {_processor()}.",
+        _HOW.format(workers=WORKERS, sessions=options.sessions),
+        report.table(measurements),
+    ]
+    if compared := report.ratios(measurements):
+        paragraphs += ["Ours divided by theirs:", compared]
+    if options.quick:
+        paragraphs.append("A quick run: too few messages to draw conclusions from.")
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _first_line(*argv: str) -> str:
+    output = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+    return f"{argv[0].capitalize()} {output.strip()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return " ".join(line.partition(":")[2].split())
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
