@@ -106,7 +106,12 @@ def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -
     # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     site = _started(path)
-    loop.serve(loop.Worker(site, tags, formatter), fd_in, fd_out)
+    try:
+        loop.serve(loop.Worker(site, tags, formatter), fd_in, fd_out)
+    except OSError as fault:
+        _log.error("the multiplexor is gone: %s", fault)  # there is nothing to see in a traceback
+        _stop(site)
+        return os.EX_IOERR
     return _stop(site)
 
 

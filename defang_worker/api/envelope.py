@@ -201,7 +201,7 @@ class Envelope:
     def of_commands(cls, commands: Commands, directory: str, journal: Journal, headers: HeaderAdditions) -> Envelope:
         """The envelope of a message that has arrived."""
         ip = to_text(commands.ip)
-        name = to_text(commands.hostname) or f"[{ip}]"
+        name = to_text(commands.hostname) or (f"[{ip}]" if ip else "")
         relayed = None if commands.relayed_ip is None else to_text(commands.relayed_ip)
         return cls(
             client_ip=ip if relayed is None else relayed,

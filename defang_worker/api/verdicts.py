@@ -36,6 +36,13 @@ class Response:
     dsn: str | None = None
     delay_s: int = 0
 
+    def __post_init__(self) -> None:
+        # Here, where the traceback still shows the filter's line.
+        for name, kind in (("reply", str), ("code", int | None), ("dsn", str | None), ("delay_s", int)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} of a response cannot be {value!r:.100}")
+
     @classmethod
     def ok(cls, *, delay_s: int = 0) -> Response:
         """Go on."""

@@ -43,6 +43,9 @@ def recipient_request(workdir: Path, recipient: bytes = b"<carol@example.org>") 
         # Not legal in libmilter before there is a message.
         ("Response.discard()", TEMPFAIL),
         ("True", TEMPFAIL),
+        ('Response.reject("no", code="550")', TEMPFAIL),
+        ("Response.reject(550)", TEMPFAIL),
+        ('Response.ok(delay_s="3")', TEMPFAIL),
         ("1 / 0", TEMPFAIL),
         ("exit(0)", TEMPFAIL),
     ],

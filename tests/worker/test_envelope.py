@@ -39,7 +39,7 @@ def envelope(data: bytes) -> Envelope:
 
 def test_nothing_known_is_empty_and_no_error() -> None:
     known = envelope(b"F\n")
-    assert (known.client_ip, known.client_name, known.helo, known.sender) == ("", "[]", "", "")
+    assert (known.client_ip, known.client_name, known.helo, known.sender) == ("", "", "", "")
     assert known.queue_id is None
     assert (known.recipients, known.sender_args, dict(known.macros)) == ((), (), {})
     assert not known.was_relayed

@@ -110,6 +110,20 @@ def test_interrupt_from_the_terminal_is_the_multiplexors_affair(filter_path: str
         assert worker.wait(WAIT_S) == -signal.SIGTERM
 
 
+def test_answer_that_nobody_reads_ends_the_program(filter_path: str) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "defang_worker", "-f", filter_path, "-server"]
+    done = subprocess.run(command, input=b"ping\n", stdout=theirs, stderr=subprocess.PIPE, timeout=WAIT_S, check=False)
+    os.close(theirs)
+    assert done.returncode == os.EX_IOERR
+    assert done.stderr.decode().splitlines() == [
+        "started",
+        "the multiplexor is gone: [Errno 32] Broken pipe",
+        "stopped",
+    ]
+
+
 def test_filter_that_cannot_be_loaded_has_an_exit_status_of_its_own(spool: Path) -> None:
     (spool / "filter.py").write_text("def filter_begin(message):\n    return (\n")
     done = run("-f", str(spool / "filter.py"), "-server", stdin=b"ping\n")

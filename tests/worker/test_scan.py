@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from defang_common.wire import results
 from defang_worker.api import filter_file
-from tests.worker.conftest import LoadFilter, make_worker
+from tests.worker.conftest import COMMANDS, LoadFilter, make_worker
 
 DEFERRED = b"T451 4.3.0 Please%20try%20again%20later\nF\n"
+SUGGESTED_MINIMUM = Path(__file__).parents[2] / "docs" / "filters" / "suggested_minimum.py"
 DROP_ALL = """
 def filter_part(message, part):
     part.drop("gone")
@@ -130,6 +135,52 @@ def test_large_message_is_not_kept(load_filter: LoadFilter, workdir: Path) -> No
     )
     assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
     assert str(workdir) not in Path("/proc/self/maps").read_text()
+
+
+_PIECES = [
+    b"--b\n", b"--b--\n", b"--c\n", b"\n", b"\r\n", b"\n\n", b"text ", b"=", b"\0", b"\xff",
+    b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: message/rfc822\n", b"Subject: a\n b\n",
+    b'Content-Type: multipart/alternative; boundary="c"\n', b"Content-Type: application/zip; name=a.zip\n",
+    b"Content-Transfer-Encoding: base64\n", b"Content-Disposition: attachment; filename=a.exe\n", b"TVqQAA==\n",
+]  # fmt: skip
+_MESSAGES = st.lists(st.one_of(st.sampled_from(_PIECES), st.binary(max_size=20)), max_size=30).map(b"".join)
+_EDITING = """
+from defang_worker import *
+
+def filter_part(message, part):
+    for header in part.headers.items():
+        message.headers.add("X-Part", repr(header))
+    if part.size % 3 == 0:
+        part.drop("dropped")
+    elif part.size % 3 == 1:
+        part.replace(part.text, filename=part.filename)
+
+def filter_multipart(message, part):
+    if len(part.data) % 2:
+        part.drop()
+
+def filter_end(message):
+    message.headers.delete_all("Subject")
+    message.add_part("text/plain", "end")
+"""
+
+
+@pytest.mark.parametrize("source", [_EDITING, SUGGESTED_MINIMUM.read_text()], ids=["editing", "suggested minimum"])
+@given(raw=_MESSAGES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_scanned_to_complete_results(spool: Path, source: str, raw: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir=spool) as name:
+        workdir = Path(name)
+        (workdir / "filter.py").write_text(source)
+        (workdir / "COMMANDS").write_bytes(COMMANDS)
+        (workdir / "INPUTMSG").write_bytes(raw)
+        worker = make_worker(filter_file.load(str(workdir / "filter.py")))
+        assert worker.answer(scan_line(workdir)) == b"ok\n"
+        asked = results.decode((workdir / "RESULTS").read_bytes())
+        assert not asked.oddities
+        assert not isinstance(asked.verdict, results.Tempfail)
+        is_rewritten = results.ReplaceBody() in asked.changes
+        assert is_rewritten == ((workdir / "NEWBODY").exists() and asked.verdict is None)
 
 
 def test_error_answer_does_not_break_the_line(workdir: Path) -> None:
