@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from defang_common import __version__
@@ -62,19 +61,12 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
     # After the daemon has detached: its parent has no use for an event loop.
     import trio  # noqa: PLC0415
 
+    from defang_mux.process.spawn import keep_from_workers  # noqa: PLC0415
     from defang_mux.supervisor import supervise  # noqa: PLC0415
 
-    _close_to_workers()
+    keep_from_workers()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     return trio.run(supervise, settings, ready)
-
-
-def _close_to_workers() -> None:
-    """Keeps what we were started with out of the workers; what we open ourselves is so from the beginning."""
-    for entry in os.listdir("/dev/fd"):  # noqa: PTH208  # names are all that is needed
-        descriptor = int(entry)
-        if descriptor > 2 and Path(f"/dev/fd/{descriptor}").exists():
-            os.set_inheritable(descriptor, False)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
     """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections."""
     pool = Pool(_limits(settings), now=trio.current_time(), epoch_offset_s=time.time() - trio.current_time())
     stop = trio.Event()
-    with trio.open_signal_receiver(*_SIGNALS) as signals, _listeners(settings) as (private, public):
+    with _signals() as signals, _listeners(settings) as (private, public):
         async with trio.open_nursery() as workers:
             crew = Crew(pool, _orders(settings), workers, _log)
             workers.start_soon(_heed_signals, signals, crew, stop)
@@ -111,6 +111,23 @@ async def _heed_signals(signals: AsyncIterator[int], crew: Crew, stop: trio.Even
             stop.set()
         elif not stop.is_set():
             crew.reread()
+
+
+@contextmanager
+def _signals() -> Iterator[AsyncIterator[int]]:
+    """Our signals as they come, none lost at the beginning; and ignored once we have stopped.
+
+    Somebody impatient may send a second TERM, which must not find us without a handler while files are removed.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    for number in _SIGNALS:
+        signal.signal(number, lambda _number, _frame: None)
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield signals
+    for number in _SIGNALS:
+        # Unlike a handler in Python, this outlives the interpreter's own end.
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

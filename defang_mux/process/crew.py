@@ -247,7 +247,7 @@ class Crew:
                 self._log.warning("%sWorker %d stderr: %s", prefix, number, text)
         if early and self._pool.early_deaths > 1:
             delay_s = self._pool.start_delay_s(trio.current_time())
-            if cause != self._last_cause:
+            if self._pool.early_deaths == 2:
                 why = worker.tail[-1] if worker.tail else ending
                 self._log.error("Workers die before their first answer, check the filter: %s", why)
             self._log.warning("Next start of a worker in %.0f s at the earliest", delay_s)

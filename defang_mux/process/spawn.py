@@ -15,8 +15,7 @@ from typing import Final
 # not among them: ignored in the multiplexor, it stays so in workers, as MIMEDefang's expect.
 _DEFAULT_SIGNALS: Final = (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT)
 
-STATUS_DESCRIPTOR: Final = 3
-"""Where a worker started with `-serveru` writes its status tags."""
+_STANDARD_ERROR: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +42,15 @@ class Child:
     stdout: int
     stderr: int
     status: int | None
+
+
+def keep_from_workers() -> None:
+    """Keeps open files that we were started with out of workers; our own are so from the beginning."""
+    for entry in list(Path("/dev/fd").iterdir()):
+        descriptor = int(entry.name)
+        # The listing's own descriptor has gone.
+        if descriptor > _STANDARD_ERROR and entry.exists():
+            os.set_inheritable(descriptor, False)
 
 
 def spawn(program: Program) -> Child:

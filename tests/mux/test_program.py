@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program itself, with workers of a few lines: what only real processes can show.
+
+As root, it becomes `nobody`, as a site's becomes its own user; else it stays who it is.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import Program, descendants, wait_until
+
+USER = "nobody" if os.geteuid() == 0 else None
+AS_USER = ["-U", USER] if USER else []
+COMMAND_LIMIT_S = 15
+SHORT_LIMIT_S = 10
+LONG_LIMIT_S = 40
+
+# Answers as its request says: at once, after `go` exists in the spool, never, twice, not at all.
+WORKER = """#!/usr/bin/perl
+use strict; $| = 1;
+print STDERR "worker starts\\n";
+while (defined(my $line = <STDIN>)) {
+    chomp $line;
+    if ($line =~ /^scan (\\S+) die/) { print STDERR "cause of death\\n"; exit 3 }
+    elsif ($line =~ /^scan (\\S+) wait/) { while (!-e "go") { select undef, undef, undef, 0.02 } print "ok\\n" }
+    elsif ($line =~ /^scan (\\S+) half/) { print "ok"; exit 0 }
+    elsif ($line =~ /^scan/) { print "ok\\n" }
+    elsif ($line =~ /^twice/) { print "ok 1\\nok 0\\n" }
+    elsif ($line =~ /^long/) { print "x" x 5000, "\\n" }
+    elsif ($line =~ /^stubborn/) { $SIG{TERM} = 'IGNORE'; sleep 1 while 1 }
+    elsif ($line =~ /^pid/) { print "$$\\n" }
+    else { print "[$line]\\n" }
+}
+"""
+
+
+class Mux:
+    """A multiplexor in the foreground."""
+
+    def __init__(self, spool: Path, *options: str, worker: Path | None = None) -> None:
+        self.spool = spool
+        self.path = spool / "mx.sock"
+        worker = worker or _write(spool / "worker.pl", WORKER)
+        self.program = Program(
+            "defang-mux",
+            [sys.executable, "-m", "defang_mux", *AS_USER, "-z", spool, "-s", self.path, "-f", worker, "-D", *options],
+            log=spool / "log",
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        self.program.wait_ready(f"unix:{self.path}")
+
+    def ask(self, line: str, limit_s: float = COMMAND_LIMIT_S) -> str:
+        return ask(self.path, line, limit_s)
+
+    def ask_later(self, line: str) -> Asking:
+        return Asking(self.path, line)
+
+    def state(self) -> str:
+        return self.ask("status").split()[0]
+
+    def wait_queued(self, count: int) -> None:
+        wait_until(lambda: self.ask("status").split()[4] == str(count), f"{count} queued requests")
+
+    def go(self) -> None:
+        (self.spool / "go").touch()
+
+
+class Asking:
+    """A request in a thread of its own."""
+
+    def __init__(self, path: Path, line: str) -> None:
+        self.reply = ""
+
+        def run() -> None:
+            self.reply = ask(path, line, LONG_LIMIT_S)
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def wait(self) -> str:
+        self._thread.join(LONG_LIMIT_S)
+        return self.reply
+
+
+def ask(path: Path, line: str, limit_s: float = COMMAND_LIMIT_S) -> str:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(limit_s)
+        connection.connect(os.fspath(path))
+        connection.sendall(line.encode() + b"\n")
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def spool(spool: Path) -> Path:
+    """The spool, with the program's user for owner."""
+    if USER:
+        account = pwd.getpwnam(USER)
+        os.chown(spool, account.pw_uid, account.pw_gid)
+    return spool
+
+
+def is_dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@contextmanager
+def running(spool: Path, *options: str, worker: Path | None = None) -> Iterator[Mux]:
+    mux = Mux(spool, *options, worker=worker)
+    try:
+        yield mux
+    finally:
+        mux.go()
+        assert mux.program.stop() == 0
+        assert not mux.path.exists()
+        log = mux.program.log_text()
+        assert "Traceback" not in log
+        assert "Warning" not in log
+
+
+def test_requests_are_answered_by_workers_and_commands_by_itself(spool: Path) -> None:
+    with running(spool, "-x", "3") as mux:
+        assert mux.ask("scan Q1 /d") == "ok\n"
+        assert mux.ask("recipok <a@b>  c") == "[recipok <a@b>  c]\n"
+        assert mux.ask("free") == "3\n"
+        assert re.fullmatch(r"ISS 1 1 0 0 \d+\n", mux.ask("status"))
+        assert mux.ask("rawstatus") == "[rawstatus]\n"
+
+
+def test_worker_that_dies_is_an_error_with_its_cause_in_the_log(spool: Path) -> None:
+    with running(spool) as mux:
+        assert mux.ask("scan Q1 die") == "ERR No response from worker\n"
+        mux.program.wait_log(r"Q1: Reap: worker 0 \(pid \d+\) exited with status 3 \(WORKER DIED UNEXPECTEDLY\)")
+        mux.program.wait_log("Q1: Worker 0 stderr: cause of death")
+        assert mux.ask("scan Q3 /d") == "ok\n"
+        assert mux.ask("scan Q2 half") == "ERR No response from worker\n"
+        assert mux.ask("scan Q3 /d") == "ok\n"
+
+
+def test_worker_killed_between_requests_costs_no_request(spool: Path) -> None:
+    with running(spool, "-m", "2", "-x", "2", "-w", "1") as mux:
+        wait_until(lambda: mux.state() == "II", "two idle workers")
+        for _ in range(10):
+            pid = int(mux.ask("pid"))
+            os.kill(pid, signal.SIGKILL)
+            wait_until(partial(is_dead, pid), "the worker's death")
+            assert mux.ask("scan Q1 /d") == "ok\n"
+
+
+def test_garbled_and_over_long_answers_cost_the_worker_its_life(spool: Path) -> None:
+    with running(spool, "-x", "1", "-q", "5") as mux:
+        first = mux.ask("pid")
+        assert mux.ask("twice") == "ok 1\n"
+        second = mux.ask("pid")
+        assert mux.ask("long") == "ERR Answer of worker is too long\n"
+        third = mux.ask("pid")
+        assert len({first, second, third}) == 3
+        mux.program.wait_log("Worker 0: Garbled: wrote more than an answer: b'ok 0")
+
+
+def test_queue_is_served_in_order_and_full_is_refused(spool: Path) -> None:
+    with running(spool, "-x", "1", "-q", "2") as mux:
+        asking = [mux.ask_later("scan Q0 wait")]
+        wait_until(lambda: mux.state() == "B", "a busy worker")
+        for number in (1, 2):
+            asking.append(mux.ask_later(f"scan Q{number} /d"))
+            mux.wait_queued(number)
+        assert mux.ask("scan Q3 /d") == "error: No free workers\n"
+        assert mux.ask("free") == "0\n"
+        mux.go()
+        assert [request.wait() for request in asking] == ["ok\n"] * 3
+
+
+def test_reread_and_its_signals_replace_workers(spool: Path) -> None:
+    with running(spool, "-x", "1", "-q", "5") as mux:
+        pids = [mux.ask("pid")]
+        assert mux.ask("reread") == "Forced reread of filter rules\n"
+        pids.append(mux.ask("pid"))
+        for number in (signal.SIGINT, signal.SIGHUP):
+            mux.program.send(number)
+            wait_until(lambda: mux.ask("pid") != pids[-1], "another worker")
+            pids.append(mux.ask("pid"))
+        assert len(set(pids)) == 4
+
+
+def test_recycling_replaces_a_worker_after_its_requests(spool: Path) -> None:
+    with running(spool, "-x", "1", "-q", "5", "-r", "3") as mux:
+        pids = [mux.ask("pid") for _ in range(9)]
+        assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 3]
+
+
+def test_filter_that_does_not_load_is_named_once_and_requests_are_refused(spool: Path) -> None:
+    broken = _write(spool / "broken.pl", "#!/usr/bin/perl\nprint STDERR qq(syntax error in line 3\\n); exit 2;\n")
+    with running(spool, "-x", "1", "-w", "1", worker=broken) as mux:
+        replies = {mux.ask(f"scan Q{number} /d") for number in range(20)}
+        assert replies <= {"ERR No response from worker\n", "error: Unable to activate worker\n"}
+        assert "error: Unable to activate worker\n" in replies
+        log = mux.program.wait_log("Workers die before their first answer, check the filter: syntax error in line 3")
+        assert log.string.count("stderr: syntax error") <= 1
+        _write(broken, WORKER)
+        assert mux.ask("reread") == "Forced reread of filter rules\n"
+        assert mux.ask("scan Q /d") == "ok\n"
+
+
+def test_stop_lets_the_request_in_work_finish_and_refuses_the_queue(spool: Path) -> None:
+    mux = Mux(spool, "-x", "1", "-q", "5")
+    working = mux.ask_later("scan Q0 wait")
+    wait_until(lambda: mux.state() == "B", "a busy worker")
+    waiting = mux.ask_later("scan Q1 /d")
+    mux.wait_queued(1)
+    mux.program.send(signal.SIGTERM)
+    assert waiting.wait() == "error: Multiplexor is stopping\n"
+    assert not mux.path.exists()
+    mux.go()
+    assert working.wait() == "ok\n"
+    assert mux.program.stop() == 0
+
+
+def test_second_term_and_child_signals_do_not_cut_the_stop_short(spool: Path) -> None:
+    mux = Mux(spool, "-x", "1")
+    working = mux.ask_later("scan Q0 wait")
+    wait_until(lambda: mux.state() == "B", "a busy worker")
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        mux.program.send(number)
+    mux.program.wait_log("stopping")
+    mux.go()
+    assert working.wait() == "ok\n"
+    assert mux.program.stop() == 0
+
+
+def test_second_multiplexor_on_the_socket_is_refused_and_harms_nothing(spool: Path) -> None:
+    with running(spool) as mux:
+        second = subprocess.run(
+            [sys.executable, "-m", "defang_mux", *AS_USER, "-z", spool, "-s", mux.path, "-f", "/bin/true", "-D"],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_LIMIT_S,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert "another program serves" in second.stderr
+        assert mux.ask("free") == "2\n"
+
+
+def test_start_returns_when_requests_are_accepted_and_removes_a_stale_socket(spool: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(os.fspath(spool / "mx.sock"))
+    os.chown(spool / "mx.sock", spool.stat().st_uid, -1)
+    worker = _write(spool / "worker.pl", WORKER)
+    words: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "defang_mux",
+        *AS_USER,
+        "-z",
+        spool,
+        "-s",
+        spool / "mx.sock",
+        "-f",
+        worker,
+    ]
+    started = subprocess.run(
+        [*words, "-p", spool / "pid"], capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False
+    )
+    assert (started.returncode, started.stderr) == (0, "")
+    pid = int((spool / "pid").read_text())
+    try:
+        assert ask(spool / "mx.sock", "scan Q1 /d") == "ok\n"
+        workers = descendants(pid)
+        assert len(workers) == 1
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not (spool / "pid").exists(), "the pid file is removed", SHORT_LIMIT_S)
+    wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in (pid, *workers)), "all are gone", SHORT_LIMIT_S)
+    assert not (spool / "mx.sock").exists()
+
+
+def test_socket_for_status_answers_questions_only(spool: Path) -> None:
+    with running(spool, "-a", f"unix:{spool}/all.sock") as mux:
+        public = spool / "all.sock"
+        assert ask(public, "free") == "2\n"
+        assert "unprivileged" in ask(public, "scan Q1 /d")
+        assert "unprivileged" in ask(public, "reread")
+        assert mux.ask("msgs") == "0\n"
+    assert not public.exists()
+
+
+def test_wrong_command_lines_exit_1_with_a_reason(spool: Path) -> None:
+    for words, reason in (
+        (["--no-such"], "no-such"),
+        (["-f", "/no/such/worker"], "not there"),
+        (["-f", "/bin/true", "-z", "/no/such/spool"], "/no/such/spool"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "defang_mux", *AS_USER, *words],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_LIMIT_S,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert reason in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_left_open_after_many_requests_and_clients_that_go_away(spool: Path) -> None:
+    with running(spool, "-m", "2", "-x", "2", "-w", "1", "-q", "10", "-r", "7") as mux:
+        wait_until(lambda: mux.state() == "II", "two idle workers")
+
+        def descriptors() -> int:
+            return len(list(Path(f"/proc/{mux.program.pid}/fd").iterdir()))
+
+        before = descriptors()
+        for number in range(60):
+            with socket.socket(socket.AF_UNIX) as rude:
+                rude.connect(os.fspath(mux.path))
+                rude.sendall(b"scan Q1 /d\n" if number % 2 else b"sca")
+            assert mux.ask("scan Q1 /d") == "ok\n"
+        wait_until(lambda: mux.state() == "II" and descriptors() == before, "as many descriptors as before")
+
+
+def test_group_may_use_the_socket_and_files_with_the_option(spool: Path) -> None:
+    with running(spool, "-G") as mux:
+        assert mux.path.stat().st_mode & 0o777 == 0o770
+
+
+@pytest.mark.slow
+@pytest.mark.time_limit(60)
+def test_worker_over_its_time_is_answered_for_and_killed(spool: Path) -> None:
+    with running(spool, "-x", "1", "-q", "3", "-b", "10") as mux:
+        hanging = mux.ask_later("stubborn")
+        wait_until(lambda: mux.state() == "B", "a busy worker")
+        waiting = mux.ask_later("scan Q1 /d")
+        assert hanging.wait() == "ERR Filter timed out - check filter rules or system load\n"
+        assert mux.state() == "K"
+        # TERM is ignored; KILL comes ten seconds later, and makes room for what waits.
+        assert waiting.wait() == "ok\n"
+
+
+@pytest.fixture
+def private_perl_filter() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="defang-filter-") as name:
+        path = Path(name) / "filter"
+        path.write_text("sub filter_relay { return ('CONTINUE', 'fine') } 1;\n")
+        Path(name).chmod(0o755)
+        path.chmod(0o644)
+        yield path
+
+
+@pytest.mark.system
+def test_original_worker_serves(private_perl_filter: Path) -> None:
+    """Debian's mimedefang.pl, which works in the spool compiled into it, as its own user."""
+    spool = Path(tempfile.mkdtemp(prefix="defang-"))
+    shutil.chown(spool, "defang", "defang")
+    socket_path = spool / "mx.sock"
+    program = Program(
+        "defang-mux",
+        [
+            *(sys.executable, "-m", "defang_mux", "-U", "defang", "-z", spool, "-s", socket_path, "-D", "-Z", "-l"),
+            *("-f", "/usr/bin/mimedefang.pl", "-F", private_perl_filter),
+        ],
+        log=spool / "log",
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    try:
+        program.wait_ready(f"unix:{socket_path}")
+        assert ask(socket_path, "ping") == "PONG\n"
+        assert ask(socket_path, "relayok 192.0.2.1 name 1 192.0.2.2 25 Q1") == "ok 1 fine 250 2.1.0 0\n"
+        assert ask(socket_path, "helook 192.0.2.1 name helo 1 192.0.2.2 25 Q1") == "ok 1 ok 250 2.1.0 0\n"
+    finally:
+        assert program.stop() == 0
+        shutil.rmtree(spool)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a worker finds when it starts: arguments, pipes, descriptors, signals, process group. Real children."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from defang_mux.process.spawn import Child, Program, keep_from_workers, spawn
+
+# Prints what it is as one line of JSON, and then lives until the end of input.
+PROBE = f"""#!{sys.executable}
+import json, os, signal, sys
+print(json.dumps({{
+    "argv": sys.argv,
+    "open": sorted(int(name) for name in os.listdir("/dev/fd")),
+    "blocking": [os.get_blocking(number) for number in (0, 1, 2)],
+    "group": os.getpgrp() == os.getpid(),
+    "session": os.getsid(0),
+    "cwd": os.getcwd(),
+    "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "default": [signal.getsignal(number) == signal.SIG_DFL for number in (15, 17, 1)],
+    "ignored": [line.split()[1] for line in open("/proc/self/status") if line.startswith("SigIgn")],
+    "mark": os.environ.get("DEFANG_TEST_MARK"),
+}}), flush=True)
+sys.stderr.write("to stderr\\n")
+if len(sys.argv) > 1 and sys.argv[-1] == "-serveru":
+    os.write(3, b"a tag\\n")
+sys.stdin.read()
+"""
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(spool: Path) -> Write:
+    def write_program(text: str) -> Path:
+        path = spool / "worker.py"
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    return write_program
+
+
+async def read_line(descriptor: int) -> bytes:
+    data = b""
+    while b"\n" not in data:
+        await trio.lowlevel.wait_readable(descriptor)
+        more = os.read(descriptor, 65536)
+        if not more:
+            break
+        data += more
+    return data
+
+
+def open_descriptors() -> list[str]:
+    return sorted(entry.name for entry in Path("/dev/fd").iterdir())
+
+
+def end(child: Child) -> int:
+    os.close(child.stdin)
+    _, status = os.waitpid(child.pid, 0)
+    for descriptor in (child.stdout, child.stderr, child.status):
+        if descriptor is not None:
+            os.close(descriptor)
+    return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize(
+    ("rules", "status_tags", "argv", "descriptors"),
+    [
+        (None, False, ["-server"], [0, 1, 2]),
+        (Path("/etc/filter.py"), False, ["-f", "/etc/filter.py", "-server"], [0, 1, 2]),
+        (Path("/etc/filter.py"), True, ["-f", "/etc/filter.py", "-serveru"], [0, 1, 2, 3]),
+    ],
+)
+async def test_worker_finds_its_arguments_and_nothing_open_but_its_pipes(  # noqa: PLR0917  # fixtures
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    spool: Path,
+    rules: Path | None,
+    status_tags: bool,
+    argv: list[str],
+    descriptors: list[int],
+) -> None:
+    monkeypatch.setenv("DEFANG_TEST_MARK", "x")
+    with (spool / "inherited").open("w") as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+        await check_start(write, rules=rules, status_tags=status_tags, argv=argv, descriptors=descriptors)
+
+
+async def check_start(
+    write: Write, *, rules: Path | None, status_tags: bool, argv: list[str], descriptors: list[int]
+) -> None:
+    keep_from_workers()
+    path = write(PROBE)
+    child = spawn(Program(path=path, rules=rules, status_tags=status_tags))
+    found: dict[str, Any] = json.loads(await read_line(child.stdout))
+    assert found["argv"][1:] == argv
+    # One more is the listing of descriptors itself.
+    assert found["open"][: len(descriptors)] == descriptors
+    assert len(found["open"]) == len(descriptors) + 1
+    assert found["blocking"] == [True, True, True]
+    assert found["group"]
+    assert found["session"] == os.getsid(0)
+    assert found["cwd"] == str(Path.cwd())
+    assert found["mask"] == []
+    assert found["default"] == [True, True, True]
+    assert found["mark"] == "x"
+    assert await read_line(child.stderr) == b"to stderr\n"
+    if child.status is not None:
+        assert await read_line(child.status) == b"a tag\n"
+    assert end(child) == 0
+
+
+async def test_pipe_signal_stays_ignored_in_workers(write: Write) -> None:
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+    child = spawn(Program(path=write("#!/bin/sh\ngrep SigIgn /proc/self/status\n"), rules=None, status_tags=False))
+    mask = int((await read_line(child.stdout)).split()[1], 16)
+    assert mask & 1 << (signal.SIGPIPE - 1)
+    end(child)
+
+
+async def test_hang_up_ignored_by_us_is_not_ignored_by_workers(write: Write) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        child = spawn(Program(path=write("#!/bin/sh\ngrep SigIgn /proc/self/status\n"), rules=None, status_tags=False))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not int((await read_line(child.stdout)).split()[1], 16) & 1 << (signal.SIGHUP - 1)
+    end(child)
+
+
+@pytest.mark.parametrize("name", ["missing", "no-interpreter"])
+def test_program_that_cannot_be_executed_leaves_no_descriptor(spool: Path, name: str) -> None:
+    path = spool / name
+    if name == "no-interpreter":
+        path.write_text("#!/no/such/interpreter\n")
+        path.chmod(0o755)
+    before = open_descriptors()
+    with pytest.raises(OSError, match="No such file"):
+        spawn(Program(path=path, rules=None, status_tags=True))
+    assert open_descriptors() == before
