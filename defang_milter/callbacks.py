@@ -4,6 +4,7 @@
 libmilter runs the callbacks of one connection one after another, though not always in the
 same thread; those of different connections run at once. Every error of a callback is logged
 once and becomes a temporary failure, in `_answering` and `_silent` and nowhere else.
+A method a callback makes the module long; what is more than gathering and asking lies elsewhere.
 """
 
 import functools

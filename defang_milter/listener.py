@@ -146,10 +146,12 @@ class _Libmilter:
     It is never told to stop: it would then drop the messages in work, and pymilter would crash
     on a connection that was just accepted. So this thread takes the signals instead: they are
     blocked everywhere, and the kernel gives those to the main thread while it waits for them.
+    A second signal finds nobody else waiting, and so ends libmilter.
     """
 
     def __init__(self) -> None:
         self.error: str | None = None
+        self._waiting = threading.get_ident()
         self._thread = threading.Thread(target=self._run, name="libmilter", daemon=True)
 
     def start(self) -> None:
@@ -161,15 +163,18 @@ class _Libmilter:
         except milter.error as error:
             self.error = str(error)
         finally:
-            # It also ends by a second signal, or one that reached it first: in all cases the main thread is to know.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            # It also ends by a second signal, or by one that reached it first: the main thread is to know in all cases.
+            signal.pthread_kill(self._waiting, signal.SIGTERM)
+
+    def runs(self) -> bool:
+        return self._thread.is_alive()
 
 
-def _drain(callbacks: Callbacks, grace_s: float) -> None:
-    """Lets messages in work come to their end, for a limited time."""
+def _drain(callbacks: Callbacks, libmilter: _Libmilter, grace_s: float) -> None:
+    """Lets messages in work come to their end, for a limited time and while libmilter runs."""
     callbacks.stopping = True
     deadline = time.monotonic() + grace_s
-    while callbacks.in_work and time.monotonic() < deadline:
+    while callbacks.in_work and libmilter.runs() and time.monotonic() < deadline:
         time.sleep(_DRAIN_POLL_S)
     callbacks.end_all()
 
@@ -193,7 +198,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
         ready()
         signal.sigwait(_STOP_SIGNALS)
         _log.info("stopping, %d messages in work", len(callbacks.in_work))
-    _drain(callbacks, settings.stop_grace_s)
+    _drain(callbacks, libmilter, settings.stop_grace_s)
     if libmilter.error is not None:
         _log.critical("libmilter ended: %s", libmilter.error)
         return 1

@@ -377,6 +377,22 @@ def test_a_message_that_takes_too_long_is_given_up(spool: Path, mux: FakeMux) ->
     assert front.directories() == []
 
 
+@pytest.mark.slow
+def test_a_second_signal_ends_the_wait_for_messages_in_work(spool: Path, mux: FakeMux) -> None:
+    front = Front(spool, mux, "--stop-grace", "1000")
+    milter = front.milter()
+    milter.connect()
+    milter.mail(b"<a@example.com>", macros={b"i": b"Q1"})
+    front.program.send(signal.SIGTERM)
+    wait_until(lambda: not front.path.exists(), "the first signal is taken")
+    front.program.send(signal.SIGTERM)
+    # libmilter looks for it every 5 s.
+    wait_until(lambda: not front.program.running(), "the program has ended", 15)
+    milter.close()
+    assert front.program.stop() == 0
+    assert front.directories() == []
+
+
 def test_a_successors_socket_is_not_removed(front: Front) -> None:
     front.path.unlink()
     with socket.socket(socket.AF_UNIX) as successor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -149,16 +149,25 @@ def test_an_abandoned_directory_stays_and_holds_no_file_open(path: Path) -> None
 
 def test_a_full_disk_is_an_error_and_not_a_shorter_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workdir = WorkDir(str(path), reopen=False)
-    free = 5
+    write = os.write
 
-    def write_until_full(descriptor: int, data: bytes, _write: object = os.write) -> int:
-        nonlocal free
-        if not free:
-            raise OSError(28, "No space left on device")
-        taken = min(free, len(data))
-        free -= taken
-        return taken
+    def write_a_part(descriptor: int, pieces: Sequence[bytes]) -> int:
+        return write(descriptor, b"".join(pieces)[:5])
 
-    monkeypatch.setattr(os, "write", write_until_full)
+    def fail(_descriptor: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", write_a_part)
+    workdir.append_commands(b"0123456789")
+    assert (path / "COMMANDS").read_bytes() == b"0123456789"
+    monkeypatch.setattr(os, "write", fail)
     with pytest.raises(OSError, match="No space left"):
         workdir.append_commands(b"0123456789")
+
+
+def test_a_body_in_tiny_pieces_is_written_whole(path: Path) -> None:
+    workdir = WorkDir(str(path), reopen=False)
+    for _ in range(3000):
+        workdir.append_input(b"x")
+    workdir.end_input(Body(strip_bare_cr=False))
+    assert (path / "INPUTMSG").read_bytes() == b"x" * 3000
