@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from defang_common.wire import answers, commands, results
 from defang_common.wire.errors import Unencodable, WireError
 from defang_worker import workdir
-from defang_worker.api.hooks import FilterFault
+from defang_worker.api.hooks import NOTHING_SAID, FilterFault
 from defang_worker.api.message import Message
 from defang_worker.api.verdicts import Response, Verdict
 from defang_worker.api.words import to_text
@@ -93,6 +93,8 @@ def _call(site: SiteFilter, hook: str, message: Message, *more: object) -> None:
     if not site.has(hook):
         return
     response = site.ask(hook, message, *more)
+    if response is NOTHING_SAID:
+        return
     if response.delay_s:
         _log.warning("%s: no delay is possible once the message has come", hook)
     if response.is_final:

@@ -74,6 +74,9 @@ class Filter:
         """Once, when the body is final: headers, envelope and verdict only."""
 
 
+NOTHING_SAID: Final = Response.ok()
+"""What a callback is taken to say that returns None; one object for all of them, for most do."""
+
 HOOKS: Final = {
     name: value.__code__.co_varnames[1 : value.__code__.co_argcount]
     for name, value in vars(Filter).items()
@@ -107,10 +110,10 @@ class SiteFilter:
             raise FilterFault(f"{hook}: {describe(fault, self.path)}") from fault
 
     def ask(self, hook: str, *arguments: Any) -> Response:
-        """The callback's response, `Response.ok()` for None; raises FilterFault for anything else."""
+        """The callback's response, `NOTHING_SAID` for None; raises FilterFault for anything else."""
         returned = self.call(hook, *arguments)
         if returned is None:
-            return Response.ok()
+            return NOTHING_SAID
         if not isinstance(returned, Response):
             raise FilterFault(f"{hook}: {self.path}: returned {returned!r:.100}, not a Response or None")
         return returned

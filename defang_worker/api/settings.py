@@ -20,5 +20,8 @@ class Settings:
     )
     """What stands before the warnings; `{admin}` becomes the address above."""
 
-    max_parts: int = 1000
-    """A message with more parts than that, containers counted, is refused before any callback sees it."""
+    max_parts: int = 10_000
+    """A message with more parts than that, containers counted, is refused before any callback sees it.
+
+    Honest mail stays below some hundreds; this many take the better part of a second.
+    """
