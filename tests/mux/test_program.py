@@ -348,8 +348,8 @@ def test_group_may_use_the_socket_and_files_with_the_option(spool: Path) -> None
         assert mux.path.stat().st_mode & 0o777 == 0o770
 
 
+@pytest.mark.system
 @pytest.mark.slow
-@pytest.mark.time_limit(60)
 def test_worker_over_its_time_is_answered_for_and_killed(spool: Path) -> None:
     with running(spool, "-x", "1", "-q", "3", "-b", "10") as mux:
         hanging = mux.ask_later("stubborn")
