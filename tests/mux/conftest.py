@@ -62,6 +62,7 @@ class FakeKernel:
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
         self.failing = False
+        self.stillborn = False
         self.signals: list[tuple[int, int]] = []
 
     def spawn(self, program: Program) -> Child:
@@ -69,6 +70,8 @@ class FakeKernel:
             raise FileNotFoundError(2, "No such file or directory")
         process = FakeProcess(40_000_000 + len(self.processes), status_tags=program.status_tags)
         self.processes.append(process)
+        if self.stillborn:
+            process.exit(255)
         return process.child
 
     def waitpid(self, pid: int, _flags: int) -> tuple[int, int]:

@@ -176,16 +176,17 @@ async def test_dead_idle_worker_is_never_offered_a_request(
     assert pool_of(crew).in_state(State.STOPPED) == 1
 
 
-async def test_worker_that_dies_at_its_start_costs_one_request_not_more(
+async def test_worker_that_dies_at_its_start_costs_one_request_and_no_further_worker(
     make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    crew = make()
+    kernel.stillborn = True
+    crew = make(min_workers=1, queue_size=0)
     client = Client(crew, nursery)
-    await trio.testing.wait_all_tasks_blocked()
-    die(crew, kernel.processes[0], 255)
     await settle()
     assert client.reply == NO_RESPONSE
     assert len(kernel.processes) == 1
+    crew.reap()
+    assert pool_of(crew).in_state(State.STOPPED) == 2
 
 
 @pytest.mark.parametrize(("busy", "text"), [(3, TIMED_OUT), (4, OVERLOADED)])

@@ -129,6 +129,17 @@ async def test_line_has_to_be_whole_in_time(path: Path, echo: Echo, autojump_clo
     await stream.aclose()
 
 
+async def test_line_that_began_at_once_is_not_carried_out_in_part(
+    path: Path, echo: Echo, autojump_clock: trio.testing.MockClock
+) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.fspath(path))
+        connection.sendall(b"scan Q1 /sp")
+        await trio.sleep(TIMEOUT_S + 1)
+        assert connection.recv(100) == b""
+    assert echo.lines == []
+
+
 async def test_client_that_goes_away_changes_nothing(path: Path, echo: Echo) -> None:
     echo.reply = lambda _line: b"x" * 1_000_000
     stream = await connect(path)
