@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from defang_common.wire import percent
-from defang_mux.pool.policy import Pool, counted_now
+from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import COUNTED, Kind, Slot, State
 
 _WINDOWS_S: Final = (10, 60, 300, 600)
@@ -110,8 +110,14 @@ def load1(pool: Pool, seconds: int, now: float) -> bytes:
     for kind in COUNTED:
         sums = pool.history.recent(kind, now=now, seconds=seconds)
         words += (str(sums.count), _float(sums.mean_busy), _float(sums.mean_ms))
-    running = counted_now(pool)
+    running = _running(pool)
     return _line([*words, *_states(pool), *_sums(pool, now), str(seconds), *(str(running[kind]) for kind in COUNTED)])
+
+
+def _running(pool: Pool) -> dict[Kind, int]:
+    """How many workers are busy with each of the counted kinds."""
+    kinds = [slot.ticket.kind for slot in pool.slots if slot.ticket is not None]
+    return {kind: kinds.count(kind) for kind in COUNTED}
 
 
 def hload(kind: Kind, pool: Pool, now: float) -> bytes:

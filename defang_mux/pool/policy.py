@@ -2,15 +2,17 @@
 """Who serves, when to queue, refuse, start, retire and throttle (protocol.md, Multiplexor).
 
 Each method takes what happened and `now`, changes the pool's records, and returns the actions
-that follow from it, to be carried out in order. `process.crew` is the only caller.
+that follow from it, to be carried out in order. `process.crew` is the only caller. One class, and so
+a long module, because every rule acts on the same lists of slots.
 """
 
 from collections import deque
 from typing import Final
 
+from defang_mux.pool.choice import choose
 from defang_mux.pool.history import History
+from defang_mux.pool.pacing import Pacing
 from defang_mux.pool.state import (
-    COUNTED,
     Action,
     Assign,
     Counts,
@@ -34,12 +36,6 @@ STOPPING: Final = b"error: Multiplexor is stopping\n"
 # leaks do. The factor is MIMEDefang's.
 _OVERTIME: Final = 3
 
-# A worker that dies before its first answer will most likely do so again: the filter does not load. The second
-# such death in a row makes the next start wait a second, and each further one doubles that, so that the log and the
-# processor are left in peace. The first is free: it may have been the message.
-_FIRST_DELAY_S: Final = 1.0
-_MAX_DELAY_S: Final = 60.0
-
 _REREAD: Final = "Forced reread of filter rules"
 _STOP: Final = "Multiplexor is stopping"
 
@@ -60,8 +56,7 @@ class Pool:
         self._queue: deque[Ticket] = deque()
         self._next_fill_at: float | None = now
         self._next_idle_check_at = now + limits.idle_timeout_s
-        self._start_not_before = now
-        self._early_deaths = 0
+        self._pacing = Pacing(limits.activation_interval_s, now=now)
         self._stopping = False
 
     # Facts for reports
@@ -87,22 +82,22 @@ class Pool:
 
     def start_delay_s(self, now: float) -> float:
         """How long no worker will be started, in seconds; 0 when one may be."""
-        return max(0.0, self._start_not_before - now)
+        return max(0.0, self._pacing.not_before - now)
 
     @property
     def early_deaths(self) -> int:
         """Workers in a row that died before their first answer."""
-        return self._early_deaths
+        return self._pacing.early_deaths
 
     def wake_at(self) -> float:
         """When `wake` wants to be called, if nothing else happens before."""
         at = self._next_idle_check_at
         if self._next_fill_at is not None:
-            at = min(at, max(self._next_fill_at, self._start_not_before))
+            at = min(at, max(self._next_fill_at, self._pacing.not_before))
         if self._queue:
             at = min(at, self._queue[0].queued_until)
             if self._stopped:
-                at = min(at, self._start_not_before)
+                at = min(at, self._pacing.not_before)
         return at
 
     # What happens
@@ -120,7 +115,7 @@ class Pool:
         """The worker has answered. `unfit` is a reason not to give it another request."""
         self._account(slot, now)
         slot.answered = True
-        self._early_deaths = 0
+        self._pacing.answered()
         must_go = unfit or slot.retire
         actions: list[Action] = []
         slot.move(State.IDLE, now)
@@ -166,8 +161,7 @@ class Pool:
             ticket.slot = None
             self._refuse(ticket, NO_ACTIVATION, actions)
         self._stop_slot(slot, now)
-        self._early_deaths = max(self._early_deaths, 1)
-        self._throttle(now)
+        self._pacing.not_started(now)
         self._plan_fill(now)
         self._serve_queue(now, actions)
         return actions
@@ -180,7 +174,7 @@ class Pool:
         self._stop_slot(slot, now)
         self.history.reaped(now)
         if early:
-            self._throttle(now)
+            self._pacing.died_early(now)
         self._plan_fill(now)
         actions: list[Action] = []
         self._serve_queue(now, actions)
@@ -198,8 +192,7 @@ class Pool:
 
     def reread(self, now: float) -> list[Action]:
         """Every worker of now goes, so that the filter is read anew: idle ones at once, busy ones when done."""
-        self._early_deaths = 0
-        self._start_not_before = now
+        self._pacing.forgive(now)
         for slot in self.slots:
             if slot.state is State.BUSY:
                 slot.retire = _REREAD
@@ -233,7 +226,7 @@ class Pool:
             slot = choose(self._idle, ticket.kind)
             self._idle.remove(slot)
             slot.on_demand = False
-        elif self._stopped and now >= self._start_not_before:
+        elif self._stopped and self._pacing.may_start(now):
             slot = self._start(f"{ticket.kind.value} request, no worker idle", now, actions)
             self._idle.pop()
             slot.on_demand = True
@@ -294,7 +287,7 @@ class Pool:
         slot.answered = slot.died = False
         self.counts.activations += 1
         self.history.activated(now)
-        self._start_not_before = now + self.limits.activation_interval_s
+        self._pacing.started(now)
         self._idle.append(slot)
         actions.append(Start(slot=slot, reason=reason))
         return slot
@@ -309,12 +302,6 @@ class Pool:
         slot.move(State.KILLED, now)
         actions.append(Retire(slot=slot, reason=reason))
 
-    def _throttle(self, now: float) -> None:
-        self._early_deaths += 1
-        if self._early_deaths > 1:
-            delay_s = min(_FIRST_DELAY_S * 2.0 ** min(self._early_deaths - 2, 10), _MAX_DELAY_S)
-            self._start_not_before = max(self._start_not_before, now + delay_s)
-
     def _plan_fill(self, now: float) -> None:
         if self.running >= self.limits.min_workers or self._stopping:
             self._next_fill_at = None
@@ -322,7 +309,7 @@ class Pool:
             self._next_fill_at = now + self.limits.start_interval_s
 
     def _fill(self, now: float, actions: list[Action]) -> None:
-        due = self._next_fill_at is not None and max(self._next_fill_at, self._start_not_before) <= now
+        due = self._next_fill_at is not None and max(self._next_fill_at, self._pacing.not_before) <= now
         if not due:
             return
         if self.running < self.limits.min_workers:
@@ -338,28 +325,3 @@ class Pool:
         weary = [slot for slot in self._idle if now - slot.changed_at >= self.limits.idle_timeout_s]
         for slot in weary[: max(excess, 0)]:
             self._retire(slot, "Idle timeout", now, actions)
-
-
-def choose(idle: list[Slot], wanted: Kind) -> Slot:
-    """The idle worker (newest idle last) that suits a request of this kind best.
-
-    A worker that did the same kind last has its caches warm for it; among such, and before
-    those that did nothing yet, the one started earliest. Where none fits, the one started
-    earliest of all, so that the younger ones stay idle long enough to be ended.
-    """
-    choice: Slot | None = None
-    for slot in reversed(idle):
-        if slot.last is not wanted and slot.last is not None:
-            continue
-        if choice is None or choice.last is not wanted or slot.activated < choice.activated:
-            choice = slot
-    return choice or min(idle, key=lambda slot: slot.activated)
-
-
-def counted_now(pool: Pool) -> dict[Kind, int]:
-    """How many workers are busy with each of the counted kinds."""
-    running = dict.fromkeys(COUNTED, 0)
-    for slot in pool.slots:
-        if slot.ticket is not None and slot.ticket.kind in running:
-            running[slot.ticket.kind] += 1
-    return running

@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from defang_mux.pool.choice import choose
 from defang_mux.pool.policy import (
     NO_ACTIVATION,
     NO_FREE_WORKERS,
     QUEUE_TIMED_OUT,
     STOPPING,
     Pool,
-    choose,
 )
 from defang_mux.pool.state import (
     TRANSITIONS,
