@@ -65,7 +65,7 @@ def main() -> int:
         return 1
     text = _page(measurements, options)
     print(f"\n{text}")
-    if not options.dry:
+    if not options.dry and not options.quick:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text)
         print(f"written to {options.output}")
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--programs", nargs="+", choices=list(CHAINS), default=list(CHAINS))
     parser.add_argument("--rounds", type=int, choices=range(1, 21), metavar="1..20", help="of each size (3, quick: 1)")
     parser.add_argument("--sessions", type=int, choices=range(1, 65), metavar="1..64", default=4, help="at a time (4)")
-    parser.add_argument("--quick", action="store_true", help="few messages: shows that all works, not what it costs")
+    parser.add_argument("--quick", action="store_true", help="few messages and no file: shows that all works")
     parser.add_argument("--output", type=Path, default=RESULTS / f"{today}.md", help="the result (benchmarks/results/)")
     parser.add_argument("--dry", action="store_true", help="print the result and write no file")
     return parser
@@ -143,7 +143,7 @@ def _page(measurements: list[report.Measurement], options: argparse.Namespace) -
     if compared := report.ratios(measurements):
         paragraphs += ["Ours divided by theirs:", compared]
     if options.quick:
-        paragraphs.append("A quick run: too few messages to draw conclusions from.")
+        paragraphs.append("A quick run: too few messages to draw conclusions from, and no file is written.")
     return "\n\n".join(paragraphs) + "\n"
 
 

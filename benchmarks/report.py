@@ -43,7 +43,7 @@ class Measurement:
     def latency_ms(self, percent: int) -> float:
         """That many percent of the messages were answered within this time (nearest rank)."""
         ordered = sorted(self.latencies_s)
-        return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] * _MS
+        return ordered[-(-len(ordered) * percent // 100) - 1] * _MS
 
 
 _HEAD = ("size", "programs", "messages", "msg/s", "p50 ms", "p99 ms", "CPU ms", "milter", "mux", "workers", "PSS MiB")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmark's figures: what they are computed from, and what is said of the targets."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import messages, report
+from benchmarks.contestants import OURS, THEIRS
+from benchmarks.processes import Cost
+from tests.system.interop.told import leaves
+
+
+def measured(name: str, *, cpu_ms: float, size: str = "2.7k", messages: int = 100) -> report.Measurement:
+    total_s = cpu_ms * messages / 1000
+    return report.Measurement(
+        contestant=name,
+        size=size,
+        latencies_s=tuple(number / 1000 for number in range(messages)),
+        wall_s=2.0,
+        cost=Cost(milter_s=total_s / 2, mux_s=total_s / 4, workers_s=total_s / 4),
+        pss_mib=40.0,
+    )
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_cpu_time_is_told_by_message_and_by_process_group() -> None:
+    head, _, row = report.table([measured(OURS, cpu_ms=4.0)]).splitlines()
+    told = dict(zip(cells(head), cells(row), strict=True))
+    assert (told["CPU ms"], told["milter"], told["mux"], told["workers"]) == ("4.00", "2.00", "1.00", "1.00")
+    assert (told["messages"], told["msg/s"], told["PSS MiB"]) == ("100", "50.0", "40")
+
+
+def test_a_percentile_is_the_time_within_which_so_many_were_answered() -> None:
+    one = measured(OURS, cpu_ms=1.0)
+    assert one.latency_ms(50) == pytest.approx(49.0)
+    assert one.latency_ms(99) == pytest.approx(98.0)
+    assert one.latency_ms(100) == pytest.approx(99.0)
+
+
+@pytest.mark.parametrize(("ours_ms", "word"), [(2.4, "reached (0.5)"), (2.6, "MISSED (0.5)")])
+def test_a_ratio_is_held_against_its_target(ours_ms: float, word: str) -> None:
+    lines = report.ratios([measured(OURS, cpu_ms=ours_ms), measured(THEIRS, cpu_ms=5.0)]).splitlines()
+    assert cells(lines[2])[:3] == ["2.7k", f"{ours_ms / 5:.2f}", word]
+
+
+def test_there_is_no_ratio_without_both() -> None:
+    assert report.ratios([measured(OURS, cpu_ms=1.0), measured(THEIRS, cpu_ms=1.0, size="5m")]) == ""
+
+
+@pytest.mark.parametrize("word", messages.SIZES)
+def test_the_letter_has_four_parts_and_the_size_that_its_name_says(word: str) -> None:
+    letter = messages.named(word)
+    assert abs(len(letter.as_bytes()) - messages.SIZES[word]) < 80
+    types = [leaf.types[-1] for leaf in leaves(letter.as_bytes())]
+    assert types == ["text/plain", "text/html", "image/png", "application/pdf"]

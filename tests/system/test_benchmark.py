@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmark runs: both chains start, filter what they are sent, and are measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+RUN_LIMIT_S = 100
+
+
+def test_a_quick_run_measures_both_chains_and_writes_no_file(tmp_path: Path) -> None:
+    output = tmp_path / "result.md"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--sizes", "2.7k", "--output", str(output)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| 2.7k | defang " in done.stdout
+    assert "| 2.7k | mimedefang " in done.stdout
+    assert "Ours divided by theirs:" in done.stdout
+    assert not output.exists()
