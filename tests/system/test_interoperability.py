@@ -8,18 +8,19 @@ filter. What is meant to differ stands in `interop/differences.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemons import Chain, Daemons, Origin, all_chains, private_home, running
 from tests.support.message import Message
-from tests.support.mta import Stage, Verdict
+from tests.support.mta import POSTFIX, SENDMAIL, Habits, Milter, Stage, Verdict
 from tests.system.interop import differences
 from tests.system.interop.messages import SCANNED_BY, TRANSACTIONS, Transaction
-from tests.system.interop.told import Told, play
+from tests.system.interop.told import ANSWER_LIMIT_S, Told, play, play_on
 
 pytestmark = pytest.mark.system
 
@@ -57,6 +58,7 @@ class Player:
         self.daemons = daemons
         self.chain = daemons.chain
         self._told: dict[str, tuple[Told, float]] = {}
+        self._sessions = 0
 
     def told(self, transaction: Transaction) -> Told:
         return self._played(transaction)[0]
@@ -69,6 +71,14 @@ class Player:
             queue_id = b"Q%07d" % len(self._told)
             self._told[transaction.name] = play(self.daemons.milter_address, transaction, queue_id)
         return self._told[transaction.name]
+
+    def told_in_one_session(self, transactions: Sequence[Transaction]) -> list[Told]:
+        self._sessions += 1
+        with Milter(self.daemons.milter_address, timeout_s=ANSWER_LIMIT_S) as milter:
+            return [
+                play_on(milter, transaction, b"S%dx%d" % (self._sessions, number))
+                for number, transaction in enumerate(transactions)
+            ]
 
 
 @contextmanager
@@ -87,6 +97,33 @@ def original() -> Iterator[Player]:
 def other(request: pytest.FixtureRequest) -> Iterator[Player]:
     with playing(request.param) as player:
         yield player
+
+
+# One SMTP session with what may leave traces in it: refusals at every stage, changes, a filter that fails.
+SESSION = (
+    "plain-text",
+    "end-rejects",
+    "part-dropped",
+    "mail-reject",
+    "some-recipients-refused",
+    "rcpt-die",
+    "end-dies",
+    "second-content-type",
+    "end-discards",
+    "all-recipients-refused",
+    "header-from-recipient-hook",
+    "plain-text",
+)
+
+
+@pytest.mark.parametrize("habits", [SENDMAIL, POSTFIX], ids=["Sendmail", "Postfix"])
+def test_messages_of_one_session_do_not_disturb_one_another(original: Player, other: Player, habits: Habits) -> None:
+    named = {transaction.name: transaction for transaction in TRANSACTIONS}
+    session = [replace(named[name], habits=habits) for name in SESSION]
+    theirs, ours = original.told_in_one_session(session), other.told_in_one_session(session)
+    for transaction, reference, told in zip(session, theirs, ours, strict=True):
+        expected = differences.expected(reference, other.chain, transaction)
+        assert differences.common_form(told, other.chain, transaction) == expected, transaction.name
 
 
 each_transaction = pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.name)

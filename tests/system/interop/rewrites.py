@@ -138,9 +138,12 @@ def added_if_missing(change: Change) -> Change:
 
 
 def types_last_first(told: Told) -> Told:
+    """Only the first stays: with Postfix, which counts anew after each deletion, the original leaves another one."""
     kept = [one for one in told.changes if not isinstance(one, ChangeHeader)]
     deleted = sorted((one for one in told.changes if isinstance(one, ChangeHeader)), key=lambda one: -one.index)
-    return replace(told, changes=(*kept, *deleted))
+    types = [header for header in told.headers if header[0].lower() == b"content-type"]
+    headers = tuple(header for header in told.headers if header not in types[1:])
+    return replace(told, changes=(*kept, *deleted), headers=headers)
 
 
 def in_any_order(told: Told) -> Told:
