@@ -5,16 +5,23 @@
 asks for (names, content, text) is worked out when it is first asked for.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime.charsets import decode_text
 from defang_worker.mime.decode import decode_body, encoding_name
 from defang_worker.mime.fields import StructuredField, parse_field
 from defang_worker.mime.filenames import all_names, extension, spelled_names
 from defang_worker.mime.headers import Buffer, Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from defang_worker.mime.defects import Defect
+    from defang_worker.mime.views import Examination
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -40,7 +47,7 @@ class Source:
 
     __slots__ = ("buffer", "host", "level", "limits")
 
-    def __init__(self, buffer: Buffer, limits: Limits, host: "Entity | None" = None) -> None:
+    def __init__(self, buffer: Buffer, limits: Limits, host: Entity | None = None) -> None:
         self.buffer = buffer
         self.limits = limits
         self.host = host
@@ -64,6 +71,7 @@ class Entity:
         "children",
         "close_start",
         "content_type",
+        "defects",
         "delimiter",
         "end",
         "header_end",
@@ -74,7 +82,10 @@ class Entity:
         "start",
     )
 
-    def __init__(self, source: Source, parent: "Entity | None", start: int, delimiter: int = -1) -> None:
+    is_shadow: Final = False
+    view: Final = "primary"
+
+    def __init__(self, source: Source, parent: Entity | None, start: int, delimiter: int = -1) -> None:
         self.source = source
         self.parent = parent
         self.children: list[Entity] = []
@@ -94,6 +105,8 @@ class Entity:
         self.inner: Source | None = None
         """The decoded body, if this is a container whose children were found there; the entity then has
         a transfer encoding that RFC 2045 section 6.4 forbids, but which some clients decode."""
+        self.defects: tuple[Defect, ...] = ()
+        """What is wrong with the entity itself, once `views.examine` has seen the tree."""
         self._headers: Headers | None = None
         self._content: bytes | None = None
         self._names: tuple[str, ...] | None = None
@@ -231,7 +244,7 @@ class Entity:
 class Tree:
     """A message and all entities found in it."""
 
-    __slots__ = ("limit_exceeded", "newline", "part_count", "root")
+    __slots__ = ("examination", "limit_exceeded", "newline", "part_count", "root")
 
     def __init__(self, source: Source) -> None:
         self.root = Entity(source, None, 0)
@@ -239,6 +252,8 @@ class Tree:
         self.limit_exceeded: str | None = None
         """None, or the first limit that was hit ("parts", "depth", "header-size", "header-count",
         "nested-size"): then there may be more in the message than the tree has."""
+        self.examination: Examination | None = None
+        """What `views.examine` found; None before."""
         first_end = source.buffer.find(b"\n")
         self.newline: bytes = b"\r\n" if first_end > 0 and source.buffer[first_end - 1] == 0x0D else b"\n"
         """The line end of the first line; what is added to the message has the same."""
