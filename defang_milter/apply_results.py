@@ -99,7 +99,7 @@ class Changes:
             case AddRecipient() | DeleteRecipient() | ChangeSender():
                 self._make_in_envelope(change)
             case Quarantine():
-                self._context.quarantine(remark_text(change.reason) or remark_text(_NO_REASON))
+                self._context.quarantine(remark_text(change.reason.strip() or _NO_REASON))
             case Bounce() | Tempfail() | Discard() | Finish():
                 raise AssertionError(f"not a change: {change}")
             case _:

@@ -115,7 +115,7 @@ class ChangeSender:
 class Quarantine:
     """Have the MTA hold the message in its own quarantine; done even if a verdict follows."""
 
-    reason: bytes
+    reason: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ TABLE: Final = (
     Row(b"R", AddRecipient, _ADDRESS),
     Row(b"S", DeleteRecipient, _ADDRESS),
     Row(b"f", ChangeSender, _ADDRESS),
-    Row(b"Q", Quarantine, (Field("reason"),)),
+    Row(b"Q", Quarantine, (Field("reason", optional=True),)),
     Row(b"F", Finish),
 )
 
@@ -242,6 +242,9 @@ def _words(value: bytes, count: int) -> list[bytes]:
 def _read(row: Row, value: bytes) -> Result | None:
     """The line's record, or None if a word that it needs is missing."""
     if not row.fields:
+        # Not one that a worker wrote: "Dear customer" is no order to discard.
+        if value.strip():
+            raise Malformed(f"RESULTS {row.letter.decode()}: no words expected, found {value[:100]!r}")
         return row.record()
     words = _words(value, len(row.fields))
     values: dict[str, bytes | int] = {}
@@ -267,7 +270,8 @@ def _fit_reply(verdict: Verdict, what: Bounce | Tempfail) -> Bounce | Tempfail:
 def decode(data: bytes) -> Results:
     """What the file asks for, up to its first verdict or its `F`.
 
-    Raises `NotFinished` if it has neither, `LineTooLong` or `Malformed` if it is over a limit.
+    Raises `NotFinished` if it has neither, `LineTooLong` or `Malformed` if it is over a limit,
+    or if words follow a letter that has none.
     Unknown letters and lines without their words are ignored and named in `oddities`.
     """
     if len(data) > MAX_FILE_BYTES:

@@ -134,6 +134,7 @@ def _words(change: Result) -> list[object]:
         (b"R<a%20b@x>\nS<c@x>\nf<>\nF\n",
          [AddRecipient(address=b"<a b@x>"), DeleteRecipient(address=b"<c@x>"), ChangeSender(address=b"<>")]),
         (b"Qnot yet sure\nF\n", [Quarantine(reason=b"not yet sure")]),
+        (b"Q\nF\n", [Quarantine()]),
         (b"HX-A v\nF\nD\n", [AddHeader(name=b"X-A", value=b"v")]),
         (b"F", []),
         (b"F\n", []),
@@ -157,7 +158,6 @@ def test_file_is_read_as_the_original_front_end_reads_it(data: bytes, changes: l
         b"R",
         b"S",
         b"f",
-        b"Q",
         b"Zx",
         b"h a b",
     ],
@@ -184,12 +184,18 @@ FORBIDDEN = b"Forbidden for policy reasons"
         (b"T421 4.2.1 x", Tempfail(code=b"421", dsn=b"4.2.1", text=b"x")),
         (b"T554 4.2.1 x", Tempfail(code=b"451", dsn=b"4.2.1", text=b"x")),
         (b"D", Discard()),
-        (b"Dwords\n", Discard()),
+        (b"D \r\n", Discard()),
         (b"HX-A v\nD\nB\nF\n", Discard()),
     ],
 )
 def test_first_verdict_decides(data: bytes, verdict: Any) -> None:
     assert results.decode(data) == Results(changes=(), verdict=verdict, oddities=())
+
+
+@pytest.mark.parametrize("line", [b"Dear customer", b"Foo", b"HX-A v\nCan I help", b"D\0"])
+def test_letter_without_words_that_has_some_spoils_the_file(line: bytes) -> None:
+    with pytest.raises(Malformed, match="no words expected"):
+        results.decode(line + b"\nF\n")
 
 
 def test_quarantine_is_kept_before_a_verdict() -> None:

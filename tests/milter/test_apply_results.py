@@ -162,10 +162,11 @@ def test_changes_without_an_object_are_logged_and_ignored(
     assert len([line for line in caplog.messages if line.startswith("Q1: RESULTS: ")]) == 3
 
 
-def test_a_quarantine_without_a_reason_still_holds_the_message(context: FakeContext, workdir: WorkDir) -> None:
-    changes = Changes(context, log_name="Q1", header=Header(None), workdir=workdir)
-    wanted = results.Results(changes=(results.Quarantine(reason=b""),), verdict=None, oddities=())
-    changes.apply(wanted, NO_MARKS)
+@pytest.mark.parametrize("line", [b"Q", b"Q ", b"Q%20", b"Q%00"])
+def test_a_quarantine_without_a_reason_still_holds_the_message(
+    context: FakeContext, workdir: WorkDir, line: bytes
+) -> None:
+    _apply(context, workdir, line + b"\nF\n")
     assert context.calls == [("quarantine", "held by the mail filter")]
 
 
