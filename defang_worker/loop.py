@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from defang_common.wire import answers, requests
 from defang_common.wire.errors import Malformed
 from defang_worker import answer, scan
+from defang_worker.workdir import end_if_forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,12 +77,13 @@ class Worker:
 
 def serve(worker: Worker, fd_in: int, fd_out: int) -> None:
     """Answers line by line until the input ends; raises OSError if an answer cannot be written."""
-    pid = os.getpid()
+    umask = os.umask(0o077)
+    os.umask(umask)
     for line in _lines(fd_in):
         reply = answers.encode_error("Request too long") if line is None else worker.answer(line)
-        if os.getpid() != pid:
-            # A filter forked, and the child came back from the callback: its answer would be one too many.
-            os._exit(os.EX_SOFTWARE)
+        end_if_forked()
+        # A filter that changed it would make files of later messages that the front end cannot read.
+        os.umask(umask)
         written = os.write(fd_out, reply)
         while written < len(reply):
             written += os.write(fd_out, reply[written:])

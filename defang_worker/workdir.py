@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 _MAP_FROM_BYTES: Final = 256 * 1024
 
 
+_WORKER_PID: Final = os.getpid()
+
+
+def end_if_forked() -> None:
+    """Ends this process if it is not the worker but a child that a filter forked and that came back from the callback.
+
+    What such a child would write or answer is the worker's to say, and only once.
+    """
+    if os.getpid() != _WORKER_PID:
+        os._exit(os.EX_SOFTWARE)
+
+
 class TooMuch(Unencodable):
     """RESULTS would go over what a front end reads."""
 
@@ -73,6 +85,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def write_body(directory: str, body: Rebuilt) -> None:
     """Writes NEWBODY; raises OSError."""
+    end_if_forked()
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     descriptor = os.open(f"{directory}/{NEWBODY}", flags, 0o666)
     try:
@@ -90,6 +103,7 @@ def append_results(directory: str, lines: list[Result]) -> None:
     Raises Unencodable, before anything is written, if a line or the whole would go over the front end's limits, and
     OSError if not everything could be written.
     """
+    end_if_forked()
     data = b"".join(map(results.encode_line, lines))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     descriptor = os.open(f"{directory}/{RESULTS}", flags, 0o666)

@@ -48,6 +48,19 @@ def talk(worker: Worker, *pieces: bytes) -> bytes:
     return b"".join(heard)
 
 
+def talk_alone(worker: Worker, request: bytes) -> bytes:
+    """The same for one request, with no thread beside this one, for a fork would copy half of it."""
+    (fd_in, theirs), (ours, fd_out) = os.pipe(), os.pipe()
+    os.write(theirs, request)
+    os.close(theirs)
+    try:
+        serve(worker, fd_in, fd_out)
+        return os.read(ours, 4096)
+    finally:
+        for descriptor in (fd_in, ours, fd_out):
+            os.close(descriptor)
+
+
 # Words of requests, so that chance gets beyond the first one; and any bytes but those that end a line.
 _WORDS = [row.word for row in requests.TABLE] + [b"", b" ", b"/nowhere", b"Q1", b"<a@b>", b"%", b"%00", b"\0", b"\r"]
 _LINES = st.one_of(
@@ -142,11 +155,37 @@ def test_child_that_a_filter_forgot_does_not_answer(load_filter: LoadFilter) -> 
         """
     )
     request = b"relayok 192.0.2.7 h 1 192.0.2.1 25 NOQUEUE\n"
-    # No thread beside this one, for a fork to copy half of.
-    (fd_in, theirs), (ours, fd_out) = os.pipe(), os.pipe()
-    os.write(theirs, request)
-    os.close(theirs)
-    serve(make_worker(site), fd_in, fd_out)
-    assert os.read(ours, 4096) == b"ok 0 child%20ended%20with%2070 554 5.7.1 0\n"
-    for descriptor in (fd_in, ours, fd_out):
-        os.close(descriptor)
+    assert talk_alone(make_worker(site), request) == b"ok 0 child%20ended%20with%2070 554 5.7.1 0\n"
+
+
+def test_child_that_a_filter_forgot_writes_no_results(load_filter: LoadFilter, workdir: Path) -> None:
+    site = load_filter(
+        """
+        import os
+        def filter_begin(message):
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+                message.reject("not wanted")
+        def filter_part(message, part):
+            part.drop(warning="the child's")
+        """
+    )
+    assert talk_alone(make_worker(site), b"scan Q1 %s\n" % os.fsencode(workdir)) == b"ok\n"
+    assert (workdir / "RESULTS").read_bytes() == b"B554 5.7.1 not%20wanted\nF\n"
+
+
+def test_umask_that_a_filter_set_ends_with_its_request(load_filter: LoadFilter) -> None:
+    site = load_filter(
+        """
+        import os
+        def filter_relay(connection):
+            return Response.reject(f"{os.umask(0o777):o}")
+        """
+    )
+    before = os.umask(0o027)
+    try:
+        answered = talk(make_worker(site), b"relayok 192.0.2.7 h 1 192.0.2.1 25 NOQUEUE\n" * 2)
+    finally:
+        os.umask(before)
+    assert answered == b"ok 0 27 554 5.7.1 0\n" * 2
