@@ -6,10 +6,12 @@ values; whoever writes NEWBODY and RESULTS consumes them.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from defang_worker.mime.headers import Buffer
+from defang_worker.mime.tree import Entity
 
 # IOV_MAX is 1024 on Linux and the BSDs.
 _MAX_PIECES_PER_WRITE: Final = 1024
@@ -71,3 +73,42 @@ def _write_all(descriptor: int, pieces: tuple[Piece, ...]) -> None:
     finally:
         for view in views:  # a memory map can't be closed while one is left
             view.release()
+
+
+def content_changes(
+    root: Entity, wanted: Mapping[str, str | None], *, others_stay: bool
+) -> tuple[str | None, tuple[HeaderChange, ...]]:
+    """Return the new Content-Type (None if it stays), and what makes the message's Content-* fields `wanted`.
+
+    None as a value deletes all copies of a field. Fields that `wanted` does not name stay or go, as `others_stay` says.
+    A field that has its value already is not touched, for a signature may cover it.
+    """
+    copies = _content_copies(root)
+    values = {name.lower(): value for name, value in wanted.items()}
+    new_type = None
+    if "content-type" in values or not others_stay:
+        new_type = values.pop("content-type", None) or "text/plain"
+        if new_type == copies.get("content-type", ("", ["text/plain"]))[1][0]:
+            new_type = None
+    copies.pop("content-type", None)
+    changes: list[HeaderChange] = []
+    for key, (name, old) in copies.items():
+        if key in values or not others_stay:
+            first = 1 if values.get(key) is None else 2
+            changes += (HeaderChange(name, number, None) for number in range(len(old), first - 1, -1))
+    for name, value in wanted.items():
+        key = name.lower()
+        if key in values and value is not None and (key not in copies or copies[key][1][0] != value):
+            changes.append(HeaderChange(name, 1, value))
+    return new_type, tuple(changes)
+
+
+def _content_copies(root: Entity) -> dict[str, tuple[str, list[str]]]:
+    """Return the message's Content-* fields: by name in small letters, its first spelling and all values."""
+    copies: dict[str, tuple[str, list[str]]] = {}
+    for field in root.headers.fields:
+        if field.name[:8].lower() == b"content-":
+            name = field.name.decode("latin-1")
+            value = root.headers.value(field).decode("utf-8", "surrogateescape")
+            copies.setdefault(name.lower(), (name, []))[1].append(value)
+    return copies

@@ -3,25 +3,25 @@
 
 `Rebuild` collects wishes and turns them to a `Rebuilt` (output.py). Untouched parts keep every byte, signed ones
 stay valid, the preamble, the boundaries and the epilogue stay. No container is left empty, for RFC 2046
-section 5.1.1 wants one part at least: a short text takes the place of what was removed.
+section 5.1.1 wants one part at least: a short text takes the place of what was removed. What is said twice about
+one part, or about a part and what it stands in, is settled here; new bytes come from `compose.py`.
 """
 
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
-from defang_worker.mime.compose import encode_base64, encode_body, text_entity
-from defang_worker.mime.output import HeaderChange, Piece, Rebuilt
+from defang_worker.mime.compose import text_entity
+from defang_worker.mime.header_edit import FieldChanges, header_with, is_content
+from defang_worker.mime.output import Piece, Rebuilt, content_changes
 from defang_worker.mime.parse import parse
+from defang_worker.mime.protected import EditRefused, is_protected, protector
+from defang_worker.mime.splices import Splices
 from defang_worker.mime.tree import Entity, Source, Tree
 
 # The original leaves a multipart without parts, which clients show as nothing or as raw source.
-_REMOVED_NOTICE: Final = text_entity("The content of this message was removed.\n")
-
-
-class _Splice(NamedTuple):
-    start: int
-    end: int
-    new: bytes
+REMOVED_NOTICE: Final = text_entity("The content of this message was removed.\n")
+# Of these a single part says the same as the container: RFC 2046 sections 5.1.3 and 5.1.4. The others mean something.
+_COLLAPSIBLE: Final = frozenset({"multipart/mixed", "multipart/alternative"})
 
 
 class Rebuild:
@@ -29,18 +29,23 @@ class Rebuild:
 
     New entities are bytes: header, blank line, encoded body (see compose.py), with LF line ends, which are
     turned to CRLF in a message that has those.
+
+    With `collapse`, a multipart/mixed or multipart/alternative that loses parts until one is left gives its place
+    to that one; otherwise it stays as it is, so that the part keeps its own header.
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, *, collapse: bool = False) -> None:
         self._tree = tree
+        self._collapse = collapse
         self._replaced: dict[Entity, bytes | None] = {}
+        self._fields: dict[Entity, FieldChanges] = {}
         self._inserted: list[tuple[int, bytes]] = []
-        self._splices: dict[Source, list[_Splice]] = {}
+        self._splices = Splices(tree.newline)
 
     @property
     def is_changed(self) -> bool:
         """True if there is anything to do; a message without changes must not be rewritten."""
-        return bool(self._replaced or self._inserted)
+        return bool(self._replaced or self._inserted or self._fields)
 
     def drop(self, entity: Entity) -> None:
         """Remove an entity, what is in it, and its delimiter.
@@ -53,9 +58,17 @@ class Rebuild:
         """Put `new` in the place of an entity; of a message only Content-* fields and body are exchanged."""
         self._replaced[entity] = new
 
+    def change_fields(self, entity: Entity, changes: FieldChanges) -> None:
+        """Change header fields of an entity, and leave its body where it is; of a message only Content-* fields.
+
+        Nothing comes of it if the entity is dropped or replaced.
+        """
+        self._fields[entity] = {**self._fields.get(entity, {}), **changes}
+
     def keep(self, entity: Entity) -> None:
-        """Take back `drop` and `replace` of an entity."""
+        """Take back all that was said about an entity itself."""
         self._replaced.pop(entity, None)
+        self._fields.pop(entity, None)
 
     def insert(self, new: bytes, index: int = -1) -> None:
         """Add an entity to the message before its part `index`, counted as parsed; -1 means after the last.
@@ -65,17 +78,24 @@ class Rebuild:
         self._inserted.append((index, new))
 
     def result(self) -> Rebuilt:
-        """Return the new body and the changes of the message header. May be called again after more changes."""
+        """Return the new body and the changes of the message header. May be called again after more changes.
+
+        Raises EditRefused if a signed or encrypted part would be changed from within.
+        """
         root = self._tree.root
-        self._splices = {}
+        self._splices = Splices(self._tree.newline)
         if root in self._replaced:
             return self._new_root(root, self._replaced[root])
         is_open = root.content_type == "multipart/mixed" and root.inner is None and not root.is_leaf
         self._plan(self._inserted if is_open else [])
-        self._encode_inner_sources()
-        body = self._pieces(root.source, root.body_start)
+        self._plan_fields()
+        self._splices.encode_inner_sources()
+        if not self._inserted and (last := self._last_one(root)) is not None:
+            return self._collapsed(root, last)
+        body = self._splices.pieces(root.source, root.body_start)
         if is_open or not self._inserted:
-            return Rebuilt(pieces=tuple(body), content_type=None, header_changes=())
+            content_type, changes = content_changes(root, self._fields.get(root, {}), others_stay=True)
+            return Rebuilt(pieces=tuple(body), content_type=content_type, header_changes=changes)
         return self._wrapped(root, body)
 
     # The message itself is replaced, or gets a container
@@ -87,7 +107,7 @@ class Rebuild:
                 entities.insert(sum(at < 0 for at, _ in entities), (-1, inserted))
             else:
                 entities.append((1, inserted))
-        news = [self._line_ends(entity) for _, entity in entities] or [self._line_ends(_REMOVED_NOTICE)]
+        news = [self._line_ends(entity) for _, entity in entities] or [self._line_ends(REMOVED_NOTICE)]
         if len(news) == 1:
             return self._single_part(root, news[0])
         boundary = _new_boundary()
@@ -104,31 +124,31 @@ class Rebuild:
         after = [new for index, new in self._inserted if index != 0]
         delimiter = b"--%b%b" % (boundary, newline)
         head = b"".join(delimiter + self._line_ends(new) + newline for new in before) + delimiter
-        head += b"".join(root.headers.raw(field) + newline for field in root.headers.fields if _is_content(field.name))
+        head += header_with(root, self._fields.get(root, {}), newline, content_only=True)
         tail = b"".join(newline + delimiter + self._line_ends(new) for new in after)
         tail += b"%b--%b--%b" % (newline, boundary, newline)
         return self._with_new_type(root, [_piece(head + newline), *body, _piece(tail)], boundary)
 
     def _with_new_type(self, root: Entity, pieces: list[Piece], boundary: bytes) -> Rebuilt:
-        return Rebuilt(
-            pieces=tuple(pieces),
-            content_type=f'multipart/mixed; boundary="{boundary.decode("ascii")}"',
-            header_changes=_header_changes(root, {}),
-        )
+        only = {"Content-Type": f'multipart/mixed; boundary="{boundary.decode("ascii")}"'}
+        content_type, changes = content_changes(root, only, others_stay=False)
+        return Rebuilt(pieces=tuple(pieces), content_type=content_type, header_changes=changes)
 
     def _single_part(self, root: Entity, new: bytes) -> Rebuilt:
-        """Return a message of which only the header fields that are no Content-* are left."""
+        """Return a message that has the body of `new`, and of its own fields all but Content-*."""
         entity = parse(new).root
-        values: dict[str, str] = {}
-        for field in entity.headers.fields:
-            if _is_content(field.name):
-                values.setdefault(field.name.decode("latin-1"), entity.headers.value(field).decode("latin-1"))
-        types = [name for name in values if name.lower() == "content-type"]
-        return Rebuilt(
-            pieces=(_piece(entity.raw_body),),
-            content_type=values.pop(types[0]) if types else "text/plain",
-            header_changes=_header_changes(root, values),
-        )
+        content_type, changes = content_changes(root, _content_fields(entity), others_stay=False)
+        return Rebuilt(pieces=(_piece(entity.raw_body),), content_type=content_type, header_changes=changes)
+
+    def _collapsed(self, root: Entity, last: Entity) -> Rebuilt:
+        """Return a message whose only part is what is left of its parts."""
+        if (new := self._replaced.get(last)) is not None:
+            return self._single_part(root, self._line_ends(new))
+        fields = {**_content_fields(last), **self._fields.get(last, {})}
+        content_type, changes = content_changes(root, fields, others_stay=False)
+        body = self._splices.pieces(last.source, last.body_start, last.end)
+        body.append(_piece(self._tree.newline))  # was part of the delimiter
+        return Rebuilt(pieces=tuple(body), content_type=content_type, header_changes=changes)
 
     # Parts below the message
 
@@ -137,22 +157,84 @@ class Rebuild:
         waiting = [self._tree.root]
         while waiting:
             container = waiting.pop()
-            news = inserted if container.parent is None else []
-            if container.is_multipart and (news or any(child in self._replaced for child in container.children)):
+            is_root = container.parent is None
+            news = inserted if is_root else []
+            is_changed = any(child in self._replaced for child in container.children)
+            if is_changed and (is_protected(container) or protector(container) is not None):
+                raise EditRefused(f"part {container.number or 'root'} is signed or encrypted, or in such a part")
+            if not (is_root and self._inserted) and (last := self._last_one(container)) is not None:
+                if not is_root:
+                    self._plan_collapse(container, last)
+                waiting += [last] if last.children and last not in self._replaced else []
+                continue
+            if container.is_multipart and (news or is_changed):
                 self._plan_multipart(container, news)
-            elif container.is_message and container.children[0] in self._replaced:
+            elif container.is_message and is_changed:
                 self._plan_message(container.children[0])
             waiting.extend(child for child in container.children if child.children and child not in self._replaced)
 
-    def _plan_message(self, message: Entity) -> None:
-        """Exchange the content of a message in message/rfc822; its own header fields stay."""
+    def _last_one(self, container: Entity) -> Entity | None:
+        """Return the part that is to take the place of `container`, because all others go; None if it stays."""
+        last = None
+        while self._collapse and container.content_type in _COLLAPSIBLE and container.inner is None:
+            left = [child for child in container.children if self._replaced.get(child, b"") is not None]
+            if len(left) != 1 or len(container.children) == 1:
+                break
+            last = container = left[0]
+            if container in self._replaced:
+                break
+        return last
+
+    def _plan_collapse(self, container: Entity, last: Entity) -> None:
+        """Put `last` in the place of the multipart that it is the last part of; a message keeps its fields."""
+        header = self._message_fields(container) if container.is_message_root else b""
+        if (new := self._replaced.get(last)) is not None:
+            self._splices.add(container.source, container.start, container.end, header + self._line_ends(new))
+            return
+        if header:
+            header += header_with(last, self._fields.get(last, {}), self._tree.newline, content_only=True)
+            self._splices.add(container.source, container.start, last.body_start, header + self._tree.newline)
+        else:
+            self._splices.add(container.source, container.start, last.start, b"")
+        self._splices.add(container.source, last.end, container.end, b"")
+
+    def _message_fields(self, message: Entity) -> bytes:
+        """Return the fields of a message in message/rfc822 that do not tell about its body."""
         newline = self._tree.newline
         headers = message.headers
-        kept = [headers.raw(field) + newline for field in headers.fields if not _is_content(field.name)]
+        kept = [headers.raw(field) + newline for field in headers.fields if not is_content(field.name)]
         if headers.get("mime-version") is None:
             kept.append(b"MIME-Version: 1.0" + newline)
-        new = b"".join(kept) + self._line_ends(self._replaced[message] or _REMOVED_NOTICE)
-        self._splice(message.source, message.start, message.end, new)
+        return b"".join(kept)
+
+    def _plan_fields(self) -> None:
+        """Make the splices for headers of which only fields change."""
+        for entity, changes in self._fields.items():
+            if entity.parent is None or self._is_gone(entity):
+                continue
+            if protector(entity) is not None:
+                raise EditRefused(f"part {entity.number} is in a signed or encrypted one")
+            newline = self._tree.newline
+            header = header_with(entity, changes, newline)
+            if entity.body_start == entity.header_end:  # there is no blank line to end it
+                header += newline
+            if entity.source.buffer[entity.start - 1 : entity.start] != b"\n" and entity.start:
+                header = newline + header
+            self._splices.add(entity.source, entity.start, entity.header_end, header)
+
+    def _is_gone(self, entity: Entity) -> bool:
+        """Tell whether an entity, or its header, is already dealt with."""
+        place: Entity | None = entity
+        while place is not None:
+            if place in self._replaced:
+                return True
+            place = place.parent
+        return self._splices.cover_header(entity)
+
+    def _plan_message(self, message: Entity) -> None:
+        """Exchange the content of a message in message/rfc822; its own header fields stay."""
+        new = self._message_fields(message) + self._line_ends(self._replaced[message] or REMOVED_NOTICE)
+        self._splices.add(message.source, message.start, message.end, new)
 
     def _plan_multipart(self, multipart: Entity, inserted: list[tuple[int, bytes]]) -> None:
         """Make the splices for all changes of a multipart's children."""
@@ -168,22 +250,22 @@ class Rebuild:
             places.setdefault(len(children) if index < 0 else min(index, len(children)), []).append(framed)
         for at, child in enumerate(children):
             if at in places:
-                self._splice(source, child.delimiter, child.delimiter, b"".join(places[at]))
+                self._splices.add(source, child.delimiter, child.delimiter, b"".join(places[at]))
             if child not in self._replaced:
                 continue
             following = children[at + 1].delimiter if at + 1 < len(children) else end
             replacement = self._replaced[child]
             if replacement is None:
-                self._splice(source, child.delimiter, following, b"")
+                self._splices.add(source, child.delimiter, following, b"")
             else:
                 has_delimiter = at + 1 < len(children) or multipart.close_start >= 0
                 needs_line_end = has_delimiter and child.end == following
-                self._splice(
+                self._splices.add(
                     source, child.start, child.end, self._framed(child, replacement, needs_line_end=needs_line_end)
                 )
         added = b"".join(places.get(len(children), []))
         if not places and all(child in self._replaced and self._replaced[child] is None for child in children):
-            added = opener + self._line_ends(_REMOVED_NOTICE) + self._tree.newline
+            added = opener + self._line_ends(REMOVED_NOTICE) + self._tree.newline
         self._plan_end(multipart, source, end, added)
 
     def _framed(self, child: Entity, new: bytes, *, needs_line_end: bool) -> bytes:
@@ -197,7 +279,7 @@ class Rebuild:
         """Add `added` after the last part, and the close-delimiter if there is none and the end was changed."""
         if multipart.close_start >= 0:
             if added:
-                self._splice(source, end, end, added)
+                self._splices.add(source, end, end, added)
             return
         last = multipart.children[-1]
         newline = self._tree.newline
@@ -208,44 +290,12 @@ class Rebuild:
             closing += newline
         # After a part that stays, the line end is part of the delimiter, and not of what was there.
         is_dropped = last in self._replaced and self._replaced[last] is None
-        self._splice(source, end, end, (b"" if is_dropped else newline) + added + closing)
+        self._splices.add(source, end, end, (b"" if is_dropped else newline) + added + closing)
 
     # Bytes
 
-    def _splice(self, source: Source, start: int, end: int, new: bytes) -> None:
-        self._splices.setdefault(source, []).append(_Splice(start, end, new))
-
     def _line_ends(self, new: bytes) -> bytes:
         return new.replace(b"\n", b"\r\n") if self._tree.newline == b"\r\n" and b"\r\n" not in new else new
-
-    def _encode_inner_sources(self) -> None:
-        """Turn the splices of decoded containers to one splice each of what they were decoded from."""
-        deepest = max((source.level for source in self._splices), default=0)
-        for level in range(deepest, 0, -1):
-            for source in [source for source in self._splices if source.level == level]:
-                self._encode_inner(source)
-
-    def _encode_inner(self, source: Source) -> None:
-        host = source.host
-        assert host is not None
-        content = b"".join(piece.buffer[piece.start : piece.end] for piece in self._pieces(source, 0))
-        if host.transfer_encoding == "base64":
-            encoded = encode_base64(content, self._tree.newline)
-        else:
-            encoded = encode_body(content, host.transfer_encoding)
-        self._splice(host.source, host.body_start, host.end, encoded)
-
-    def _pieces(self, source: Source, start: int) -> list[Piece]:
-        """Return what is left of a source from `start` on, and what is new, in order."""
-        buffer = source.buffer
-        pieces: list[Piece] = []
-        at = start
-        # Stable, so that splices for one place keep the order in which they were planned.
-        for splice in sorted(self._splices.get(source, ()), key=lambda splice: splice[:2]):
-            pieces += (Piece(buffer, at, splice.start), _piece(splice.new))
-            at = splice.end
-        pieces.append(Piece(buffer, at, len(buffer)))
-        return [piece for piece in pieces if piece.end > piece.start]
 
 
 def _piece(new: bytes) -> Piece:
@@ -257,23 +307,12 @@ def _new_boundary() -> bytes:
     return b"=_" + os.urandom(16).hex().encode("ascii")
 
 
-def _is_content(name: bytes) -> bool:
-    return name[:8].lower() == b"content-"
-
-
-def _header_changes(root: Entity, values: dict[str, str]) -> tuple[HeaderChange, ...]:
-    """Return what takes all Content-* fields but Content-Type from a message, and sets `values`."""
-    counts: dict[str, int] = {}
-    names: dict[str, str] = {}
-    for field in root.headers.fields:
-        key = field.name.decode("latin-1").lower()
-        if _is_content(field.name) and key != "content-type":
-            counts[key] = counts.get(key, 0) + 1
-            names.setdefault(key, field.name.decode("latin-1"))
-    wanted = {name.lower(): (name, value) for name, value in values.items()}
-    changes: list[HeaderChange] = []
-    for key, count in counts.items():
-        first = 2 if key in wanted else 1
-        changes += (HeaderChange(names[key], occurrence, None) for occurrence in range(count, first - 1, -1))
-    changes += (HeaderChange(name, 1, value) for name, value in wanted.values())
-    return tuple(changes)
+def _content_fields(entity: Entity) -> dict[str, str | None]:
+    """Return the Content-* fields of an entity, the first of each name."""
+    fields: dict[str, str | None] = {}
+    known: set[bytes] = set()
+    for field in entity.headers.fields:
+        if is_content(field.name) and field.name.lower() not in known:
+            known.add(field.name.lower())
+            fields[field.name.decode("latin-1")] = entity.headers.value(field).decode("utf-8", "surrogateescape")
+    return fields

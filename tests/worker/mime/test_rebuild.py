@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import Entity, HeaderChange, Piece, Rebuild, Rebuilt, Tree, entity, parse, text_entity
+from defang_worker.mime.protected import EditRefused
 
 NEW = b"Content-Type: text/html\n\n<p>new"
 REMOVED = b"The content of this message was removed.\n"
@@ -429,3 +430,144 @@ def test_parsing_after_a_change_shows_exactly_the_change(message: bytes, data: s
     before, behind = ([b"added"] * additions.count(index) for index in (0, -1))
     shown = [leaf.content.replace(b"\r\n", b"\n") for leaf in after.leaves()]
     assert shown == before + [content.replace(b"\r\n", b"\n") for content in kept] + behind
+
+
+# A part that is left alone in its container
+
+ALTERNATIVE = (
+    b"--b\nX: 1\nContent-Type: text/plain;\n charset=utf-8\n\none\n--b\nContent-Type: text/html\n\n<p>two\n--b--\n"
+)
+
+
+def collapsed(message: bytes, edit: Callable[[Tree, Rebuild], object]) -> Rebuilt:
+    tree = parse(message)
+    rebuild = Rebuild(tree, collapse=True)
+    edit(tree, rebuild)
+    return rebuild.result()
+
+
+def test_the_last_part_becomes_the_message_if_wanted() -> None:
+    message = HEAD.replace(b"mixed", b"alternative") + ALTERNATIVE
+    result = collapsed(message, lambda tree, rebuild: rebuild.drop(tree.root.children[1]))
+    assert result.content_type == "text/plain; charset=utf-8"
+    assert result.to_bytes() == b"one\n"
+    kept = rebuilt(message, lambda tree, rebuild: rebuild.drop(tree.root.children[1]))
+    assert kept.content_type is None
+
+
+def test_the_last_part_becomes_the_message_with_its_replacement() -> None:
+    def edit(tree: Tree, rebuild: Rebuild) -> None:
+        rebuild.drop(tree.root.children[0])
+        rebuild.replace(tree.root.children[1], NEW)
+
+    result = collapsed(HEAD + ALTERNATIVE, edit)
+    assert (result.content_type, result.to_bytes()) == ("text/html", b"<p>new")
+
+
+def test_the_last_part_takes_the_place_of_an_inner_container() -> None:
+    inner = b"Content-Type: multipart/alternative; boundary=b\n\n" + ALTERNATIVE
+    body = b"--o\n" + inner + b"\n--o\n\nthree\n--o--\n"
+    head = HEAD.replace(b"=b", b"=o")
+    result = collapsed(head + body, lambda tree, rebuild: rebuild.drop(tree.root.children[0].children[1]))
+    assert result.to_bytes() == b"--o\nX: 1\nContent-Type: text/plain;\n charset=utf-8\n\none\n--o\n\nthree\n--o--\n"
+
+
+def test_containers_in_one_another_collapse_together() -> None:
+    inner = b"Content-Type: multipart/alternative; boundary=b\n\n" + ALTERNATIVE
+    message = HEAD.replace(b"=b", b"=o") + b"--o\n" + inner + b"\n--o\n\nthree\n--o--\n"
+
+    def edit(tree: Tree, rebuild: Rebuild) -> None:
+        rebuild.drop(tree.root.children[0].children[1])
+        rebuild.drop(tree.root.children[1])
+
+    result = collapsed(message, edit)
+    assert (result.content_type, result.to_bytes()) == ("text/plain; charset=utf-8", b"one\n")
+
+
+def test_an_attached_message_that_collapses_keeps_its_own_fields() -> None:
+    attached = HEAD.replace(b"mixed", b"alternative") + ALTERNATIVE
+    message = b"Content-Type: message/rfc822\n\n" + attached
+    result = collapsed(message, lambda tree, rebuild: rebuild.drop(tree.root.children[0].children[1]))
+    inner = parse(message[: message.index(b"\n\n") + 2] + result.to_bytes()).root.children[0]
+    assert [name for name, _ in inner.headers.items()] == [b"From", b"MIME-Version", b"Content-Type"]
+    assert (inner.content_type, inner.content) == ("text/plain", b"one")
+
+
+@pytest.mark.parametrize("kind", [b"related", b"digest", b"report"])
+def test_a_container_that_says_something_of_its_own_does_not_collapse(kind: bytes) -> None:
+    message = HEAD.replace(b"mixed", kind) + ALTERNATIVE
+    assert collapsed(message, lambda tree, rebuild: rebuild.drop(tree.root.children[1])).content_type is None
+
+
+def test_a_container_that_came_with_one_part_does_not_collapse() -> None:
+    message = HEAD + b"--b\n\none\n--b--\n"
+    result = collapsed(message, lambda tree, rebuild: rebuild.replace(tree.root.children[0], NEW))
+    assert result.content_type is None
+
+
+# Signed and encrypted parts
+
+SIGNED = b"Content-Type: multipart/signed; boundary=s\n\n--s\nContent-Type: multipart/mixed; boundary=i\n\n"
+SIGNED += b"--i\n\none\n--i\n\ntwo\n--i--\n--s\nContent-Type: x/y\n\nsig\n--s--"
+
+
+@pytest.mark.parametrize("path", [(0,), (1,), (0, 1)])
+def test_no_part_inside_a_signed_one_is_touched(path: tuple[int, ...]) -> None:
+    tree = parse(HEAD + b"--b\n" + SIGNED + b"\n--b--\n")
+    part = tree.root.children[0]
+    for index in path:
+        part = part.children[index]
+    for edit in (Rebuild.drop, lambda rebuild, one: rebuild.change_fields(one, {"Content-ID": "<1@b.example>"})):
+        rebuild = Rebuild(tree)
+        edit(rebuild, part)
+        with pytest.raises(EditRefused, match=r"part 1"):
+            rebuild.result()
+
+
+def test_a_signed_part_may_go_as_a_whole_whatever_was_wanted_inside() -> None:
+    def edit(tree: Tree, rebuild: Rebuild) -> None:
+        rebuild.drop(tree.root.children[0].children[0].children[0])
+        rebuild.drop(tree.root.children[0])
+
+    assert body_after(b"--b\n" + SIGNED + b"\n--b\n\nx\n--b--\n", edit) == b"--b\n\nx\n--b--\n"
+
+
+def test_adding_to_a_signed_message_wraps_it_and_keeps_its_bytes() -> None:
+    result = rebuilt(b"From: a\n" + SIGNED, lambda _, rebuild: rebuild.insert(NEW))
+    assert SIGNED in result.to_bytes()
+
+
+# Header fields alone
+
+
+def test_header_fields_of_a_large_part_are_changed_without_a_copy_of_its_body() -> None:
+    attachment = b"QUJDREVGR0g=\n" * 10_000
+    fields = b"X: 1\nContent-Type: a/b; name=x.exe\ncontent-disposition: attachment\nContent-Disposition : inline\n"
+    message = HEAD + b"--b\n" + fields + b"\n" + attachment + b"--b--\n"
+    changes = {"Content-Type": 'c/d;\n name="x.bin"', "Content-Disposition": None, "Content-ID": "<1@b.example>"}
+    result = rebuilt(message, lambda tree, rebuild: rebuild.change_fields(tree.root.children[0], changes))
+    header = b'X: 1\nContent-Type: c/d;\n name="x.bin"\nContent-ID: <1@b.example>\n'
+    assert result.to_bytes() == b"--b\n" + header + b"\n" + attachment + b"--b--\n"
+    assert sum(piece.end - piece.start for piece in result.pieces if piece.buffer is not message) == len(header)
+
+
+@pytest.mark.parametrize("part", [b"\none", b"one", b"", b"X: 1\n\none"])
+def test_a_part_gets_its_first_header_field(part: bytes) -> None:
+    message = HEAD + b"--b\n" + part + b"\n--b--\n"
+    content = parse(message).root.children[0].content
+    result = rebuilt(
+        message, lambda tree, rebuild: rebuild.change_fields(tree.root.children[0], {"Content-Type": "a/b"})
+    )
+    changed = parse(HEAD + result.to_bytes()).root.children[0]
+    assert (changed.content_type, changed.content) == ("a/b", content)
+
+
+def test_header_fields_of_the_message_are_changed_by_the_mail_server() -> None:
+    changes = {"Content-Language": "fr", "Content-Transfer-Encoding": "quoted-printable", "Content-ID": "<1@b.example>"}
+    result = rebuilt(SINGLE, lambda tree, rebuild: rebuild.change_fields(tree.root, changes))
+    assert result.content_type is None
+    assert result.header_changes == (
+        HeaderChange("Content-Language", 2, None),
+        HeaderChange("Content-Language", 1, "fr"),
+        HeaderChange("Content-ID", 1, "<1@b.example>"),
+    )
