@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Transfer encodings (RFC 2045 section 6), read as mail clients read them, never failing.
 
-What is damaged is decoded as far as it goes, and rather too much than too little: what only some
-clients show must not be hidden from the filter.
+What is damaged is decoded as far as it goes, and rather too much than too little: what only some clients show
+must not be hidden from the filter. What is wrong with a damaged body, and how else it can be read, is the affair of
+`damage.py`.
 """
 
 import binascii
 import re
 from typing import Final
+
+import pybase64
 
 from defang_worker.mime.headers import strip_comments
 
@@ -24,13 +27,14 @@ _KNOWN: Final = {
     b"uue": "uuencode",
     b"xuue": "uuencode",
 }
-_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_NOT_BASE64: Final = bytes(set(range(256)) - set(_ALPHABET) - {ord("=")})
+ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+"""Of base64, without the padding."""
+NOT_BASE64: Final = bytes(set(range(256)) - set(ALPHABET) - {ord("=")})
 _PADDING: Final = re.compile(rb"=+")
-_BASE64_LINES: Final = re.compile(rb"[A-Za-z0-9+/=\s]*")
-_PADDED_SOFT_BREAK: Final = re.compile(rb"=[ \t]++(?=\r?\n)")
+_BASE64_LINES: Final = re.compile(rb"[A-Za-z0-9+/=\s]*+")
+_PADDED_SOFT_BREAK: Final = re.compile(rb"=[ \t]++(?=\r?\n|\Z)")
 _SOFT_BREAK_AT_CR: Final = re.compile(rb"=\r(?!\n)")
-_UU_BEGIN: Final = re.compile(rb"^begin(?:-base64)? [0-7]{3,4} [^\n]*\n", re.MULTILINE)
+_DOUBLED_SIGN: Final = re.compile(rb"=(?==)")
 
 
 def encoding_name(value: bytes | None) -> str:
@@ -64,51 +68,56 @@ def decode_base64(body: bytes) -> bytes:
 
     Text after the padding that is not itself base64 (the footer of a mailing list) is left out, too.
     """
+    # pybase64 leaves out what is not in the alphabet, and also a padding before the end, which would shift the rest.
     padding = body.find(b"=")
     if padding < 0 or not body[padding:].strip(b"= \t\r\n"):
         try:
-            return binascii.a2b_base64(body)
+            return pybase64.b64decode(body)
         except binascii.Error:
-            padding = len(body)
+            pass
     elif not _BASE64_LINES.fullmatch(body, padding):
         rest = body[padding:].lstrip(b"=")
-        tail = rest.translate(None, _NOT_BASE64)
+        tail = rest.translate(None, NOT_BASE64)
         # Stray characters all over are damage; a tail that is mostly text is a footer.
         if len(tail) < len(rest) // 2 or b" " in rest.strip():
             body = body[:padding]
-    runs = _PADDING.split(body.translate(None, _NOT_BASE64))
-    return b"".join(map(_decode_run, runs))
+    return decode_runs(body.translate(None, NOT_BASE64))
 
 
-def _decode_run(run: bytes) -> bytes:
+def decode_runs(characters: bytes) -> bytes:
+    """Return what lies between paddings, each run decoded for itself, joined; all must be of the alphabet."""
+    return b"".join(map(decode_run, _PADDING.split(characters)))
+
+
+def decode_run(run: bytes) -> bytes:
+    """Return one run of base64 characters decoded, whatever its length."""
     if len(run) % 4 == 1:  # six bits are no byte
         run = run[:-1]
-    return binascii.a2b_base64(run + b"=" * (-len(run) % 4))
+    return pybase64.b64decode(run + b"=" * (-len(run) % 4))
 
 
-def decode_quoted_printable(body: bytes) -> bytes:
-    """Return the decoded bytes; wrong pairs stay as they are, soft breaks may have blanks after them."""
+def decode_quoted_printable(body: bytes, *, padded_breaks: bool = True) -> bytes:
+    """Return the decoded bytes; wrong pairs stay as they are.
+
+    Soft breaks may have blanks after them; without `padded_breaks` such a one is text, as some clients have it.
+    """
+    # What follows prepares for a2b_qp, which has readings of its own.
     if b"= " in body or b"=\t" in body:
-        body = _PADDED_SOFT_BREAK.sub(b"=", body)
-    if b"=\r" in body:  # a2b_qp would skip all that follows a lone CR up to the line end
+        body = _PADDED_SOFT_BREAK.sub(b"=" if padded_breaks else _as_text, body)
+    if b"=\r" in body:  # it would skip all that follows a lone CR up to the line end
         body = _SOFT_BREAK_AT_CR.sub(b"=3D\r", body)
+    if b"==" in body:  # it would take both signs for one, and so miss the pair that begins with the second
+        body = _DOUBLED_SIGN.sub(b"=3D", body)
     return binascii.a2b_qp(body)
 
 
+def _as_text(match: re.Match[bytes]) -> bytes:
+    return b"=3D" + match[0][1:]
+
+
 def decode_uuencode(body: bytes) -> bytes:
-    """Return the decoded file; without a `begin` line the body as it is."""
-    begin = _UU_BEGIN.search(body)
-    if begin is None:
-        return body
-    pieces: list[bytes] = []
-    for line in body[begin.end() :].split(b"\n"):
-        stripped = line.rstrip(b"\r")
-        if stripped == b"end" or not stripped or stripped in {b"`", b" "}:
-            break
-        length = (stripped[0] - 32) & 63
-        needed = 1 + (length + 2) // 3 * 4
-        try:
-            pieces.append(binascii.a2b_uu(stripped[:needed]))
-        except binascii.Error:
-            break
-    return b"".join(pieces)
+    """Return the decoded files, one after the other; without a `begin` line the body as it is."""
+    from defang_worker.mime import uuencode  # noqa: PLC0415  # rare, and no worker need load it at its start
+
+    files = list(uuencode.embedded_files(body))
+    return b"".join(file.content for file in files) if files else body

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uuencoded files in text (POSIX uuencode): `begin 644 name`, lines with a length byte each, `end`.
+
+Outlook and others show such a block as an attachment. Also POSIX's other form, `begin-base64`. A line that only looks
+like the first one ("begin 644 steps from here") is told by the next, which must be as long as its length byte says.
+"""
+
+import binascii
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from defang_worker.mime.charsets import guess_text
+from defang_worker.mime.decode import decode_runs
+from defang_worker.mime.embedded import EmbeddedFile
+
+# Some encoders write no mode, or more digits than three; the name may have blanks, or be missing.
+_BEGIN: Final = re.compile(
+    rb"^begin(-base64)?[ \t]++(?:0?[0-7]{3,6}(?:[ \t]++|(?=\r*$)))?([^\r\n]*+)\r*(?:\n|\Z)", re.MULTILINE
+)
+_ENCODED: Final = re.compile(rb"[ -`]++")
+_BASE64_LINE: Final = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
+_CLOSING: Final = b"===="
+# A damaged line or two inside a file do not end it.
+_MAX_DAMAGED_LINES: Final = 3
+
+
+def embedded_files(content: bytes) -> Iterator[EmbeddedFile]:
+    """Yield the uuencoded files in `content`, which is text after transfer decoding; never raises."""
+    at = content.find(b"begin")
+    while at >= 0 and (begin := _BEGIN.search(content, at)):
+        block = _base64_block(content, begin.end()) if begin[1] else _block(content, begin.end())
+        if block is None:
+            at = begin.end()
+            continue
+        pieces, at = block
+        names = (guess_text(name),) if (name := begin[2].strip(b" \t")) else ()
+        yield EmbeddedFile("uuencode", names, b"".join(pieces), begin.start(), at)
+
+
+def _line(content: bytes, at: int) -> tuple[bytes, int]:
+    """Return the line at `at` without its end, and where the next one begins."""
+    end = content.find(b"\n", at)
+    if end < 0:
+        return content[at:].rstrip(b"\r"), len(content)
+    return content[at:end].rstrip(b"\r"), end + 1
+
+
+def _block(content: bytes, start: int) -> tuple[list[bytes], int] | None:
+    """Return the pieces of the file whose lines begin at `start`, and where it ends; None if it is none."""
+    pieces: list[bytes] = []
+    at = end = start
+    damaged = 0
+    while at < len(content):
+        line, following = _line(content, at)
+        if line.rstrip(b" \t") == b"end":
+            return (pieces, following) if at > start else None
+        piece = _decoded(line, is_first=not pieces)
+        if piece is None:
+            damaged += 1
+            if not pieces or damaged > _MAX_DAMAGED_LINES:
+                break
+        else:
+            if piece:
+                pieces.append(piece)
+                damaged = 0
+            end = following
+        at = following
+    return (pieces, end) if pieces else None
+
+
+def _decoded(line: bytes, *, is_first: bool) -> bytes | None:
+    """Return what a line encodes, nothing for one of no bytes; None if it is no such line."""
+    if not line.strip(b" \t`"):
+        return b""
+    if not _ENCODED.fullmatch(line):
+        return None
+    count = (line[0] - 32) & 63
+    characters = len(line) - 1
+    whole = (count + 2) // 3 * 4
+    # The last group may be cut to what is needed; old encoders add a checksum; blanks, zeros all of them, get lost at
+    # the end of a line. But a first line has to prove that it is one.
+    shortest = (count * 8 + 5) // 6 if is_first else 1
+    if not count or not shortest <= characters <= whole + 1:
+        return None
+    return binascii.a2b_uu(line[: 1 + whole])
+
+
+def _base64_block(content: bytes, start: int) -> tuple[list[bytes], int] | None:
+    lines: list[bytes] = []
+    at = end = start
+    is_closed = False
+    while at < len(content) and not is_closed:
+        line, at = _line(content, at)
+        line = line.strip(b" \t")
+        is_closed = line == _CLOSING
+        if not is_closed and line:
+            if not _BASE64_LINE.fullmatch(line):
+                break
+            lines.append(line)
+        end = at
+    if not lines or (not is_closed and len(lines[0]) % 4):
+        return None
+    return [decode_runs(b"".join(lines))], end
