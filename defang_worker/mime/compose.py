@@ -49,7 +49,7 @@ def entity(
         body, used = _encode_text(_LINE_END.sub("\n", data), charset)
         parameters = f"; charset={used}"
         body = body if not body or body.endswith(b"\n") else body + b"\n"
-        encoding = _text_encoding(body, eight_bit=eight_bit)
+        encoding = text_encoding(body, eight_bit=eight_bit)
     else:
         body = data
         encoding = _bytes_encoding(content_type, body)
@@ -101,7 +101,8 @@ def _encode_text(text: str, charset: str) -> tuple[bytes, str]:
         return text.encode("utf-8", "replace"), "utf-8"
 
 
-def _text_encoding(body: bytes, *, eight_bit: bool) -> str:
+def text_encoding(body: bytes, *, eight_bit: bool) -> str:
+    """Return the transfer encoding for a text; 8bit only if allowed by `eight_bit`."""
     if b"\0" in body:
         return "base64"
     is_long = _LONG_LINE.search(body) is not None
