@@ -97,7 +97,7 @@ OPTIONS: Final = (
     Option("I", "backlog", "backlog", "connections that wait to be accepted (a quarter of -x)", "N", _MIN_BACKLOG,
            _MAX_BACKLOG),
     Option("Z", "status-tags", "status_tags", "let workers report what they are doing"),
-    Option("l", "verbose", "verbose", "log starts, ends and standard error of workers"),
+    Option("l", "verbose", "verbose", "log starts and ends of workers"),
     Option("G", "group-access", "group_access", "let the group use the sockets and read the files"),
     Option("D", "foreground", "foreground", "stay in the foreground"),
     Option("p", "pid-file", "pid_file", "write the process ID to this file", "PATH"),

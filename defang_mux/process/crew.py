@@ -27,7 +27,7 @@ _OVERLOAD_WORKERS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What the crew needs of the settings. `verbose`: log starts, ends and standard error of workers."""
+    """What the crew needs of the settings. `verbose`: log starts and ends of workers."""
 
     program: Program
     busy_timeout_s: float
@@ -47,7 +47,6 @@ class Crew:
         self._waiting: dict[Ticket, trio.Event] = {}
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()
-        self._last_cause = ""
 
     # For clients
 
@@ -119,7 +118,6 @@ class Crew:
     def reread(self) -> None:
         """Replaces every worker, so that the filter is read anew."""
         self._log.info("Rereading the filter: idle workers go at once, busy ones after their request")
-        self._last_cause = ""
         self._perform(self._pool.reread(trio.current_time()))
 
     def stop(self) -> None:
@@ -186,12 +184,9 @@ class Crew:
             self._log.error("Worker %d not started: %s: %s", slot.number, self._orders.program.path, error.strerror)
             self._perform(self._pool.start_failed(slot, trio.current_time()))
             return
-        worker = self._workers[slot.number] = Worker(slot, child)
+        worker = self._workers[slot.number] = Worker(slot, child, self._log)
         slot.pid = child.pid
         if self._orders.verbose:
-            worker.on_stderr = lambda text: self._log.info(
-                "%sWorker %d stderr: %s", worker.log_prefix(), slot.number, text
-            )
             running = self._pool.running
             self._log.info("Starting worker %d (pid %d) (%d running): %s", slot.number, child.pid, running, reason)
         for reader in worker.readers:
@@ -240,18 +235,12 @@ class Crew:
         number, prefix = worker.slot.number, worker.log_prefix()
         ending = how_it_ended(worker.exit_status)
         self._log.error("%sReap: worker %d (pid %d) %s (WORKER DIED UNEXPECTEDLY)", prefix, number, worker.pid, ending)
-        cause = "\n".join(worker.tail) or ending
-        # A filter that does not load makes every worker die of the same: its words are worth one look.
-        if not self._orders.verbose and cause != self._last_cause:
-            for text in worker.tail:
-                self._log.warning("%sWorker %d stderr: %s", prefix, number, text)
         if early and self._pool.early_deaths > 1:
             delay_s = self._pool.start_delay_s(trio.current_time())
             if self._pool.early_deaths == 2:
-                why = worker.tail[-1] if worker.tail else ending
+                why = worker.last_words or ending
                 self._log.error("Workers die before their first answer, check the filter: %s", why)
             self._log.warning("Next start of a worker in %.0f s at the earliest", delay_s)
-        self._last_cause = cause
 
 
 def how_it_ended(status: int) -> str:

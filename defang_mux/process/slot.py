@@ -5,9 +5,7 @@ Made by `crew` at a start and forgotten when the process is gone.
 """
 
 import os
-from collections import deque
-from collections.abc import Callable
-from typing import Final
+from logging import Logger
 
 import trio
 
@@ -15,9 +13,6 @@ from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
 from defang_mux.pool.state import Slot, State
 from defang_mux.process.chatter import LineReader, tag_of
 from defang_mux.process.spawn import Child
-
-# Enough for a traceback, and bounded whatever a worker writes.
-_TAIL_LINES: Final = 40
 
 
 def log_prefix(line: bytes) -> str:
@@ -28,15 +23,12 @@ def log_prefix(line: bytes) -> str:
     return queue_id.decode("ascii", "backslashreplace") + ": "
 
 
-def _ignore(_text: str) -> None:
-    """Standard error is kept in `Worker.tail` anyway."""
-
-
 class Worker:
     """A running process; satisfies `exchange.Peer`."""
 
-    def __init__(self, slot: Slot, child: Child) -> None:
+    def __init__(self, slot: Slot, child: Child, log: Logger) -> None:
         self.slot = slot
+        self._log = log
         self.pid = child.pid
         self.stdin = child.stdin
         self.stdout = child.stdout
@@ -48,12 +40,11 @@ class Worker:
         """Why it is being ended; None while it is not."""
         self.line = b""
         """The request it has or had last, for log lines."""
-        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        """What it wrote last to standard error."""
+        self.last_words = ""
+        """Its last line on standard error."""
         self.readers = [LineReader(child.stderr, self._heard)]
         if child.status is not None:
             self.readers.append(LineReader(child.status, self._status))
-        self.on_stderr: Callable[[str], None] = _ignore
 
     def log_prefix(self) -> str:
         """The queue ID of its request with a colon, or nothing."""
@@ -75,8 +66,9 @@ class Worker:
     def _heard(self, line: bytes) -> None:
         if line:
             text = line.decode("utf-8", "backslashreplace")
-            self.tail.append(text)
-            self.on_stderr(text)
+            self.last_words = text
+            # Always, for a filter's fault stands nowhere else.
+            self._log.info("%sWorker %d stderr: %s", self.log_prefix(), self.slot.number, text)
 
     def _status(self, line: bytes) -> None:
         # Gossip, for display only, and nothing once the request is done.

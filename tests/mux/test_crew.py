@@ -329,7 +329,7 @@ async def test_standard_error_is_logged_with_queue_id_and_worker(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    crew = make(verbose=True)
+    crew = make(verbose=False)
     Client(crew, nursery)
     await settle()
     kernel.processes[0].complain(b"what I see\n")
@@ -344,6 +344,7 @@ async def test_cause_of_early_deaths_is_named_once(
     autojump_clock: trio.testing.MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     crew = make(max_workers=1, min_workers=1)
     for _ in range(4):
         await trio.sleep(70)
@@ -352,7 +353,8 @@ async def test_cause_of_early_deaths_is_named_once(
         die(crew, process, 2)
         await settle()
     assert len(kernel.processes) == 4
-    assert sum("stderr: SyntaxError: line 3" in text for text in caplog.messages) == 1
+    assert sum("stderr: SyntaxError: line 3" in text for text in caplog.messages) == 4
+    assert sum("check the filter: SyntaxError: line 3" in text for text in caplog.messages) == 1
     assert sum("DIED UNEXPECTEDLY" in text for text in caplog.messages) == 4
     delays = [text for text in caplog.messages if "Next start" in text]
     assert delays == [f"Next start of a worker in {delay} s at the earliest" for delay in (1, 2, 4)]

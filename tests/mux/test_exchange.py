@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -37,7 +38,7 @@ def process() -> Iterator[FakeProcess]:
 
 @pytest.fixture
 async def worker(process: FakeProcess) -> AsyncIterator[Worker]:
-    worker = Worker(Slot(number=0, changed_at=0), process.child)
+    worker = Worker(Slot(number=0, changed_at=0), process.child, logging.getLogger("defang.mux"))
     yield worker
     worker.close()
     os.close(process.child.stderr)
