@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,16 +28,19 @@ _HOSTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket, non-blocking, and its file if it has one."""
+    """A listening socket, non-blocking, and its file if it has one, as lstat saw it first."""
 
     socket: socket.socket
     path: Path | None
+    file: os.stat_result | None
 
     def close(self) -> None:
-        """Removes the file, and closes. A second call does nothing, for the path may be another program's by then."""
+        """Removes the file unless it is another program's by now, and closes. A second call does nothing."""
         if self.socket.fileno() >= 0:
-            if self.path is not None:
-                self.path.unlink(missing_ok=True)
+            if self.path is not None and self.file is not None:
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(self.path.lstat(), self.file):
+                        self.path.unlink()
             self.socket.close()
 
 
@@ -99,7 +103,7 @@ def _listen_unix(path: Path, *, umask: int, backlog: int) -> Listener:
 def _opened(listener: socket.socket, path: Path | None, backlog: int) -> Listener:
     listener.listen(backlog)
     listener.setblocking(False)
-    return Listener(listener, path)
+    return Listener(listener, path, None if path is None else path.lstat())
 
 
 def _make_room(path: Path) -> None:

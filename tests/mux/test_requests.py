@@ -227,6 +227,17 @@ def test_stale_socket_is_replaced_and_a_living_one_is_not(spool: Path) -> None:
     second.close()
 
 
+def test_socket_of_a_successor_is_not_removed(spool: Path) -> None:
+    first = listen_for_owner(spool / "s", group=False, backlog=5)
+    # As somebody might who thinks that the daemon is gone.
+    (spool / "s").unlink()
+    second = listen_for_owner(spool / "s", group=False, backlog=5)
+    first.close()
+    assert (spool / "s").exists()
+    second.close()
+    assert not (spool / "s").exists()
+
+
 def test_living_socket_with_a_full_backlog_is_not_replaced(spool: Path) -> None:
     listener = listen_for_owner(spool / "s", group=False, backlog=0)
     with socket.socket(socket.AF_UNIX) as waits:
