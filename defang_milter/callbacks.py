@@ -31,7 +31,7 @@ from defang_milter.context import Context
 from defang_milter.headers import Header
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.replies import Reply
-from defang_milter.session import Fault, Session, log_fault, session_of
+from defang_milter.session import Fault, Session, cause_of, log_fault, session_of
 from defang_milter.settings import Settings
 from defang_milter.transaction import LOOPBACK, Connection, SocketAddress, Transaction, client_of, has_room
 from defang_milter.workdir import WorkDir
@@ -51,6 +51,10 @@ _MACRO_STAGES: Final = (
 # DATA and unknown commands tell us nothing. Header and body packets need no answer, which saves the MTA a round trip
 # each; libmilter itself answers an MTA that is too old for that.
 _STEPS: Final = milter.P_NODATA | milter.P_NOUNKNOWN | milter.P_NR_HDR | milter.P_NR_BODY
+
+# What an SMTP client waits for the answer to a command (RFC 5321, section 4.5.3.2). A thread that slept for longer
+# would outlive its connection.
+_MAX_DELAY_S: Final = 300
 
 _TRY_LATER: Final = replies.of_fault("The mail filter has a problem, please try again later")
 _STOPPING: Final = replies.of_fault("The mail filter is being stopped, please try again later")
@@ -336,7 +340,7 @@ class Callbacks:
 
     def _answer(self, context: Context, answer: Answer) -> int:
         if answer.delay_s:
-            time.sleep(answer.delay_s)
+            time.sleep(min(answer.delay_s, _MAX_DELAY_S))
         return self._give(context, replies.of_answer(answer))
 
     def _give(self, context: Context, reply: Reply) -> int:
@@ -372,7 +376,7 @@ class Callbacks:
         try:
             workdir.remove()
         except OSError as error:
-            log_fault(session, f"{transaction.log_name}: working directory not removed", error)
+            _log.error("%s: working directory not removed: %s", transaction.log_name, cause_of(error))
 
     def end_all(self) -> None:
         """Gives up on every message in work, for the process ends."""

@@ -44,6 +44,15 @@ def _remove_tree(path: str) -> None:
     os.rmdir(path)  # noqa: PTH106
 
 
+def _allow_removal(path: str) -> None:
+    """Gives us back what a directory's mode may have taken: archives that a filter unpacks set any."""
+    os.chmod(path, 0o700)  # noqa: PTH101
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _allow_removal(entry.path)
+
+
 class WorkDir:
     """One message's directory; the constructor makes it and raises FileExistsError if it is there already."""
 
@@ -125,7 +134,11 @@ class WorkDir:
     def remove(self) -> None:
         """Removes the directory with all that is in it."""
         self.abandon()
-        _remove_tree(self.path)
+        try:
+            _remove_tree(self.path)
+        except PermissionError:
+            _allow_removal(self.path)
+            _remove_tree(self.path)
 
 
 def new_body_chunks(descriptor: int) -> Iterator[bytes]:

@@ -171,6 +171,18 @@ def test_a_delay_is_served_before_the_answer(play: MakePlay, mux: FakeMux, monke
     assert slept == [3, 4, 5]
 
 
+def test_a_delay_ends_where_no_client_waits_any_more(
+    play: MakePlay, mux: FakeMux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("defang_milter.callbacks.time.sleep", slept.append)
+    session = play("-H", "-q")
+    session.connect()
+    mux.answers[b"helook"] = b"ok 0 no 550 5.7.1 999999999\n"
+    assert session.helo() == milter.REJECT
+    assert slept == [300]
+
+
 # -- envelope
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,25 @@ def test_removing_takes_all_that_a_worker_left(path: Path) -> None:
     assert not path.exists()
     assert (outside / "stays").exists()
     assert _open_files() == before
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500, 0o600])
+def test_removing_takes_a_directory_that_forbids_it(path: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    real = os.scandir
+
+    def as_another_than_root(where: str) -> Any:
+        if Path(where).stat().st_mode & 0o700 != 0o700:
+            raise PermissionError
+        return real(where)
+
+    workdir = WorkDir(str(path), reopen=False)
+    closed = path / "Work" / "unpacked"
+    closed.mkdir(parents=True)
+    (closed / "part.1").write_bytes(b"x")
+    closed.chmod(mode)
+    monkeypatch.setattr(os, "scandir", as_another_than_root)
+    workdir.remove()
+    assert not path.exists()
 
 
 def test_an_abandoned_directory_stays_and_holds_no_file_open(path: Path) -> None:
