@@ -118,7 +118,8 @@ def is_regular_base64(buffer: Buffer, start: int, end: int) -> bool:
         if len(_decoded_or_nothing(lines)) * 4 != characters * count * 3:
             break
         at += count * line_bytes
-    return not base64_damages(buffer[at:end])
+    # One line more, so that a blank one after it is seen to be inside.
+    return not base64_damages(buffer[max(at - line_bytes, start) : end])
 
 
 def _decoded_or_nothing(lines: bytes) -> bytes:
@@ -147,9 +148,13 @@ class _Base64Scan:
         self._data_lines = 0
         self._longest = 0
         self._blank_at = -1
-        self._is_padded = False
+        self._characters = 0
+        """Of the alphabet, before the first padding."""
+        self._padding = 0
+        self._is_over = False
+        """True after the padding, or after text that follows data without padding."""
         self._is_text = False
-        """True once text was seen after the padding."""
+        """True once text was seen after the data."""
 
     def _note(self, name: str, offset: int, detail: str) -> None:
         self.found.setdefault(name, Damage(name, offset, detail))
@@ -161,48 +166,60 @@ class _Base64Scan:
             self._blank_at = at if self._data_lines and self._blank_at < 0 else self._blank_at
             return
         is_data = _DATA_LINE.fullmatch(line) is not None
-        if self._is_padded and not self._goes_on(line, at, is_data=is_data):
-            return
-        if not is_data:
-            if not self._data_lines and b" " in line:
+        if not self._is_over and not is_data and _is_text(line):
+            if not self._data_lines:
                 self._note("base64-trailing-data", at, "text before the data")
                 return
-            stray = _STRAY.search(line)
-            self._note("base64-stray-characters", at + (stray.start() if stray else 0), "outside the alphabet")
+            self._is_over = True
+        if self._is_over and not self._goes_on(line, at, is_data=is_data):
+            return
         if self._blank_at >= 0:
             self._note("base64-odd-lines", self._blank_at, "blank line inside")
-        if len(line) > _LONGEST_LINE_BYTES:
-            self._note("base64-odd-lines", at, "very long line")
         self._data_lines += 1
-        self._longest = max(self._longest, len(line))
-        data, sign, rest = line.partition(b"=")
-        if sign:
-            self._is_padded = True
-            if rest.translate(None, NOT_BASE64 + b"="):
-                self._note("base64-inner-padding", at + len(data), "data after padding")
+        self._data(line, at, is_data=is_data)
 
     def _goes_on(self, line: bytes, at: int, *, is_data: bool) -> bool:
         """Tell whether a line after the padding is more data."""
         is_sure = is_data and len(line) >= _SURE_LINE_BYTES and len(line) % 4 == 0
         if is_sure or (is_data and not self._is_text):
             if line.strip(b"="):
-                self._note("base64-inner-padding", at, "data after padding")
+                name = "base64-inner-padding" if self._padding else "base64-stray-characters"
+                self._note(name, at, "data goes on")
             return True
         self._is_text = True
         self._note("base64-trailing-data", at, "text after the data")
         return False
 
+    def _data(self, line: bytes, at: int, *, is_data: bool) -> None:
+        if not is_data and (stray := _STRAY.search(line)):
+            self._note("base64-stray-characters", at + stray.start(), "outside the alphabet")
+        self._longest = max(self._longest, len(line))
+        if len(line) > _LONGEST_LINE_BYTES:
+            self._note("base64-odd-lines", at, "very long line")
+        data, sign, rest = line.partition(b"=")
+        if not self._is_over:
+            self._characters += len(data) if is_data else len(data.translate(None, NOT_BASE64))
+        if sign:
+            if not self._is_over or not line.strip(b"="):
+                self._padding += len(rest) - len(rest.lstrip(b"=")) + 1
+            self._is_over = True
+            if rest.translate(None, NOT_BASE64 + b"="):
+                self._note("base64-inner-padding", at + len(data), "data after padding")
+
     def end(self, body: bytes) -> None:
         """Look at the body as a whole."""
         if self._data_lines > 1 and self._longest < _SHORTEST_LINE_BYTES:
             self._note("base64-odd-lines", 0, "very short lines")
-        characters = body.translate(None, NOT_BASE64)
-        data = characters.find(b"=")
-        data = len(characters) if data < 0 else data
-        padding = len(characters[data : data + 4]) - len(characters[data : data + 4].lstrip(b"="))
-        is_text_before = "base64-trailing-data" in self.found and not self._is_text
-        if ((data + padding) % 4 or padding > 2) and not is_text_before:
+        if (self._characters + self._padding) % 4 or self._padding > 2:
             self._note("base64-bad-length", len(body), "not a multiple of four")
+
+
+def _is_text(line: bytes) -> bool:
+    """Tell whether a line that is not only base64 is words rather than data with something in it."""
+    if b" " not in line:
+        return False
+    characters = len(line.translate(None, NOT_BASE64))
+    return characters < _SURE_LINE_BYTES or characters % 4 != 0
 
 
 # How else it can be read

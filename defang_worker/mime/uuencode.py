@@ -21,6 +21,9 @@ _BEGIN: Final = re.compile(
 _ENCODED: Final = re.compile(rb"[ -`]++")
 _BASE64_LINE: Final = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
 _CLOSING: Final = b"===="
+# In a usual line, and how many may be lost at the end of a first one.
+_USUAL_CHARACTERS: Final = 60
+_MAX_LOST_BLANKS: Final = 4
 # A damaged line or two inside a file do not end it.
 _MAX_DAMAGED_LINES: Final = 3
 
@@ -58,7 +61,7 @@ def _block(content: bytes, start: int) -> tuple[list[bytes], int] | None:
         piece = _decoded(line, is_first=not pieces)
         if piece is None:
             damaged += 1
-            if not pieces or damaged > _MAX_DAMAGED_LINES:
+            if not pieces or damaged > _MAX_DAMAGED_LINES or line.startswith(b"begin"):
                 break
         else:
             if piece:
@@ -80,7 +83,7 @@ def _decoded(line: bytes, *, is_first: bool) -> bytes | None:
     whole = (count + 2) // 3 * 4
     # The last group may be cut to what is needed; old encoders add a checksum; blanks, zeros all of them, get lost at
     # the end of a line. But a first line has to prove that it is one.
-    shortest = (count * 8 + 5) // 6 if is_first else 1
+    shortest = (count * 8 + 5) // 6 - (_MAX_LOST_BLANKS if whole == _USUAL_CHARACTERS else 0) if is_first else 0
     if not count or not shortest <= characters <= whole + 1:
         return None
     return binascii.a2b_uu(line[: 1 + whole])
