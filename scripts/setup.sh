@@ -57,8 +57,11 @@ packages="gcc libc6-dev libmilter-dev"
 "$interpreter" -c 'import ensurepip, venv' 2>/dev/null || packages="$packages $version-venv"
 header=$("$interpreter" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
 [ -e "$header" ] || packages="$packages $version-dev"
+# The library itself is called differently from one Debian to the next; these programs of its bring it along.
+"$interpreter" -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("archive"))' ||
+    packages="$packages libarchive-tools"
 # shellcheck disable=SC2086  # a list of words
-need_packages "the virtual environment (pymilter is compiled against libmilter)" $packages
+need_packages "the virtual environment (pymilter is compiled against libmilter; libarchive reads archives)" $packages
 
 echo "defang: building .venv with $interpreter"
 "$interpreter" -m venv --clear .venv

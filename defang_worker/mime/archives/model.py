@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said about archives: errors, limits and members, and what the limits have left.
+
+The readers (`zip.py`, `tar.py`, `streams.py`, `foreign.py`) make the members of one archive; `walk.py` puts the
+archives within archives together.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from defang_worker.mime.archives.kinds import ArchiveKind
+from defang_worker.mime.tree import KIB, MIB
+
+# Small archives may well shrink by more than the ratio allows: a file of zeros does no harm.
+_RATIO_FREE_BYTES: Final = 1 * MIB
+# Enough to tell every kind of archive: the mark of an ISO image stands at 32,769.
+HEAD_BYTES: Final = 34 * KIB
+
+# Returns a content's first bytes, as many as asked for, or all if there are no more. Raises ArchiveError.
+Unpack = Callable[[int], bytes]
+
+
+class Reason(StrEnum):
+    """Why an archive was not looked through to its end."""
+
+    NO_ARCHIVE = "no archive"
+    DAMAGED = "damaged"
+    ENCRYPTED = "encrypted"
+    UNSUPPORTED = "unsupported"
+    MEMBERS = "members"
+    DEPTH = "depth"
+    SIZE = "expanded size"
+    RATIO = "ratio"
+    OVERLAP = "overlapping members"
+    TIME = "time"
+
+
+# The defects that they amount to; what is beyond a limit counts as nested too deep.
+_DEFECTS: Final = {
+    Reason.DAMAGED: "archive-truncated",
+    Reason.ENCRYPTED: "archive-encrypted",
+    Reason.UNSUPPORTED: "archive-truncated",
+    Reason.OVERLAP: "archive-junk",
+}
+
+
+class ArchiveError(Exception):
+    """The archive can't be read: it is damaged, encrypted, of an unknown sort, or none at all."""
+
+    def __init__(self, message: str, reason: Reason = Reason.DAMAGED) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    @property
+    def defect(self) -> str:
+        """The defect that the error amounts to, by its name in the table of defects."""
+        return _DEFECTS.get(self.reason, "nesting-too-deep")
+
+
+class ArchiveLimitError(ArchiveError):
+    """The archive is too big, too deep or too well packed to be looked through."""
+
+
+class ArchiveEncryptedError(ArchiveError):
+    """The content, or even the list of names, can't be read without a password."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Reason.ENCRYPTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveLimits:
+    """How far an archive is looked into; beyond, `ArchiveLimitError` is raised."""
+
+    # Of the archive and all archives within it together; so are bytes and seconds.
+    max_members: int = 10_000
+    max_depth: int = 5
+    # Of archives within the archive, and of members that are read.
+    max_expanded_bytes: int = 100 * MIB
+    # Bombs pack by 1,000 and more; deflate can't do better than 1,032.
+    max_ratio: int = 200
+    # Honest mail takes milliseconds; there are formats that unpack at 1 MB/s.
+    max_seconds: float = 10.0
+
+
+class Budget:
+    """What is left of the limits for one archive and all archives within it."""
+
+    __slots__ = ("expanded_bytes", "limits", "members", "seconds")
+
+    def __init__(self, limits: ArchiveLimits) -> None:
+        self.limits = limits
+        self.members = limits.max_members
+        self.expanded_bytes = limits.max_expanded_bytes
+        self.seconds = limits.max_seconds
+
+    def take_member(self) -> None:
+        """Count one member. Raises ArchiveLimitError, as do the others here."""
+        self.members -= 1
+        if self.members < 0:
+            raise ArchiveLimitError(f"more than {self.limits.max_members} members", Reason.MEMBERS)
+
+    def expand(self, unpack: Unpack, packed_bytes: int | None) -> bytes:
+        """Return all of a content, if there is room for it."""
+        room = self.expanded_bytes
+        if packed_bytes is not None:
+            room = min(room, max(_RATIO_FREE_BYTES, self.limits.max_ratio * packed_bytes))
+        with self.working():
+            content = unpack(room + 1)
+        if len(content) > room:
+            reason = Reason.SIZE if room == self.expanded_bytes else Reason.RATIO
+            raise ArchiveLimitError("it expands to more than is allowed", reason)
+        self.expanded_bytes -= len(content)
+        return content
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the time spent within."""
+        if self.seconds <= 0:
+            raise ArchiveLimitError(f"it takes more than {self.limits.max_seconds:g} s to look through", Reason.TIME)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds -= time.monotonic() - start
+
+
+class Member:
+    """A file in an archive, or in an archive within it."""
+
+    __slots__ = (
+        "_budget",
+        "_is_paid",
+        "_unpack",
+        "defects",
+        "is_directory",
+        "is_encrypted",
+        "kind",
+        "names",
+        "packed_size",
+        "path",
+        "size",
+    )
+
+    def __init__(  # noqa: PLR0913 (one argument an attribute)
+        self,
+        *,
+        kind: ArchiveKind,
+        names: tuple[str, ...],
+        unpack: Unpack,
+        budget: Budget,
+        size: int | None = None,
+        packed_size: int | None = None,
+        is_encrypted: bool = False,
+        is_directory: bool = False,
+        defects: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
+        """The kind of archive that it is directly in."""
+        self.names = names
+        """Its name in every spelling that some unpacker goes by, the most usual first; with the folders in it.
+        Empty where the archive has no names, as a compressed file often has none."""
+        self.path: tuple[str, ...] = ()
+        """The names of the archives that it lies in within the archive, the outermost first."""
+        self.size = size
+        """The size that the archive claims, in bytes; None if it doesn't say."""
+        self.packed_size = packed_size
+        """The bytes that it takes in the archive; None if it is packed together with others."""
+        self.is_encrypted = is_encrypted
+        self.is_directory = is_directory
+        self.defects = defects
+        """What is odd about it, by the names of the table of defects."""
+        self._unpack = unpack
+        self._budget = budget
+        self._is_paid = False
+
+    def __repr__(self) -> str:
+        return f"<Member {'/'.join((*self.path, self.name))!r} of {self.kind}>"
+
+    @property
+    def name(self) -> str:
+        """The first of its names; empty if there is none."""
+        return self.names[0] if self.names else ""
+
+    def head(self, size: int = HEAD_BYTES) -> bytes:
+        """Return the first bytes of its content. Raises ArchiveError."""
+        with self._budget.working():
+            return self._unpack(min(size, HEAD_BYTES))
+
+    def read(self) -> bytes:
+        """Return its content, which is not kept. Raises ArchiveError, and ArchiveLimitError if that is too much.
+
+        All members of an archive share its limits, and a member counts once. Those of 7z, rar, cab and ISO images
+        are read quickly only while the iteration over the members stands at them.
+        """
+        if self._is_paid:
+            with self._budget.working():
+                return self._unpack(self._budget.limits.max_expanded_bytes)
+        content = self._budget.expand(self._unpack, self.packed_size)
+        self._is_paid = True
+        return content

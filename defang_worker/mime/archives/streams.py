@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Single compressed files as archives of one member: gzip with the name it may carry, bzip2, xz, zstd and others."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from defang_worker.mime.archives import unpack
+from defang_worker.mime.archives.kinds import ArchiveKind
+from defang_worker.mime.archives.model import ArchiveError, Budget, Member
+from defang_worker.mime.archives.names import decode_name, is_odd, spellings
+
+# RFC 1952, section 2.3.
+_GZIP_HEADER_BYTES: Final = 10
+_FLAG_EXTRA, _FLAG_NAME = 0x04, 0x08
+STREAM_KINDS: Final = frozenset(
+    {
+        ArchiveKind.GZIP,
+        ArchiveKind.BZIP2,
+        ArchiveKind.XZ,
+        ArchiveKind.LZMA,
+        ArchiveKind.ZSTD,
+        ArchiveKind.LZ4,
+        ArchiveKind.LZIP,
+        ArchiveKind.COMPRESS,
+    }
+)
+
+
+def read_stream(data: bytes, kind: ArchiveKind, budget: Budget) -> Iterator[Member]:
+    """Yield the only member of a compressed file."""
+    names = spellings(_gzip_name(data)) if kind is ArchiveKind.GZIP else ()
+    packed = memoryview(data)
+
+    def first_bytes(size: int) -> bytes:
+        match kind:
+            case ArchiveKind.GZIP:
+                return unpack.inflate(packed, size, unpack.GZIP)
+            case ArchiveKind.BZIP2:
+                return unpack.bunzip(packed, size)
+            case ArchiveKind.XZ | ArchiveKind.LZMA:
+                return unpack.unxz(packed, size, is_lzma=kind is ArchiveKind.LZMA)
+            case _:
+                return unpack.by_libarchive(kind, packed, size)
+
+    budget.take_member()
+    yield Member(
+        kind=kind,
+        names=names,
+        unpack=first_bytes,
+        budget=budget,
+        packed_size=len(data),
+        defects=("archive-odd-member-name",) if any(is_odd(name) for name in names) else (),
+    )
+
+
+def _gzip_name(data: bytes) -> str:
+    """Return the file's original name, or an empty string."""
+    flags = data[3]
+    at = _GZIP_HEADER_BYTES
+    if flags & _FLAG_EXTRA:
+        at += 2 + int.from_bytes(data[at : at + 2], "little")
+    end = data.find(b"\0", at)
+    if flags & _FLAG_NAME and end < 0:
+        raise ArchiveError("the gzip file is cut off in its header")
+    return decode_name(data[at:end], "latin-1") if flags & _FLAG_NAME else ""

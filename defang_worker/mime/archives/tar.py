@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The members of a tar: ustar (POSIX.1-1988), pax (POSIX.1-2001) and GNU's extensions.
+
+Not by `tarfile`, which takes a damaged header for the end of the archive, knows one name of each member only, and
+has needed repairs of endless loops.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from defang_worker.mime.archives.kinds import PADDING, TAR_BLOCK, ArchiveKind, is_tar_header
+from defang_worker.mime.archives.model import ArchiveError, Budget, Member, Unpack
+from defang_worker.mime.archives.names import decode_name, is_odd, mean_the_same, spellings
+from defang_worker.mime.tree import MIB
+
+# Of a long name or a set of pax records.
+_MAX_RECORD_BYTES: Final = 1 * MIB
+_PAX_LENGTH: Final = re.compile(rb"(\d{1,8}) ")
+_PAX_NAMES: Final = (b"path", b"GNU.sparse.name")
+_HEADER_NAME_BYTES: Final = 100
+_USTAR_MAGIC: Final = b"ustar\0"
+# Type flags: long names, long link names, pax records, Solaris' and those for all members that follow.
+_EXTENSIONS: Final = (b"L", b"K", b"x", b"X", b"g")
+# Links, devices, folders and pipes, whatever size they claim.
+_WITHOUT_CONTENT: Final = (b"1", b"2", b"3", b"4", b"5", b"6")
+_GNU_SPARSE: Final = b"S"
+_SPARSE_NUMBER_BYTES: Final = 12
+_USED: Final = re.compile(rb"[^\0\r\n]")
+
+
+@dataclass(slots=True)
+class _Extensions:
+    """What extension headers say of the next member, or in pax's `g` of all that follow."""
+
+    names: list[str] = field(default_factory=list)
+    size: int | None = None
+
+
+class TarReader:
+    """Goes through the members of one tar; `defects` is complete then."""
+
+    def __init__(self, data: bytes, budget: Budget) -> None:
+        self.defects: dict[str, None] = {}
+        self._data = data
+        self._view = memoryview(data)
+        self._budget = budget
+        self._for_all = _Extensions()
+        self._for_next = _Extensions()
+
+    def __iter__(self) -> Iterator[Member]:
+        at = 0
+        is_closed = False
+        while at < len(self._data):
+            block = self._data[at : at + TAR_BLOCK]
+            if not block.strip(PADDING):
+                is_closed = True
+                at = self._next_used_block(at)
+                if at < len(self._data):
+                    # Behind its end; some programs go on reading if asked to.
+                    self.defects["archive-junk"] = None
+            elif is_tar_header(block):
+                is_closed = False
+                content_at, size = self._content_place(block, at + TAR_BLOCK)
+                member = self._member(block, content_at, size)
+                if member is not None:
+                    yield member
+                at = content_at + -(-size // TAR_BLOCK) * TAR_BLOCK
+            elif is_closed:
+                return
+            else:
+                raise ArchiveError("the tar has a damaged header")
+        if not is_closed:
+            raise ArchiveError("the tar is cut off")
+
+    def _next_used_block(self, at: int) -> int:
+        match = _USED.search(self._data, at)
+        return match.start() // TAR_BLOCK * TAR_BLOCK if match else len(self._data)
+
+    def _content_place(self, block: bytes, start: int) -> tuple[int, int]:
+        """Return where the content of a member with this header begins, and its size there."""
+        size = _number(block[124:136])
+        if self._for_next.size is not None and block[156:157] not in _EXTENSIONS:
+            size = self._for_next.size
+        if block[156:157] in _WITHOUT_CONTENT:
+            size = 0
+        if size < 0:
+            raise ArchiveError("the tar has a damaged header")
+        return start, size
+
+    def _member(self, block: bytes, start: int, size: int) -> Member | None:
+        """Return the member with this header, or take in what an extension header says."""
+        kind = block[156:157]
+        self._budget.take_member()
+        if kind in _EXTENSIONS:
+            if size > _MAX_RECORD_BYTES or start + size > len(self._data):
+                raise ArchiveError("the tar has a damaged header")
+            self._extend(kind, self._data[start : start + size])
+            return None
+        extensions, self._for_next = self._for_next, _Extensions()
+        names = _names(block, [*self._for_all.names, *extensions.names])
+        pieces = _sparse_pieces(block) if kind == _GNU_SPARSE else None
+        return Member(
+            kind=ArchiveKind.TAR,
+            names=names,
+            unpack=self._unpacker(start, size, pieces),
+            budget=self._budget,
+            size=size if pieces is None else _number(block[483:495]),
+            packed_size=size,
+            is_directory=kind == b"5" or (bool(names) and names[0].endswith("/") and size == 0),
+            defects=("archive-odd-member-name",) if any(is_odd(name) for name in names) else (),
+        )
+
+    def _extend(self, kind: bytes, record: bytes) -> None:
+        """Take in a long name of GNU's, or pax records."""
+        if kind == b"L":
+            self._for_next.names.append(_text(record.rstrip(b"\0")))
+        elif kind in {b"x", b"X", b"g"}:
+            target = self._for_all if kind == b"g" else self._for_next
+            for key, value in _pax_records(record):
+                if key in _PAX_NAMES:
+                    target.names.append(_text(value))
+                elif key == b"size" and value.isdigit():
+                    target.size = int(value[:20])
+
+    def _unpacker(self, start: int, size: int, pieces: list[tuple[int, int]] | None) -> Unpack:
+        def unpack(wanted: int) -> bytes:
+            needed = min(size, wanted)
+            if start + needed > len(self._data):
+                raise ArchiveError("a member of the tar is cut off")
+            if pieces is None:
+                return bytes(self._view[start : start + needed])
+            return _with_holes(self._view[start : start + size], pieces, wanted)
+
+        return unpack
+
+
+def _names(block: bytes, extended: list[str]) -> tuple[str, ...]:
+    """Return a member's names; the header's own is one of them unless it is a stand-in for an extension's."""
+    own = _text(block[:_HEADER_NAME_BYTES].partition(b"\0")[0])
+    if block[257:263] == _USTAR_MAGIC and (prefix := _text(block[345:500].partition(b"\0")[0])):
+        own = f"{prefix}/{own}"
+    names = list(reversed(extended))
+    if not any(name.startswith(own) or mean_the_same(own, name) for name in names):
+        names.append(own)
+    return spellings(*names)
+
+
+def _pax_records(record: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keyword and value of each record: `LENGTH KEYWORD=VALUE`, a line end, the length that of all of it."""
+    at = 0
+    while match := _PAX_LENGTH.match(record, at):
+        end = at + int(match[1])
+        keyword, equals, value = record[match.end() : end - 1].partition(b"=")
+        if end <= match.end() or not equals:
+            return
+        yield keyword, value
+        at = end
+
+
+def _number(field_bytes: bytes) -> int:
+    """Return a number in octal digits, or in GNU's binary form for large and negative ones."""
+    if field_bytes[0] & 0x80:
+        value = int.from_bytes(field_bytes, "big") & ~(0x80 << 8 * (len(field_bytes) - 1))
+        return -1 if field_bytes[0] == 0xFF else value
+    digits = field_bytes.strip(b"\0 ")
+    try:
+        return int(digits.partition(b"\0")[0] or b"0", 8)
+    except ValueError:
+        return -1
+
+
+def _sparse_pieces(block: bytes) -> list[tuple[int, int]]:
+    """Return offset and size of the pieces that the header of a sparse file in GNU's old format lists."""
+    starts = range(386, 386 + 4 * 2 * _SPARSE_NUMBER_BYTES, 2 * _SPARSE_NUMBER_BYTES)
+    fields = (block[at : at + 2 * _SPARSE_NUMBER_BYTES] for at in starts)
+    return [
+        (_number(entry[:_SPARSE_NUMBER_BYTES]), _number(entry[_SPARSE_NUMBER_BYTES:]))
+        for entry in fields
+        if entry.strip(b"\0")
+    ]
+
+
+def _with_holes(packed: memoryview, pieces: list[tuple[int, int]], wanted: int) -> bytes:
+    """Return the first bytes of a sparse file. What more pieces than the header lists would hold comes last."""
+    content = bytearray()
+    at = 0
+    for offset, size in pieces:
+        if not len(content) <= offset or size < 0:
+            raise ArchiveError("a sparse member of the tar is damaged")
+        content += bytes(min(offset, wanted) - len(content))
+        if len(content) >= wanted:
+            break
+        content += packed[at : at + size]
+        at += size
+    content += packed[at:]
+    return bytes(content[:wanted])
+
+
+def _text(name: bytes) -> str:
+    return decode_name(name, "latin-1")

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An archive and the archives within it, one member after the other: `Archive`."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from defang_worker.mime.archives.kinds import ArchiveKind, archive_kind, kind_at_start
+from defang_worker.mime.archives.model import (
+    ArchiveError,
+    ArchiveLimitError,
+    ArchiveLimits,
+    Budget,
+    Member,
+    Reason,
+)
+from defang_worker.mime.archives.streams import STREAM_KINDS, read_stream
+
+_UNREADABLE_KINDS: Final = frozenset({ArchiveKind.ACE, ArchiveKind.ARJ})
+# Members that can't be unpacked at all, and are called like this, may hide anything.
+_ARCHIVE_SUFFIXES: Final = (
+    ".zip", ".jar", ".docx", ".xlsx", ".pptx", ".docm", ".xlsm", ".pptm", ".apk", ".xpi", ".7z", ".rar", ".cab", ".iso",
+    ".img", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".lzh", ".ace", ".arj",
+)  # fmt: skip
+# The budget has run out for everything else in the archive, too.
+_FINAL: Final = frozenset({Reason.MEMBERS, Reason.SIZE, Reason.TIME})
+
+
+class Archive:
+    """An archive to be gone through once, with all archives within it: `for member in archive`.
+
+    The iteration never raises. When it is over, `error` tells whether there may be more than was seen.
+    """
+
+    def __init__(self, data: bytes, limits: ArchiveLimits | None = None) -> None:
+        self._data = data
+        self._limits = limits or ArchiveLimits()
+        self._budget = Budget(self._limits)
+        self._defects: dict[str, None] = {}
+        self.kind = archive_kind(data)
+        """The kind of the outermost archive; None if it is none."""
+        self.error: ArchiveError | None = None
+        """What first kept something from being seen; None if all was."""
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """What was found so far in all of it, by the names of the table of defects."""
+        return tuple(self._defects)
+
+    def __iter__(self) -> Iterator[Member]:
+        if self.kind is None:
+            self._note(ArchiveError("no archive of a known kind", Reason.NO_ARCHIVE))
+            return
+        try:
+            yield from self._walk(self._data, self.kind, (), 1)
+        except ArchiveError as error:
+            self._note(error)
+
+    def _note(self, error: ArchiveError) -> None:
+        if self.error is None:
+            self.error = error
+        if error.reason is not Reason.NO_ARCHIVE:
+            self._defects[error.defect] = None
+
+    def _walk(self, data: bytes, kind: ArchiveKind, path: tuple[str, ...], depth: int) -> Iterator[Member]:
+        """Yield the members of one archive and, behind each of them, the members that it has itself."""
+        self._defects["archive-member" if kind is ArchiveKind.ZIP else "archive-other"] = None
+        for member in self._members(data, kind):
+            member.path = path
+            self._defects.update(dict.fromkeys(member.defects))
+            yield member
+            inner = self._archive_in(member)
+            if inner is not None:
+                # A tar is rarely seen without its compression, so that both are one level.
+                is_packed_tar = kind in STREAM_KINDS and inner is ArchiveKind.TAR
+                if not is_packed_tar:
+                    self._defects["archive-nested"] = None
+                yield from self._walk_member(member, inner, depth if is_packed_tar else depth + 1)
+
+    def _walk_member(self, member: Member, kind: ArchiveKind, depth: int) -> Iterator[Member]:
+        try:
+            if depth > self._limits.max_depth:
+                raise ArchiveLimitError(f"archives nested more than {self._limits.max_depth} deep", Reason.DEPTH)
+            yield from self._walk(member.read(), kind, (*member.path, member.name), depth)
+        except ArchiveError as error:
+            self._note(error)
+            if error.reason in _FINAL:
+                raise
+
+    def _archive_in(self, member: Member) -> ArchiveKind | None:
+        """Return the kind of archive that a member is, by its first bytes."""
+        if member.is_directory or member.size == 0:
+            return None
+        try:
+            return kind_at_start(member.head())
+        except ArchiveError as error:
+            is_suspect = any(name.lower().rstrip(". ").endswith(_ARCHIVE_SUFFIXES) for name in member.names)
+            if not member.is_encrypted and (error.reason is not Reason.UNSUPPORTED or is_suspect):
+                self._note(error)
+            if error.reason in _FINAL:
+                raise
+            return None
+
+    def _members(self, data: bytes, kind: ArchiveKind) -> Iterator[Member]:
+        """Yield the members of one archive, without those within; then raise what was wrong with it."""
+        if kind in _UNREADABLE_KINDS:
+            raise ArchiveError(f"archives of the kind {kind} can't be read", Reason.UNSUPPORTED)
+        if kind in STREAM_KINDS:
+            yield from read_stream(data, kind, self._budget)
+        elif kind is ArchiveKind.ZIP:
+            yield from self._zip_members(data)
+        elif kind is ArchiveKind.TAR:
+            yield from self._tar_members(data)
+        else:
+            yield from self._foreign_members(data, kind)
+
+    def _zip_members(self, data: bytes) -> Iterator[Member]:
+        from defang_worker.mime.archives.zip import ZipReader  # noqa: PLC0415 (each kind's reader when there is one)
+
+        with self._budget.working():
+            reader = ZipReader(data, self._budget)
+        self._defects.update(reader.defects)
+        yield from reader.members
+        if reader.error is not None:
+            raise reader.error
+
+    def _tar_members(self, data: bytes) -> Iterator[Member]:
+        from defang_worker.mime.archives.tar import TarReader  # noqa: PLC0415
+
+        reader = TarReader(data, self._budget)
+        try:
+            yield from self._timed(iter(reader))
+        finally:
+            self._defects.update(reader.defects)
+
+    def _foreign_members(self, data: bytes, kind: ArchiveKind) -> Iterator[Member]:
+        from defang_worker.mime.archives.foreign import ForeignReader  # noqa: PLC0415
+
+        reader = ForeignReader(data, kind, self._budget)
+        try:
+            yield from self._timed(iter(reader))
+        finally:
+            reader.close()
+
+    def _timed(self, members: Iterator[Member]) -> Iterator[Member]:
+        while True:
+            with self._budget.working():
+                member = next(members, None)
+            if member is None:
+                return
+            yield member
