@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is in an archive, for filters: `member_names(part)`.
+"""What is in an archive, for filters: `member_names(part)`, and `members(part)` for their contents, too.
 
 Apart from `defang_worker` itself, because looking into archives takes modules that other filters need not load.
 """
@@ -9,18 +9,55 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from defang_worker.mime import archives
-from defang_worker.mime.archives import ArchiveError, ArchiveLimitError, ArchiveLimits
+from defang_worker.mime.archives import (
+    ArchiveEncryptedError,
+    ArchiveError,
+    ArchiveKind,
+    ArchiveLimitError,
+    ArchiveLimits,
+    Member,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from defang_worker.api.part import Part
 
-__all__ = ["ArchiveError", "ArchiveLimitError", "ArchiveLimits", "member_names"]
+__all__ = [
+    "ArchiveEncryptedError",
+    "ArchiveError",
+    "ArchiveKind",
+    "ArchiveLimitError",
+    "ArchiveLimits",
+    "Member",
+    "archive_kind",
+    "member_names",
+    "members",
+]
+
+
+def archive_kind(part: Part | bytes) -> ArchiveKind | None:
+    """What kind of archive it is, whatever it calls itself, or None: "zip", "7z", "gzip" ... Office files are zips."""
+    return archives.archive_kind(_content(part))
+
+
+def members(archive: Part | bytes, limits: ArchiveLimits | None = None) -> Iterator[Member]:
+    """The members of an archive and of the archives within it, one after the other: `names`, `path`, `read()` ...
+
+    Zip, tar, 7z, rar, cab, ISO images, single compressed files and some others. Raises ArchiveError at the end, after
+    all that could be found, if there may be more: it is damaged or no archive, a password keeps even the names, or it
+    is too big, too deep or too well packed (ArchiveLimitError). What cannot be examined never reads as harmless.
+    """
+    return archives.members(_content(archive), limits)
 
 
 def member_names(archive: Part | bytes, limits: ArchiveLimits | None = None) -> list[str]:
-    """The names of all members of a zip, and of the zips within it, each in every spelling that it has there.
+    """The names of all members and of those of archives within, each in every spelling that it has there.
 
-    Raises ArchiveError if it is damaged or no zip, and ArchiveLimitError, which is one too, if it is too big, too deep
-    or too well packed to be looked through: what cannot be examined never reads as harmless.
+    Raises ArchiveError, as `members` does.
     """
-    return archives.member_names(archive if isinstance(archive, bytes) else archive.data, limits)
+    return archives.member_names(_content(archive), limits)
+
+
+def _content(archive: Part | bytes) -> bytes:
+    return archive if isinstance(archive, bytes) else archive.data

@@ -22,6 +22,7 @@ from defang_worker.mime.archives.model import (
 )
 from defang_worker.mime.archives.names import is_odd, mean_the_same, spellings
 from defang_worker.mime.archives.zip_records import (
+    ANY_RECORD,
     CENTRAL_MAGIC,
     END_MAGIC,
     FLAG_DESCRIPTOR,
@@ -59,7 +60,10 @@ class ZipReader:
         """What belongs to some record."""
         self._unlisted: dict[int, Header] = {}
         """By their places, the members' own headers that no directory has mentioned yet."""
-        self._read()
+        try:
+            self._read()
+        except ArchiveLimitError as error:
+            self.error = error
 
     def _read(self) -> None:
         """Go through the zip as most readers do, from its end; then through what that left over, from the start."""
@@ -137,14 +141,14 @@ class ZipReader:
             raise ArchiveLimitError(f"a zip with more than {_MAX_DIRECTORIES} directories", Reason.MEMBERS)
         comment_start, comment_end = record.comment
         # Where a zip is hidden in the comment, that is not one.
-        is_comment = self._data.find(b"PK", comment_start, comment_end) < 0
+        is_comment = ANY_RECORD.search(self._data, comment_start, comment_end) is None
         self._spans.append((record.start, comment_end if is_comment else comment_start))
         near = record.start - record.directory_bytes
         places = [(near, near - record.directory_offset)]
         if near != record.directory_offset:
             places.append((record.directory_offset, 0))
         counts = [
-            self._read_records(start, shift)
+            self._read_records(start, shift)[0]
             for start, shift in places
             if start >= 0 and self._data.startswith(CENTRAL_MAGIC, start)
         ]
@@ -152,8 +156,8 @@ class ZipReader:
         if not any(count & 0xFFFF == record.count & 0xFFFF for count in counts or [0]):
             self._fail("the zip's directory is damaged")
 
-    def _read_records(self, start: int, shift: int) -> int:
-        """Read the directory's records one after the other, add their members, and return how many there are."""
+    def _read_records(self, start: int, shift: int) -> tuple[int, int]:
+        """Read the directory's records one after the other and add their members; return how many, and the end."""
         at = start
         extents: list[tuple[int, int]] = []
         while (central := read_central(self._data, at, shift)) is not None:
@@ -165,7 +169,7 @@ class ZipReader:
         extents.sort()
         if any(before[1] > after[0] for before, after in pairwise(extents)):
             self._fail("members of the zip overlap", Reason.OVERLAP)
-        return len(extents)
+        return len(extents), at
 
     def _read_stray_directories(self) -> None:
         """Read the records of a directory whose end was cut off."""
@@ -173,9 +177,12 @@ class ZipReader:
             at = self._data.find(CENTRAL_MAGIC, start, end)
             while at >= 0:
                 central = read_central(self._data, at, 0)
-                if central is not None:
-                    self._read_records(at, min(self._unlisted, default=central.start) - central.start)
-                at = self._data.find(CENTRAL_MAGIC, max(at + 4, self._spans[-1][1] if central else 0), end)
+                if central is None:
+                    at += len(CENTRAL_MAGIC)
+                else:
+                    # The first member's place is the only clue to what the offsets are counted from.
+                    _, at = self._read_records(at, min(self._unlisted, default=central.start) - central.start)
+                at = self._data.find(CENTRAL_MAGIC, at, max(at, end))
 
     def _local_header(self, central: Header) -> Header | None:
         self._unlisted.pop(central.start, None)

@@ -24,7 +24,7 @@ _LOCATOR64_BYTES: Final = 20
 _UNICODE_PATH: Final = 0x7075
 _ZIP64: Final = 0x0001
 _IN_ZIP64: Final = 0xFFFFFFFF
-_NEXT_RECORD: Final = re.compile(rb"PK(?:\x03\x04|\x01\x02|\x05\x06|\x07\x08)")
+ANY_RECORD: Final = re.compile(rb"PK(?:\x03\x04|\x01\x02|\x05\x06|\x07\x08)")
 
 # WinZip's encryption; the true method stands in an extra field.
 _AES_METHOD: Final = 99
@@ -142,7 +142,7 @@ def descriptor_bytes(data: bytes, at: int, packed: int, size: int) -> int:
 
 def streamed_bytes(data: bytes, start: int, end: int) -> int:
     """Return the length of a packed content at `start` whose header doesn't tell it: up to the next record."""
-    for match in _NEXT_RECORD.finditer(data, start, end):
+    for match in ANY_RECORD.finditer(data, start, end):
         length = match.start() - start
         if match[0] != _DESCRIPTOR_MAGIC or int.from_bytes(data[match.end() + 4 : match.end() + 8], "little") == length:
             return length
