@@ -204,13 +204,16 @@ class Callbacks:
         """Begins a message: its directory, the head of COMMANDS, the sender check."""
         session = session_of(context)
         self._end(session)
-        if self.stopping:
-            return self._give(context, _STOPPING)
         if session.owes_helo_check:
             answer = self._check_helo(context, session)
             if answer.verdict is not Verdict.CONTINUE:
                 return self._answer(context, answer)
             session.owes_helo_check = False
+        # In this order: whoever stops sees this message, or this message sees the stop.
+        self.in_work.add(session)
+        if self.stopping:
+            self._end(session)
+            return self._give(context, _STOPPING)
         transaction, workdir = self._begin(context, session, sender, args)
         if not self._settings.sender_check:
             return milter.CONTINUE
@@ -239,7 +242,6 @@ class Callbacks:
         )
         session.transaction = transaction
         session.workdir = WorkDir(path, reopen=self._settings.reopen_files)
-        self.in_work.add(session)
         transaction.begin(macros.known(context, self._macros), macros.known(context, self._extra_macros))
         return transaction, session.workdir
 
@@ -352,10 +354,10 @@ class Callbacks:
         """Answers for a callback that raised `error`: a temporary failure, and the message is over."""
         session: Session | None = context.getpriv()
         log_fault(session, where, error)
-        if session is not None and session.transaction is not None:
+        if session is not None:
             if where != "envrcpt":
                 self._end(session, failed=where == "eom")
-            elif not isinstance(error, MuxUnavailable):
+            elif session.transaction is not None and not isinstance(error, MuxUnavailable):
                 # The MTA goes on with the other recipients; a filter out of reach is no harm to those.
                 session.remember(str(error))
         return self._give(context, _TRY_LATER)
@@ -364,9 +366,12 @@ class Callbacks:
         """Forgets the message and removes its directory, unless that is to be kept."""
         transaction, workdir = session.transaction, session.workdir
         session.transaction = session.workdir = None
+        if transaction is not None and workdir is not None:
+            self._clear(transaction, workdir, failed=failed)
+        # Last, for the process may end as soon as nothing is in work.
         self.in_work.discard(session)
-        if transaction is None or workdir is None:
-            return
+
+    def _clear(self, transaction: Transaction, workdir: WorkDir, *, failed: bool) -> None:
         settings = self._settings
         if settings.keep_all or (failed and settings.keep_failed) or os.path.exists(self._keep_mark):  # noqa: PTH110
             workdir.abandon()

@@ -173,10 +173,14 @@ class _Libmilter:
 def _drain(callbacks: Callbacks, libmilter: _Libmilter, grace_s: float) -> None:
     """Lets messages in work come to their end, for a limited time and while libmilter runs."""
     callbacks.stopping = True
+    had_work = bool(callbacks.in_work)
     deadline = time.monotonic() + grace_s
     while callbacks.in_work and libmilter.runs() and time.monotonic() < deadline:
         time.sleep(_DRAIN_POLL_S)
     callbacks.end_all()
+    if had_work:
+        # For libmilter to send the last answers.
+        time.sleep(_DRAIN_POLL_S)
 
 
 def serve(settings: Settings, ready: Callable[[], None]) -> int:

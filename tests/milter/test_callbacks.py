@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from defang_common.wire import commands
 from defang_common.wire.spool import KEEP_MARK
+from defang_milter.workdir import WorkDir
 from tests.milter.conftest import MY_IP, FakeMux, Play, directory_of, scan_giving
 
 if TYPE_CHECKING:
@@ -538,6 +540,37 @@ def test_no_message_begins_while_stopping_but_those_in_work_go_on(play: MakePlay
     assert session.mail() == milter.TEMPFAIL
     assert "being stopped" in str(session.context.calls[-1])
     assert session.directories() == []
+
+
+def test_a_message_is_in_work_until_its_directory_is_gone(
+    play: MakePlay, monkeypatch: pytest.MonkeyPatch, spool: Path
+) -> None:
+    session = play("-q")
+    found: list[int] = []
+    real = (os.mkdir, WorkDir.remove)
+
+    def make(path: str, mode: int) -> None:
+        found.append(len(session.callbacks.in_work))
+        real[0](path, mode)
+
+    def remove(workdir: WorkDir) -> None:
+        real[1](workdir)
+        found.append(len(session.callbacks.in_work))
+
+    monkeypatch.setattr(os, "mkdir", make)
+    monkeypatch.setattr(WorkDir, "remove", remove)
+    session.to_mail()
+    session.close()
+    assert found == [1, 1]
+    assert session.callbacks.in_work == set()
+
+
+def test_a_message_that_does_not_begin_is_not_in_work(play: MakePlay) -> None:
+    session = play("-q")
+    session.to_mail()
+    session.context.macros["i"] = b"no/name"
+    assert session.mail() == milter.TEMPFAIL
+    assert session.callbacks.in_work == set()
 
 
 def test_what_is_still_in_work_at_the_end_is_given_up_with_a_word(
