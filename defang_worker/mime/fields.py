@@ -6,6 +6,8 @@ Semicolons may be missing or doubled, values unquoted or half quoted, comments a
 time; what has two readings yields both. Takes and returns values, knows no message.
 """
 
+from __future__ import annotations
+
 import binascii
 import re
 from typing import Final, NamedTuple
@@ -22,11 +24,12 @@ _PARAMETER: Final = re.compile(
     re.DOTALL,
 )
 _WORD: Final = re.compile(rb"[\s;,]*+[^\s;,]*+")
+_TAIL: Final = re.compile(rb"[^\s;=]+(?![^\s;=]*\s*=)")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _NEEDED_PAIR: Final = re.compile(rb'\\(["\\])')
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(r"\*([0-9]{1,9})(\*?)")
-_ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+)\?=")
+_ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+)(?:\?=|\?$|$)")
 _WORD_GAP: Final = re.compile(rb"(\?=)\s++(?==\?)")
 
 
@@ -37,6 +40,21 @@ class Parameter(NamedTuple):
     value: bytes
     as_written: bytes
     """Differs from `value` if a backslash stands where it quotes nothing, as in Windows paths."""
+    is_quoted: bool = True
+    tail: bytes = b""
+    """What follows the closing quotation mark without a separator."""
+
+
+class _Section(NamedTuple):
+    """One piece of a parameter that is continued (RFC 2231 section 3)."""
+
+    number: int
+    is_extended: bool
+    value: bytes
+
+
+# Sorts behind every real one; RFC 2231 sets no end, _SECTION reads nine digits.
+_NO_NUMBER: Final = 10**9
 
 
 class StructuredField(NamedTuple):
@@ -60,13 +78,14 @@ class StructuredField(NamedTuple):
 def parse_field(value: bytes) -> StructuredField:
     """Cut an unfolded field value into its parts."""
     bare = strip_comments(value) if b"(" in value else value
-    main, parameters = _tokenize(bare)
+    main, parameters = tokenize(bare)
     if bare != value:  # the reading that knows no comments may have other parameters
-        parameters += [parameter for parameter in _tokenize(value)[1] if parameter not in parameters]
+        parameters = list(dict.fromkeys(parameters + tokenize(value)[1]))
     return StructuredField(main, parameters)
 
 
-def _tokenize(value: bytes) -> tuple[str, list[Parameter]]:
+def tokenize(value: bytes) -> tuple[str, list[Parameter]]:
+    """Return a field's own value in small letters, and its parameters; comments count as text."""
     main, at = "", 0
     if match := _MAIN.match(value):
         main, at = match[1].decode("latin-1").lower(), match.end()
@@ -77,18 +96,21 @@ def _tokenize(value: bytes) -> tuple[str, list[Parameter]]:
             at = max(_WORD.match(value, at).end(), at + 1)  # type: ignore[union-attr]  # it matches nothing, too
             continue
         at = match.end()
-        parameters.append(_parameter(match[1], match[2], match[3]))
+        tail = b""
+        if match[2] is not None and (more := _TAIL.match(value, at)):
+            tail, at = more[0], more.end()
+        parameters.append(_parameter(match[1], match[2], match[3], tail))
     return main, parameters
 
 
-def _parameter(name: bytes, quoted: bytes | None, unquoted: bytes | None) -> Parameter:
+def _parameter(name: bytes, quoted: bytes | None, unquoted: bytes | None, tail: bytes) -> Parameter:
     key = name.decode("latin-1").lower()
     if quoted is None:
         plain = (unquoted or b"").strip(b'"')  # half a pair of quotes is no part of a value
-        return Parameter(key, plain, plain)
+        return Parameter(key, plain, plain, is_quoted=False)
     if b"\\" not in quoted:
-        return Parameter(key, quoted, quoted)
-    return Parameter(key, _QUOTED_PAIR.sub(rb"\1", quoted), _NEEDED_PAIR.sub(rb"\1", quoted))
+        return Parameter(key, quoted, quoted, tail=tail)
+    return Parameter(key, _QUOTED_PAIR.sub(rb"\1", quoted), _NEEDED_PAIR.sub(rb"\1", quoted), tail=tail)
 
 
 def parameter_texts(parameters: list[Parameter], name: str) -> list[str]:
@@ -99,7 +121,7 @@ def parameter_texts(parameters: list[Parameter], name: str) -> list[str]:
     """
     extended: list[str] = []
     plain: list[str] = []
-    sections: list[tuple[int, bool, bytes]] = []
+    sections: list[_Section] = []
     for parameter in parameters:
         if not parameter.name.startswith(name):
             continue
@@ -107,9 +129,11 @@ def parameter_texts(parameters: list[Parameter], name: str) -> list[str]:
         if not tail:
             plain += _plain_texts(parameter)
         elif tail == "*":
-            extended.append(_extended_text(parameter.value))
+            extended += _extended_texts(parameter.value)
         elif match := _SECTION.fullmatch(tail):
-            sections.append((int(match[1]), bool(match[2]), parameter.value))
+            sections.append(_Section(int(match[1]), bool(match[2]), parameter.value))
+        elif tail[0] == "*":  # no number, but a piece for who goes by the order alone
+            sections.append(_Section(_NO_NUMBER, tail[-1] == "*", parameter.value))
     if sections:
         extended += _joined_texts(sections)
     return list(dict.fromkeys(extended + plain))
@@ -125,11 +149,12 @@ def _plain_texts(parameter: Parameter) -> list[str]:
     return texts
 
 
-def _unpercent(value: bytes) -> bytes:
+def unpercent(value: bytes) -> bytes:
+    """Return `value` with its %XX decoded; what is no such pair stays."""
     return _PERCENT.sub(lambda match: binascii.unhexlify(match[1]), value) if b"%" in value else value
 
 
-def _split_charset(value: bytes) -> tuple[str, bytes]:
+def split_charset(value: bytes) -> tuple[str, bytes]:
     """Return charset and text of `charset'language'text`; either tick may be missing."""
     charset, tick, rest = value.partition(b"'")
     if not tick:
@@ -138,34 +163,68 @@ def _split_charset(value: bytes) -> tuple[str, bytes]:
     return charset.decode("latin-1"), text if tick else language
 
 
-def _extended_text(value: bytes) -> str:
-    charset, text = _split_charset(value)
-    return decode_text(_unpercent(text), charset)
+def _extended_texts(value: bytes) -> list[str]:
+    charset, text = split_charset(value)
+    plain = unpercent(text)
+    texts = [decode_text(plain, charset)]
+    if not _is_usual(charset):
+        texts.append(guess_text(plain))  # who doesn't know the charset shows the bytes
+        if value.count(b"'") < 2:
+            texts.append(guess_text(unpercent(value)))  # a lone tick may be an apostrophe
+        if charset.lower().startswith("utf-16"):
+            texts += [plain.decode("utf-16-be", "replace"), plain.decode("utf-16-le", "replace")]
+    return texts
 
 
-def _joined_texts(sections: list[tuple[int, bool, bytes]]) -> list[str]:
+def _is_usual(charset: str) -> bool:
+    return charset.lower() in {"utf-8", "us-ascii"} or charset.lower().startswith(("iso-8859-", "windows-12"))
+
+
+def _joined_texts(sections: list[_Section]) -> list[str]:
     """Join continuations by number (first and last of equal ones), and in their order of appearance."""
     orders = [sections]
-    if any(number != index for index, (number, _, _) in enumerate(sections)):
-        first: dict[int, tuple[int, bool, bytes]] = {}
-        last: dict[int, tuple[int, bool, bytes]] = {}
+    if any(section.number != index for index, section in enumerate(sections)):
+        first: dict[int, _Section] = {}
+        last: dict[int, _Section] = {}
         for section in sections:
-            first.setdefault(section[0], section)
-            last[section[0]] = section
+            first.setdefault(section.number, section)
+            last[section.number] = section
         orders = [[chosen[number] for number in sorted(chosen)] for chosen in (first, last)] + orders
-    return [_joined_text(order) for order in orders]
+        if sum(section.number == orders[0][0].number for section in sections) > 1 or len(first) < len(sections):
+            orders += [sorted(sections, key=lambda section: section.number), _until_gap(orders[0])]
+        else:
+            orders.append(_until_gap(orders[0]))
+    texts = [text for order in orders for text in _section_texts(order)]
+    return list(dict.fromkeys(texts))
 
 
-def _joined_text(sections: list[tuple[int, bool, bytes]]) -> str:
-    charset, pieces = "", []
+def _until_gap(sections: list[_Section]) -> list[_Section]:
+    """Return the sections up to the first missing number; some readers stop there."""
+    kept = [section for index, section in enumerate(sections) if section.number == index]
+    return kept or sections
+
+
+def _section_texts(sections: list[_Section]) -> list[str]:
+    charset, pieces, is_mixed = "", [], False
     for index, (_, is_extended, value) in enumerate(sections):
         text = value
         if is_extended:
-            if index == 0:
-                charset, text = _split_charset(value)
-            text = _unpercent(text)
+            if index == 0 or (not charset and value.count(b"'") >= 2):
+                charset, text = split_charset(value)
+            text = unpercent(text)
+        is_mixed = is_mixed or (not is_extended and b"%" in value)
         pieces.append(text)
-    return decode_text(b"".join(pieces), charset)
+    joined = b"".join(pieces)
+    texts = [decode_text(joined, charset)]
+    if charset and not _is_usual(charset):
+        texts.append(guess_text(joined))
+        if charset.lower().startswith("utf-16"):
+            texts += [joined.decode("utf-16-be", "replace"), joined.decode("utf-16-le", "replace")]
+    if is_mixed and any(section.is_extended for section in sections):
+        texts.append(decode_text(unpercent(joined), charset))
+    if b"=?" in joined:
+        texts.append(decode_words(joined))
+    return texts
 
 
 def decode_words(value: bytes) -> str:

@@ -5,15 +5,25 @@ A part has a set of names, not a name: every value of `filename` and `name` that
 fields yields. A rule must hold for each of them, as decoded and in canonical form.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from defang_worker.mime.fields import StructuredField
+from defang_worker.mime.charsets import guess_text
+from defang_worker.mime.fields import decode_words, unpercent
+from defang_worker.mime.readings import texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from defang_worker.mime.headers import Headers
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _BLANKS: Final = re.compile(r"\s+")
+_FOLDED_BLANKS: Final = re.compile(rb"\s+")
+_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 _ASCII_CONTROLS: Final = dict.fromkeys([*range(0x20), 0x7F]) | {0x09: " "}
 
 
@@ -52,16 +62,38 @@ def all_names(spelled: Iterable[str]) -> tuple[str, ...]:
     return (*names, *forms)
 
 
-def spelled_names(dispositions: list[StructuredField], types: list[StructuredField]) -> list[str]:
-    """Return all candidate names of an entity with these Content-Disposition and Content-Type fields.
+def spelled_names(headers: Headers) -> list[str]:
+    """Return all candidate names that an entity's Content-Disposition and Content-Type fields give.
 
-    Clients prefer the disposition's, so it comes first; the parameters also count in the wrong field.
+    Clients prefer the disposition's, so it comes first; the parameters also count in the wrong field. Only where
+    neither field names anything does the last part of a Content-Location count.
     """
+    return names_of(
+        headers.raw_values(b"content-disposition"),
+        headers.raw_values(b"content-type"),
+        headers.raw_values(b"content-location"),
+    )
+
+
+def names_of(dispositions: list[bytes], types: list[bytes], locations: list[bytes]) -> list[str]:
+    """Return all candidate names that these field values give, folds and all."""
     names: list[str] = []
-    for fields, parameter in ((dispositions, "filename"), (types, "name"), (dispositions, "name"), (types, "filename")):
-        for field in fields:
-            names += field.texts(parameter)
-    return names
+    for values, parameter in ((dispositions, "filename"), (types, "name"), (dispositions, "name"), (types, "filename")):
+        for value in values:
+            if b"name" in value.lower():
+                names += texts(value, parameter)
+    return names or [name for value in locations for name in location_names(value)]
+
+
+def location_names(value: bytes) -> list[str]:
+    """Return the file name in a Content-Location value, if its last part has a dot in it."""
+    text = decode_words(_FOLDED_BLANKS.sub(b"", value)).strip("<>\"' ")
+    path = _QUERY.sub("", text)
+    name = path.rstrip("/").rpartition("/")[2]
+    if "://" in path and path.count("/") < 3:
+        return []
+    decoded = guess_text(unpercent(name.encode("utf-8", "replace")))
+    return list(dict.fromkeys([decoded, name])) if "." in decoded and "@" not in decoded else []
 
 
 def extension(name: str) -> str:

@@ -106,6 +106,10 @@ class Headers:
         wanted = name.lower().encode("latin-1", "replace")
         return [self.value(field) for field in self.fields if field.name.lower() == wanted]
 
+    def raw_values(self, name: bytes) -> list[bytes]:
+        """Return the values of all fields called `name` (in small letters), folds and all."""
+        return [self._buffer[field.value_start : field.end] for field in self.fields if field.name.lower() == name]
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield name as spelled and value of each field."""
         for field in self.fields:

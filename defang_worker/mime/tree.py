@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime.charsets import decode_text
 from defang_worker.mime.decode import decode_body, encoding_name
-from defang_worker.mime.fields import StructuredField, parse_field
+from defang_worker.mime.fields import parse_field
 from defang_worker.mime.filenames import all_names, extension, spelled_names
 from defang_worker.mime.headers import Buffer, Headers
 
@@ -196,7 +196,7 @@ class Entity:
     def filenames(self) -> tuple[str, ...]:
         """All names that any client might show or save under, decoded; canonical forms last."""
         if self._names is None:
-            self._names = all_names(spelled_names(self._fields("content-disposition"), self._fields("content-type")))
+            self._names = all_names(spelled_names(self.headers))
         return self._names
 
     @property
@@ -208,9 +208,6 @@ class Entity:
         """Tell whether `pattern` is found in any of the names; a string is taken without regard to case."""
         compiled = re.compile(pattern, re.IGNORECASE) if isinstance(pattern, str) else pattern
         return any(compiled.search(name) for name in self.filenames)
-
-    def _fields(self, name: str) -> list[StructuredField]:
-        return [parse_field(value) for value in self.headers.all(name)]
 
     # Content
 

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The examination of a message: its defects, and the parts that only other readings of it have.
 
-The strict tree comes from `parse.py`. Ordinary mail ends with a look at its headers and the shape of its bodies;
-only what is seen there makes the examination build other views.
+The strict tree comes from `parse.py`. Ordinary mail ends with a look at its headers and the shape of its bodies
+(`*_checks.py`); only what is seen there makes `explore.py` build other views. What these show then corrects the
+severities: readings that agree do little harm.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-from defang_worker.mime.defects import Defect, Severity, worst_severity
+from defang_worker.mime import severities
+from defang_worker.mime.body_checks import BodyChecks
+from defang_worker.mime.byte_checks import check_bytes
+from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
+from defang_worker.mime.header_checks import MimeField, check_header, check_mime_version, check_names
 from defang_worker.mime.shadow import ShadowPart
-from defang_worker.mime.tree import Tree
+from defang_worker.mime.structure_checks import check_entity, check_nesting
+from defang_worker.mime.tree import Entity, Tree
+
+# Of one name in one entity: more say nothing new, and 2,000 fields could have as many each.
+_MAX_EQUAL: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +47,80 @@ def examine(tree: Tree) -> Examination:
     Kept in `tree.examination`: a second call costs nothing.
     """
     if tree.examination is None:
-        tree.examination = Examination(incomplete=tree.limit_exceeded)
+        tree.examination = _Examiner(tree).run()
     return tree.examination
+
+
+class _Examiner:
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._notes: dict[Entity, list[Defect]] = {}
+        self._bodies = BodyChecks(self.note)
+
+    def note(self, entity: Entity, name: str, offset: int, detail: str) -> None:
+        """Keep a defect; offsets in a decoded source become that of the encoded part."""
+        notes = self._notes.setdefault(entity, [])
+        if sum(defect.name == name for defect in notes) >= _MAX_EQUAL:
+            return
+        source = entity.source
+        while source.host is not None:
+            offset = source.host.body_start
+            source = source.host.source
+        severity = DEFECTS[name].severity
+        if detail == severities.SAME_AGAIN:
+            severity = min(severity, Severity.LOW)
+        notes.append(Defect(name, severity, entity.number, offset, detail))
+
+    def run(self) -> Examination:
+        tree = self._tree
+        self._entities()
+        check_bytes(tree, self.note)
+        shadows, limit = self._bodies.shadows, tree.limit_exceeded or self._bodies.incomplete
+        if limit == tree.limit_exceeded and limit is not None:
+            self.note(tree.root, "nesting-too-deep", 0, limit)
+        names = {defect.name for notes in self._notes.values() for defect in notes}
+        is_whole = severities.asks_for_views(names)
+        if is_whole or self._bodies.seeds:
+            from defang_worker.mime.explore import explore
+
+            explored = explore(tree, self._bodies.seeds, self._bodies.damaged, is_whole=is_whole)
+            for shadow in explored.shadows:
+                self._bodies.content(shadow)
+            if explored.limit is not None:
+                limit = limit or explored.limit
+                self.note(tree.root, "nesting-too-deep", 0, explored.limit)
+            shadows = explored.shadows + self._bodies.shadows
+        return self._conclusion(shadows, limit or self._bodies.incomplete)
+
+    def _entities(self) -> None:
+        tree = self._tree
+        deepest, depth_of = tree.root, {tree.root: 0}
+        for entity in tree.walk():
+            if entity.parent is not None:
+                depth_of[entity] = depth_of[entity.parent] + 1
+                if depth_of[entity] > depth_of[deepest]:
+                    deepest = entity
+            self._entity(entity)
+        check_nesting(deepest, depth_of[deepest], tree.part_count, self.note)
+
+    def _entity(self, entity: Entity) -> None:
+        fields: list[MimeField] = check_header(entity, self.note)
+        parent = entity.parent
+        if parent is None or parent.content_type in {"message/rfc822", "message/global"}:
+            if fields:
+                check_mime_version(entity, fields, self.note)
+        if fields:
+            check_names(entity, fields, self.note)
+        check_entity(entity, fields, self.note)
+        self._bodies.entity(entity, fields)
+
+    def _conclusion(self, shadows: list[ShadowPart], limit: str | None) -> Examination:
+        divergence = severities.divergence(self._tree, shadows, self._notes)
+        found: list[Defect] = []
+        for entity, notes in self._notes.items():
+            corrected = tuple(severities.corrected(defect, divergence) for defect in notes)
+            entity.defects = corrected
+            found += corrected
+        found.sort(key=lambda defect: -defect.severity)
+        views = {shadow.view for shadow in shadows if shadow.view not in severities.NO_VIEWS}
+        return Examination(shadows=tuple(shadows), defects=tuple(found), incomplete=limit, view_count=1 + len(views))

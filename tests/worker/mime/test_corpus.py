@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from defang_worker.mime import Rebuild, canonical, parse
+from defang_worker.mime import Rebuild, parse
+from defang_worker.mime.defects import DEFECTS, Severity
+from defang_worker.mime.views import examine
+from tests.worker.mime.everything import everything, verdict
 
 CORPUS = Path(__file__).parent / "corpus"
 MESSAGES = sorted(CORPUS.glob("*.eml"))
@@ -24,23 +27,45 @@ def listed(words: str | None) -> set[str]:
     return {word for word in (words or "").split("|") if word}
 
 
+with (CORPUS / "constructs.tsv").open(encoding="utf-8") as _file:
+    DEFECT_OF = {
+        row["construct"]: row["defect"] for row in csv.DictReader(_file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    }
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["construct"])
 def test_listed_names_and_markers_are_found(row: dict[str, str]) -> None:
-    tree = parse((CORPUS / row["file"]).read_bytes())
-    names = {canonical(name) for entity in tree.walk() for name in entity.filenames}
-    content = b"\n".join(leaf.content for leaf in tree.leaves())
-    assert listed(row["names"]) <= names
-    if row["kind"] == "benign":
-        assert names == listed(row["names"])
-    assert all(marker.encode() in content for marker in listed(row["markers"]))
+    seen = everything((CORPUS / row["file"]).read_bytes())
+    assert listed(row["names"]) <= seen.names
+    assert all(marker.encode() in seen.content for marker in listed(row["markers"]))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["kind"] == "malformed"], ids=lambda row: row["construct"])
+def test_the_construct_is_named(row: dict[str, str]) -> None:
+    examination = examine(parse((CORPUS / row["file"]).read_bytes()))
+    name = DEFECT_OF[row["construct"]]
+    assert name in {defect.name for defect in examination.defects}
+    assert (examination.worst >= Severity.LOW) or DEFECTS[name].severity is Severity.INFO
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["kind"] == "benign"], ids=lambda row: row["construct"])
+def test_an_odd_but_well_formed_message_has_one_reading_and_no_fault(row: dict[str, str]) -> None:
+    message = (CORPUS / row["file"]).read_bytes()
+    assert everything(message).names == listed(row["names"])
+    examination = examine(parse(message))
+    assert [defect for defect in examination.defects if defect.severity > Severity.INFO] == []
+    assert (examination.view_count, examination.incomplete) == (1, None)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["construct"])
 def test_line_ends_do_not_change_what_is_found(row: dict[str, str]) -> None:
     with_crlf = (CORPUS / row["file"]).read_bytes()
-    tree, other = parse(with_crlf), parse(with_crlf.replace(b"\r\n", b"\n"))
+    with_lf = with_crlf.replace(b"\r\n", b"\n")
+    tree, other = parse(with_crlf), parse(with_lf)
     assert [entity.content_type for entity in tree.walk()] == [entity.content_type for entity in other.walk()]
     assert [entity.filenames for entity in tree.walk()] == [entity.filenames for entity in other.walk()]
+    assert everything(with_crlf).names == everything(with_lf).names
+    assert verdict(with_crlf) == verdict(with_lf)
 
 
 @pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.stem)

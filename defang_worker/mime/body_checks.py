@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the body of a leaf, and what lies in its content: files, messages, archives.
+
+Decodes only what has to be looked at whole: text, and what may be an archive.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from defang_worker.mime.contents import embedded_files, is_message_content, is_mislabelled
+from defang_worker.mime.decode import decode_body
+from defang_worker.mime.field_checks import encodings
+from defang_worker.mime.header_checks import MimeField, Note
+from defang_worker.mime.shadow import ShadowPart
+from defang_worker.mime.structure_checks import outside_texts
+from defang_worker.mime.tree import Entity
+
+_DEFECT_OF_KIND: Final = {
+    "uuencode": "uuencode-in-text",
+    "yenc": "binary-in-text",
+    "binhex": "binary-in-text",
+    "tnef": "tnef",
+}
+_BASE64_FIRST: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n")
+# Files in files in ...: a limit on the levels.
+_MAX_LEVELS: Final = 5
+# What every second sender writes before the first part.
+_USUAL_PREAMBLE_BYTES: Final = 120
+
+
+class BodyChecks:
+    """Looks at bodies and contents one after the other, and keeps what was found in them."""
+
+    def __init__(self, note: Note) -> None:
+        self._note = note
+        self.shadows: list[ShadowPart] = []
+        self.seeds: list[tuple[bytes, Entity]] = []
+        """Contents that are messages, and the leaves that have them."""
+        self.damaged: set[Entity] = set()
+        """Leaves whose body can be decoded in several ways."""
+        self.incomplete: str | None = None
+
+    def entity(self, entity: Entity, fields: list[MimeField]) -> None:
+        """Look at one entity."""
+        if entity.children:
+            self._outside(entity)
+            return
+        if entity.is_multipart:
+            self._outside(entity)
+        encoding = "7bit"
+        for field in fields:
+            if field.name == b"content-transfer-encoding":
+                encoding = encodings(field.raw)[0]
+                break
+        if encoding in {"base64", "quoted-printable"}:
+            self._encoded(entity, encoding)
+        elif encoding != "binary":
+            self._undeclared(entity, encoding)
+        self._content(entity, encoding)
+
+    def _encoded(self, entity: Entity, encoding: str) -> None:
+        from defang_worker.mime.damage import damages, first_odd_pair, is_regular_base64
+
+        buffer, start, end = entity.source.buffer, entity.body_start, entity.end
+        if encoding == "base64":
+            if is_regular_base64(buffer, start, end):
+                return
+        elif first_odd_pair(buffer, start, end) < 0:
+            return
+        for damage in damages(buffer[start:end], encoding):
+            self._note(entity, damage.name, start + damage.offset, damage.detail)
+            self.damaged.add(entity)
+
+    def _undeclared(self, entity: Entity, encoding: str) -> None:
+        """Note base64 that no field declares."""
+        first = entity.source.buffer[entity.body_start : min(entity.body_start + 64, entity.end)]
+        if not first.strip() or not _BASE64_FIRST.issuperset(first) or encoding not in {"7bit", "8bit"}:
+            return
+        from defang_worker.mime.damage import looks_like_base64
+
+        body = entity.raw_body
+        if looks_like_base64(body):
+            self._note(entity, "undeclared-encoding", entity.body_start, "")
+            content = decode_body(body, "base64")
+            self._add(entity, "undeclared-encoding", entity.filenames, content, entity.content_type)
+            self._inside(entity, content, entity.content_type, entity.filenames, 0)
+
+    def _outside(self, entity: Entity) -> None:
+        for view, start, end in outside_texts(entity):
+            text = entity.source.buffer[start:end]
+            bare = text.strip()
+            if not bare or (len(bare) < _USUAL_PREAMBLE_BYTES and b"\n" not in bare and b"MIME" in bare):
+                continue
+            self._add(entity, f"{view}-text", (), text, "text/plain")
+            self._inside(entity, text, "text/plain", (), 0)
+
+    # Contents
+
+    def _content(self, entity: Entity, encoding: str) -> None:
+        if entity.body_start >= entity.end:
+            return
+        names = entity.filenames
+        if encoding == "uuencode":
+            self._files(entity, entity.raw_body, 0, is_text=True)
+        self._inside(entity, entity.content, entity.content_type, names, 0)
+
+    def content(self, shadow: ShadowPart) -> None:
+        """Look into the content of a part of another view."""
+        self._inside(shadow.host, shadow.content, shadow.content_type, shadow.filenames, 0)
+
+    def _inside(self, host: Entity, content: bytes, content_type: str, names: Iterable[str], level: int) -> None:
+        if is_message_content(content, content_type, names):
+            self._note(host, "message-in-leaf", host.start, "")
+            self.seeds.append((content, host))
+            return
+        is_text = content_type.startswith("text/") or b"\0" not in content[:512]
+        self._files(host, content, level, is_text=is_text)
+        if not is_text or content[:2] in {b"PK", b"BZ", b"\x1f\x8b"} or content.find(b"PK\x03\x04") >= 0:
+            self._archive(host, content, content_type, names)
+
+    def _files(self, host: Entity, content: bytes, level: int, *, is_text: bool) -> None:
+        for file in embedded_files(content, is_text=is_text):
+            self._note(host, _DEFECT_OF_KIND[file.kind], host.start, "")
+            self._add(host, file.kind, file.names, file.content, "application/octet-stream")
+            if level < _MAX_LEVELS:
+                self._inside(host, file.content, "application/octet-stream", file.names, level + 1)
+            else:
+                self.incomplete = self.incomplete or "embedded-levels"
+
+    def _add(self, host: Entity, view: str, names: Iterable[str], content: bytes, content_type: str) -> None:
+        self.shadows.append(
+            ShadowPart(host=host, view=view, names=tuple(names), content=content, content_type=content_type)
+        )
+
+    def _archive(self, host: Entity, content: bytes, content_type: str, names: Iterable[str]) -> None:
+        from defang_worker.mime.archives import Archive, archive_kind
+
+        kind = archive_kind(content)
+        if kind is None:
+            return
+        archive = Archive(content)
+        for _ in archive:
+            pass
+        for name in archive.defects:
+            self._note(host, name, host.start, "")
+        if is_mislabelled(kind, content_type, names):
+            self._note(host, "archive-mislabelled", host.start, "")
+        if archive.error is not None:
+            self.incomplete = self.incomplete or archive.error.defect

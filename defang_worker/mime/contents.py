@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What lies inside a leaf's content: a message, files in text or winmail.dat, an archive.
+
+Goes by the first bytes and a few words to search for; the decoders and archive modules are imported when one of
+those is met.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from defang_worker.mime.embedded import EmbeddedFile
+
+_FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_JUNK: Final = re.compile(rb"(?:\xef\xbb\xbf|\r*\n|>?From [^\n]*\n)*")
+_TELLING: Final = frozenset({b"mime-version", b"content-type"})
+_OF_MAIL: Final = frozenset({b"from", b"to", b"subject", b"date", b"message-id", b"received", b"return-path"})
+_MESSAGE_NAMES: Final = (".eml", ".msg", ".mht", ".mhtml", ".nws")
+# Reports on mail, and headers alone: look like messages, and are none.
+_NO_MESSAGES: Final = frozenset(
+    {
+        "text/rfc822-headers",
+        "message/delivery-status",
+        "message/disposition-notification",
+        "message/feedback-report",
+        "message/tracking-status",
+        "message/global-headers",
+        "message/global-delivery-status",
+        "message/global-disposition-notification",
+    }
+)
+_NO_ARCHIVES: Final = frozenset({"application/pdf", "application/rtf", "application/postscript"})
+# Archives, and the documents and programs that are zips or cabinets inside.
+_ARCHIVE_SUFFIXES: Final = frozenset(
+    "zip zipx jar war ear apk aab ipa xpi crx epub kmz kml cbz docx docm dotx dotm xlsx xlsm xlsb xltx xltm pptx pptm ppsx "
+    "ppsm potx potm sldx thmx vsdx vsdm odt ods odp odg odf ott ots otp sxw sxc sxi pages numbers key one onepkg msix appx "
+    "nupkg whl egg vsix oxps xps 3mf sketch tar gz tgz gzip bz2 tbz tbz2 xz txz lz lzma tlz zst tzst z taz 7z rar r00 "
+    "cbr cab msu iso img udf lzh lha ar a deb rpm cpio xar pkg dmg ace arj exe scr msi wim svgz emz wmz bz kra ora "
+    "mcworld gpkg fig usdz dwfx p7z".split()
+)
+_MAX_HEADER_BYTES: Final = 64 * 1024
+_TNEF_MAGIC: Final = b"\x78\x9f\x3e\x22"
+
+
+def is_message_content(content: bytes, content_type: str, names: Iterable[str]) -> bool:
+    """Tell whether a leaf's content is a whole message, by its first lines or by its name."""
+    if content_type in _NO_MESSAGES:
+        return False
+    first = content[:2]
+    if not first or not (first[:1].isalpha() or first[:1] in b"\r\n>\xef"):
+        return False
+    found: list[bytes] = []
+    at = match.end() if (match := _JUNK.match(content, 0, _MAX_HEADER_BYTES)) else 0
+    while len(found) < 50 and (match := _FIELD.match(content, at, _MAX_HEADER_BYTES)):
+        found.append(match[1].lower())
+        at = match.end()
+    if any(name.lower().rstrip(". ").endswith(_MESSAGE_NAMES) for name in names) or content_type.startswith("message/"):
+        return bool(found)
+    return (
+        len(found) >= 3
+        and not _TELLING.isdisjoint(found)
+        and not (_OF_MAIL.isdisjoint(found) and b"mime-version" not in found)
+    )
+
+
+def embedded_files(content: bytes, *, is_text: bool) -> Iterator[EmbeddedFile]:
+    """Yield the files inside a content that is no container of MIME's."""
+    if content.startswith(_TNEF_MAGIC):
+        from defang_worker.mime import tnef
+
+        yield from tnef.embedded_files(content)
+        return
+    if not is_text and b"\0" in content[:512]:
+        return
+    if content.find(b"begin") >= 0:
+        from defang_worker.mime import uuencode
+
+        yield from uuencode.embedded_files(content)
+    if content.find(b"=ybegin") >= 0:
+        from defang_worker.mime import yenc
+
+        yield from yenc.embedded_files(content)
+    if content.find(b"BinHex") >= 0:
+        from defang_worker.mime import binhex
+
+        yield from binhex.embedded_files(content)
+
+
+def is_mislabelled(kind: str, content_type: str, names: Iterable[str]) -> bool:
+    """Tell whether an archive goes under a name or a type that is none of an archive's."""
+    if content_type.startswith(("image/", "audio/", "video/", "text/")) or content_type in _NO_ARCHIVES:
+        return True
+    suffixes = [name.lower().rstrip(". ").rpartition(".")[2] for name in names if "=?" not in name]
+    return bool(suffixes) and not any(suffix in _ARCHIVE_SUFFIXES or suffix == kind for suffix in suffixes)

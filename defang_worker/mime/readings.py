@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that any reader may take from one Content-Type or Content-Disposition field.
+
+The value is spelled in a few ways (comments or quotes as text, folds without their blank, odd bytes as
+blanks or as nothing) and each spelling is cut into tokens once, so that the cost stays linear in its length.
+A field that is well-formed has one spelling. `fields.py` reads a spelling.
+"""
+
+import re
+from typing import Final
+
+from defang_worker.mime.charsets import decode_text, guess_text
+from defang_worker.mime.fields import (
+    Parameter,
+    decode_words,
+    parameter_texts,
+    tokenize,
+    unpercent,
+)
+from defang_worker.mime.headers import strip_comments, unfold
+
+# No single group under a possessive repeat: see headers.py. The spans cannot overlap, so plain repeats stay linear.
+_CLEAN: Final = re.compile(
+    rb"[ \t]*[A-Za-z0-9!#$&^_.+-]+(?:/[A-Za-z0-9!#$&^_.+-]+)?"
+    rb'(?:[ \t]*;(?:[ \t]|\r?\n[ \t])*[A-Za-z0-9!#$&^_.+-]+=(?:"[\x20\x21\x23-\x5b\x5d-\x7e]*"|[A-Za-z0-9!#$&^_.+-]+))*'
+    rb"[ \t]*;?[ \t\r]*"
+)
+_FOLD: Final = re.compile(rb"\r*\n[ \t]+")
+_ODD_BLANKS: Final = re.compile(
+    rb"\xc2\xa0|\xc2\x85|\xe2\x80[\x80-\x8b\xa8\xa9\xaf]|\xe3\x80\x80|[\x00-\x08\x0b-\x1f\x7f]"
+)
+_LATIN_BLANKS: Final = re.compile(rb"[\x80-\xa0]")
+_JOINED_QUOTES: Final = re.compile(rb'"[ \t]*"')
+_QUOTE_FAULT: Final = re.compile(rb'[^=\s]"|"[^\s;"]|=\s*"[^"]*$')
+_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_KEY_TAIL: Final = re.compile(r"[a-z0-9*'-]+$")
+_TOKEN: Final = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=]+")
+_TYPE: Final = re.compile(r"([a-z0-9!#$&^_.+-]+)[\s/]*/[\s/]*([a-z0-9!#$&^_.+-]+)")
+# More spellings of one parameter than this serve no reader.
+_MAX_NAMES: Final = 2_000
+
+
+def is_clean(value: bytes) -> bool:
+    """Tell whether a field value, folded or not, keeps to the grammar and leaves one reading."""
+    return b"=?" not in value and _CLEAN.fullmatch(value) is not None
+
+
+def has_quote_fault(value: bytes) -> bool:
+    """Tell whether quotation marks do not pair, or stand where they open or close no value."""
+    if b'"' not in value:
+        return False
+    rest = _QUOTED.sub(b"=q", value)
+    return b'"' in rest or _QUOTE_FAULT.search(_QUOTED.sub(b'""', value).replace(b'=""', b"=")) is not None
+
+
+def spellings(raw: bytes) -> list[bytes]:
+    """Return the ways to spell an unparsed field value, the usual one first."""
+    value = unfold(raw)
+    if is_clean(value):
+        return [value]
+    found = [strip_comments(value), value] if b"(" in value else [value]
+    if b"\n" in raw:
+        found.append(_FOLD.sub(b"", raw).strip())
+    if _ODD_BLANKS.search(value):
+        found += [_ODD_BLANKS.sub(b" ", value), _ODD_BLANKS.sub(b"", value)]
+    if not value.isascii():
+        found.append(_LATIN_BLANKS.sub(b" ", value))
+    if has_quote_fault(value):
+        found += [
+            _JOINED_QUOTES.sub(b"", value),
+            _JOINED_QUOTES.sub(b"", value).replace(b'"', b""),
+            value.replace(b'"', b""),
+        ]
+    if b"=?" in value:
+        found.append(decode_words(value).encode("utf-8", "replace"))
+    return list(dict.fromkeys(found))
+
+
+def _parameters(spelling: bytes) -> list[Parameter]:
+    """Return the parameters of a spelling; a separator that is none of the standard's is no part of a name."""
+    parameters = tokenize(spelling)[1]
+    for parameter in list(parameters):
+        if (match := _KEY_TAIL.search(parameter.name)) and match[0] != parameter.name:
+            parameters.append(parameter._replace(name=match[0]))
+    return parameters
+
+
+def texts(raw: bytes, name: str) -> list[str]:
+    """Return every reading of parameter `name` in a field value as text, the usual one first."""
+    usual, *others = spellings(raw)
+    if not others and b"*" not in usual and b"\\" not in usual:
+        return parameter_texts(tokenize(usual)[1], name)
+    found: dict[str, None] = {}
+    for spelling in (usual, *others):
+        for text in parameter_texts(_parameters(spelling), name):
+            found[text] = None
+            stripped = text.strip('"')
+            if stripped != text:
+                found[stripped] = None
+            if "=?" in text:
+                found[decode_words(text.encode("utf-8", "replace"))] = None
+    if not is_clean(unfold(raw)):
+        for text in _first_words(usual, name):
+            found[text] = None
+    return list(found)[:_MAX_NAMES]
+
+
+def _first_words(spelling: bytes, name: str) -> list[str]:
+    """Return the values up to their first blank, of parameters that are not quoted."""
+    found = []
+    for parameter in tokenize(spelling)[1]:
+        if parameter.name == name and not parameter.is_quoted and b" " in parameter.value:
+            found.append(guess_text(parameter.value.split()[0]))
+    return found
+
+
+def boundaries(raw: bytes) -> list[bytes]:
+    """Return every reading of the boundary parameter, the usual one first; an empty one is among them."""
+    found: dict[bytes, None] = {}
+    for spelling in spellings(raw):
+        parameters = _parameters(spelling)
+        for parameter in parameters:
+            if parameter.name == "boundary":
+                for value in _boundary_forms(parameter):
+                    found[value] = None
+        for text in parameter_texts(parameters, "boundary"):
+            found[text.encode("utf-8", "replace")] = None
+    return list(found)
+
+
+def _boundary_forms(parameter: Parameter) -> list[bytes]:
+    value = parameter.value
+    forms = [value, value.rstrip(b" \t\r"), value.strip(b" \t\r"), value[:70], parameter.as_written]
+    forms += [value.strip(b"'"), value.partition(b"\0")[0], value.replace(b"\0", b"")]
+    if not parameter.is_quoted:
+        forms.append(value.split(b" ", 1)[0].split(b"\t", 1)[0])
+        forms.append(value.partition(b"(")[0])
+        if match := _TOKEN.match(value):
+            forms.append(match[0])
+    if parameter.tail:
+        forms += [value + parameter.tail, b'"' + value + b'"' + parameter.tail]
+    if b"=?" in value:
+        forms.append(decode_words(value).encode("utf-8", "replace"))
+    if b"%" in value:
+        forms.append(unpercent(value))
+    if b"'" in value:
+        forms.append(unpercent(value.rpartition(b"'")[2]))
+    return list(dict.fromkeys(forms))
+
+
+def media_types(raw: bytes) -> list[str]:
+    """Return the types a Content-Type value may be read as, in small letters, the usual one first."""
+    found: dict[str, None] = {}
+    for spelling in spellings(raw):
+        main = spelling.partition(b";")[0].decode("latin-1").lower().replace('"', "")
+        squeezed = re.sub(r"\s+", "", main) if len(main) < 200 else main
+        for text in (main, squeezed):
+            if match := _TYPE.search(text):
+                found[f"{match[1]}/{match[2]}"] = None
+            elif text.strip().startswith("multipart"):
+                found["multipart/mixed"] = None
+            elif text.strip().startswith("message"):
+                found["message/rfc822"] = None
+    return list(found) or ["application/octet-stream"]
+
+
+def decoded_with(raw: bytes, charset: str) -> str:
+    """Return percent-encoded bytes as text in `charset`."""
+    return decode_text(unpercent(raw), charset)
