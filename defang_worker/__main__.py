@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     one = modes.add_parser("scan", parents=[shared], help="filter the message in one working directory")
     one.add_argument("directory", metavar="DIR", help="a directory with COMMANDS and INPUTMSG")
     modes.add_parser("test", parents=[shared], help="load the filter, and say whether it can be used")
+    structure = modes.add_parser("structure", help="show the parts of messages, in every way they can be read")
+    structure.add_argument("--json", action="store_true", help="one JSON object a line and message")
+    structure.add_argument("--extract", metavar="DIR", help="write the contents of all parts to files in DIR, too")
+    structure.add_argument("files", metavar="FILE", nargs="+", help="a message, a directory, or - for standard input")
     return parser
 
 
@@ -76,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for given in (sys.argv[1:] if argv is None else argv) for word in _MODES.get(given, [given])]
     parser = _parser()
     args = parser.parse_args(words)
+    if args.mode == "structure":
+        from defang_worker.structure import command  # noqa: PLC0415  # a server need not load it
+
+        return command.run(args.files, as_json=args.json, extract_to=args.extract)
     formatter = log_lines.configure()
     path = getattr(args, "filter", DEFAULT_FILTER)
     try:

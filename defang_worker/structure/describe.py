@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts about a message and its parts, in all views, as values: `describe`.
+
+Each part's content is looked at once, while it is at hand: for its digest, for the archive that it may be, and for
+whoever wants to keep it (`Keeper`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from defang_worker.mime import parse
+from defang_worker.mime.archives import Archive, ArchiveError, archive_kind
+from defang_worker.mime.views import examine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from defang_worker.mime.archives import Member
+    from defang_worker.mime.defects import Defect
+    from defang_worker.mime.headers import Buffer
+    from defang_worker.mime.shadow import ShadowPart
+    from defang_worker.mime.tree import Entity
+
+PRIMARY: Final = "primary"
+"""The view that is the strict tree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFacts:
+    """One part of one view."""
+
+    number: str
+    """As in IMAP; a part that only another view has is numbered within its host: "2+1"."""
+    depth: int
+    """How many parts it is in."""
+    view: str
+    content_type: str
+    is_leaf: bool
+    own_names: tuple[str, ...]
+    """Every candidate for its own name."""
+    members: tuple[str, ...]
+    """The paths of the archive members in it, each as it is usually shown."""
+    filenames: tuple[str, ...]
+    """Its own names, all spellings of the members', and those of files inside its content."""
+    size: int
+    """Of the decoded body, in bytes, as the digest is."""
+    sha256: str
+    encoding: str
+    defects: tuple[Defect, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFacts:
+    """One message."""
+
+    size: int
+    defects: tuple[Defect, ...]
+    incomplete: str | None
+    """Why not everything could be examined; None if it was."""
+    parts: tuple[PartFacts, ...]
+
+
+class Keeper(Protocol):
+    """Takes contents, of leaves and of archive members."""
+
+    def keep_part(self, part: PartFacts, content: bytes) -> None:
+        """Take the content of a leaf."""
+
+    def keep_member(self, host_number: str, view: str, member: Member, content: bytes | None) -> None:
+        """Take the content of an archive member, None if it cannot be read."""
+
+
+def describe(message: Buffer, keeper: Keeper | None = None) -> MessageFacts:
+    """Return what is in `message`, whatever that is; `keeper` is handed the contents on the way."""
+    tree = parse(message)
+    examination = examine(tree)
+    shadows: dict[int, list[ShadowPart]] = {}
+    for shadow in examination.shadows:
+        shadows.setdefault(id(shadow.host), []).append(shadow)
+    parts = [
+        _facts(part, number, depth, shadows.get(id(part), ()), keeper)
+        for part, number, depth in _in_order(tree.root, shadows)
+    ]
+    return MessageFacts(
+        size=len(message), defects=examination.defects, incomplete=examination.incomplete, parts=tuple(parts)
+    )
+
+
+def _in_order(root: Entity, shadows: dict[int, list[ShadowPart]]) -> Iterator[tuple[Entity | ShadowPart, str, int]]:
+    """Yield all parts with number and depth: each entity, what other views have of it, its children."""
+    waiting = [(root, 0)]
+    while waiting:
+        entity, depth = waiting.pop()
+        yield entity, entity.number, depth
+        for index, shadow in enumerate(shadows.get(id(entity), ()), 1):
+            yield shadow, f"{entity.number}+{index}", depth + 1
+        waiting.extend((child, depth + 1) for child in reversed(entity.children))
+
+
+def _facts(
+    part: Entity | ShadowPart, number: str, depth: int, shadows: Iterable[ShadowPart], keeper: Keeper | None
+) -> PartFacts:
+    content = part.content
+    names = list(part.filenames)
+    for shadow in shadows:
+        if not shadow.is_multipart:
+            names += shadow.filenames
+    members: list[str] = []
+    for member in Archive(content) if part.is_leaf and archive_kind(content) else ():
+        if member.is_directory:
+            continue
+        members.append("/".join((*member.path, member.name)))
+        names += member.names
+        if keeper is not None:
+            keeper.keep_member(number, part.view, member, _read(member))
+    facts = PartFacts(
+        number=number,
+        depth=depth,
+        view=part.view,
+        content_type=part.content_type,
+        is_leaf=part.is_leaf,
+        own_names=part.filenames,
+        members=tuple(members),
+        filenames=tuple(dict.fromkeys(names)),
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        encoding=part.transfer_encoding,
+        defects=part.defects,
+    )
+    if keeper is not None and part.is_leaf:
+        keeper.keep_part(facts, content)
+    return facts
+
+
+def _read(member: Member) -> bytes | None:
+    try:
+        return None if member.is_encrypted else member.read()
+    except ArchiveError:
+        return None
