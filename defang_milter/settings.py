@@ -65,7 +65,7 @@ class Kind(Enum):
 
     FLAG = auto()
     TEXT = auto()
-    WORDS = auto()
+    MACRO = auto()
     PATH = auto()
     NUMBER = auto()
     SECONDS = auto()
@@ -110,7 +110,7 @@ OPTIONS: Final = (
     Option("T", "log-filter-time", Kind.FLAG, "", "log how long each message took"),
     Option("x", "scanned-by", Kind.TEXT, "TEXT", f"X-Scanned-By (default: {DEFAULT_SCANNED_BY}); empty for none"),
     Option("X", "no-scanned-by", Kind.FLAG, "", "add no X-Scanned-By"),
-    Option("a", "macro", Kind.WORDS, "NAME", "tell the filter this macro of the MTA too; may be repeated"),
+    Option("a", "macro", Kind.MACRO, "NAME", "tell the filter this macro of the MTA too; may be repeated"),
     Option("y", "send-macro-lists", Kind.FLAG, "", "tell the MTA which macros are wanted"),
     Option("N", "no-rejected-recipients", Kind.FLAG, "", "do not ask to see recipients that the MTA refuses"),
     Option("c", "strip-bare-cr", Kind.FLAG, "", "drop carriage returns that stand alone in a body"),
@@ -153,6 +153,20 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _text(text: str) -> str:
+    # pymilter passes on no other, and its error would come with the first message.
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"control characters, or not UTF-8: {text!r}")
+    return text
+
+
+def _macro(text: str) -> str:
+    name = _text(text).removeprefix("{").removesuffix("}")
+    if not name:
+        raise argparse.ArgumentTypeError("an empty name")
+    return name
+
+
 def _facility(text: str) -> str:
     try:
         logs.facility_number(text)
@@ -162,8 +176,8 @@ def _facility(text: str) -> str:
 
 
 _READERS: Final[dict[Kind, Any]] = {
-    Kind.TEXT: str,
-    Kind.WORDS: str,
+    Kind.TEXT: _text,
+    Kind.MACRO: _macro,
     # Made absolute here, for the daemon changes its directory.
     Kind.PATH: lambda text: Path(os.path.abspath(text)),  # noqa: PTH100  # Path.resolve() would follow links
     Kind.NUMBER: int,
@@ -204,13 +218,13 @@ def _parser() -> argparse.ArgumentParser:
                 parser.add_argument(
                     *flags,
                     dest=field,
-                    action="append" if option.kind is Kind.WORDS else "store",
+                    action="append" if option.kind is Kind.MACRO else "store",
                     type=_READERS[option.kind],
                     metavar=option.argument,
                     default=option.default,
                     help=option.help,
                 )
-    parser.add_argument("-v", "--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument("-v", "--version", action="version", version=f"{PROGRAM} version {__version__}")
     return parser
 
 
@@ -240,7 +254,7 @@ def parse(argv: Sequence[str]) -> Settings:
     values = vars(given)
     values["mux_socket"] = given.mux_socket or given.spool / MUX_SOCKET_NAME
     values["scanned_by"] = _scanned_by(given)
-    values["macros"] = tuple(word.removeprefix("{").removesuffix("}") for word in values.pop("macro") or ())
+    values["macros"] = tuple(values.pop("macro") or ())
     for meaningless in ("no_scanned_by", "obsolete"):
         del values[meaningless]
     return Settings(**values)

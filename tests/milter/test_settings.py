@@ -119,6 +119,9 @@ def test_paths_are_absolute_from_where_the_command_was_typed(tmp_path: Path, mon
         (["-p", "x", "--mux-timeout", "0"], "'0'"),
         (["-p", "x", "--mux-timeout", "nan"], "'nan'"),
         (["-p", "x", "-m"], "expected one argument"),
+        (["-p", "x", "-x", "caf\udce9"], "not UTF-8"),
+        (["-p", "x", "-x", "a\nX-Other: b"], "control characters"),
+        (["-p", "x", "-a", "{}"], "an empty name"),
     ],
 )
 def test_nonsense_is_refused_with_its_reason(
