@@ -6,12 +6,11 @@ instead). What was there keeps its decoded bytes, and its encoded ones as far as
 entity, gives a new one as bytes for `Rebuild.replace`, or None where nothing can be put in faithfully.
 """
 
-import binascii
 import codecs
 import re
 from typing import Final, NamedTuple
 
-from defang_worker.mime.compose import encode_base64, text_encoding
+from defang_worker.mime.compose import encode_base64, quoted_printable, text_encoding
 from defang_worker.mime.decode import decode_quoted_printable
 from defang_worker.mime.fields import parse_field
 from defang_worker.mime.header_edit import FieldChanges, header_with
@@ -171,7 +170,7 @@ class TextEdit:
             if len(head) - head.rfind(b"\n") > _QP_LINE_BYTES:  # no room for the sign of a soft break
                 return None
             head += b"=" + self._newline
-        new = _quoted_printable(place.new, self._newline)
+        new = quoted_printable(place.new, self._newline)
         if tail and not new.endswith(b"\n"):
             new += b"=" + self._newline
         body = head + new + tail
@@ -186,7 +185,7 @@ class TextEdit:
         if encoding == "base64":
             body = encode_base64(body, self._newline)
         elif encoding == "quoted-printable":
-            body = _quoted_printable(body, self._newline)
+            body = quoted_printable(body, self._newline)
         if encoding != self._entity.transfer_encoding:
             changes = {**changes, "Content-Transfer-Encoding": encoding}
         return self._entity_of(body, changes)
@@ -209,14 +208,6 @@ def _qp_offset(raw: bytes, wanted: int) -> int:
         at = token.end()
         wanted -= 1
     return at
-
-
-def _quoted_printable(body: bytes, newline: bytes) -> bytes:
-    """Return `body` in quoted-printable; only the message's own line end is one there."""
-    lines = body.split(newline)
-    return newline.join(
-        binascii.b2a_qp(line, istext=False).replace(b"=\r\n", b"=\n").replace(b"=\n", b"=" + newline) for line in lines
-    )
 
 
 def _codec_of(charset: str, content: bytes) -> str | None:

@@ -85,6 +85,12 @@ def encode_body(body: bytes, encoding: str) -> bytes:
     return body
 
 
+def quoted_printable(body: bytes, newline: bytes = b"\n") -> bytes:
+    """Return `body` in quoted-printable; only `newline`, the message's own, is a line end in it."""
+    lines = (binascii.b2a_qp(line, istext=False) for line in body.split(newline))
+    return newline.join(line.replace(b"\n", newline) for line in lines)
+
+
 def encode_base64(body: bytes, newline: bytes = b"\n") -> bytes:
     """Return `body` in base64, in lines of 76 characters, each with its `newline`."""
     text = binascii.b2a_base64(body, newline=False)
@@ -120,3 +126,8 @@ def _bytes_encoding(content_type: str, body: bytes) -> str:
         return "7bit" if body.isascii() else "8bit"
     is_plain = body.isascii() and b"\r" not in body and b"\0" not in body and not _LONG_LINE.search(body)
     return "7bit" if is_plain and content_type.lower().startswith("text/") else "base64"
+
+
+# The original leaves a multipart without parts, which clients show as nothing or as raw source.
+REMOVED_NOTICE: Final = text_entity("The content of this message was removed.\n")
+"""What stands in where all parts were removed."""

@@ -88,7 +88,7 @@ def content_changes(
     new_type = None
     if "content-type" in values or not others_stay:
         new_type = values.pop("content-type", None) or "text/plain"
-        if new_type == copies.get("content-type", ("", ["text/plain"]))[1][0]:
+        if _unfolded(new_type) == copies.get("content-type", ("", ["text/plain"]))[1][0]:
             new_type = None
     copies.pop("content-type", None)
     changes: list[HeaderChange] = []
@@ -98,9 +98,13 @@ def content_changes(
             changes += (HeaderChange(name, number, None) for number in range(len(old), first - 1, -1))
     for name, value in wanted.items():
         key = name.lower()
-        if key in values and value is not None and (key not in copies or copies[key][1][0] != value):
+        if key in values and value is not None and (key not in copies or copies[key][1][0] != _unfolded(value)):
             changes.append(HeaderChange(name, 1, value))
     return new_type, tuple(changes)
+
+
+def _unfolded(value: str) -> str:
+    return value.replace("\n", "")
 
 
 def _content_copies(root: Entity) -> dict[str, tuple[str, list[str]]]:

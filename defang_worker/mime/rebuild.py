@@ -10,7 +10,7 @@ one part, or about a part and what it stands in, is settled here; new bytes come
 import os
 from typing import Final
 
-from defang_worker.mime.compose import text_entity
+from defang_worker.mime.compose import REMOVED_NOTICE
 from defang_worker.mime.header_edit import FieldChanges, header_with, is_content
 from defang_worker.mime.output import Piece, Rebuilt, content_changes
 from defang_worker.mime.parse import parse
@@ -18,8 +18,6 @@ from defang_worker.mime.protected import EditRefused, is_protected, protector
 from defang_worker.mime.splices import Splices
 from defang_worker.mime.tree import Entity, Source, Tree
 
-# The original leaves a multipart without parts, which clients show as nothing or as raw source.
-REMOVED_NOTICE: Final = text_entity("The content of this message was removed.\n")
 # Of these a single part says the same as the container: RFC 2046 sections 5.1.3 and 5.1.4. The others mean something.
 _COLLAPSIBLE: Final = frozenset({"multipart/mixed", "multipart/alternative"})
 
@@ -97,6 +95,16 @@ class Rebuild:
             content_type, changes = content_changes(root, self._fields.get(root, {}), others_stay=True)
             return Rebuilt(pieces=tuple(body), content_type=content_type, header_changes=changes)
         return self._wrapped(root, body)
+
+    def canonical_result(self) -> Rebuilt:
+        """Return the message written anew, with the same changes, so that it has one reading; see `canonical.py`.
+
+        Raises EditRefused, or CannotRebuild, which is one.
+        """
+        # Few messages need it.
+        from defang_worker.mime.canonical import CanonicalRebuild  # noqa: PLC0415
+
+        return CanonicalRebuild(self._tree, self._replaced, self._fields).result(self._inserted)
 
     # The message itself is replaced, or gets a container
 
