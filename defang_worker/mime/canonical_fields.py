@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Header fields that leave one reading: for `canonical.py`, which knows the structure and calls these for each part.
+"""Header fields that leave one reading: for `canonical_rebuild.py`, which calls these for each part.
 
 ASCII, folded, one name that is safe on disk, parameters that mean something and no others.
 """

@@ -2,7 +2,7 @@
 """Signed and encrypted parts: which they are, and what stands inside of one.
 
 Changing a byte there breaks a signature or a ciphertext, so a rebuild leaves them alone or removes them whole.
-Asked by `rebuild.py`, `canonical.py`, `boilerplate.py` and `signatures.py`.
+Asked by `rebuild.py`, `canonical_rebuild.py`, `boilerplate.py` and `signatures.py`.
 """
 
 from typing import Final

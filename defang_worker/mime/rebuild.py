@@ -97,12 +97,12 @@ class Rebuild:
         return self._wrapped(root, body)
 
     def canonical_result(self) -> Rebuilt:
-        """Return the message written anew, with the same changes, so that it has one reading; see `canonical.py`.
+        """Return the message written anew with the same changes, so that it has one reading: `canonical_rebuild.py`.
 
         Raises EditRefused, or CannotRebuild, which is one.
         """
         # Few messages need it.
-        from defang_worker.mime.canonical import CanonicalRebuild  # noqa: PLC0415
+        from defang_worker.mime.canonical_rebuild import CanonicalRebuild  # noqa: PLC0415
 
         return CanonicalRebuild(self._tree, self._replaced, self._fields).result(self._inserted)
 

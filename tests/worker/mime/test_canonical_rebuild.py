@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import HeaderChange, Rebuild, Tree, canonical, entity, parse
-from defang_worker.mime.canonical import CannotRebuild
 from defang_worker.mime.canonical_fields import canonical_value, safe_name
+from defang_worker.mime.canonical_rebuild import CannotRebuild
 from defang_worker.mime.one_reading import delivered, examined, second_reading
 from defang_worker.mime.protected import EditRefused
 from defang_worker.mime.views import examine
