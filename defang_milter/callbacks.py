@@ -173,7 +173,8 @@ class Callbacks:
         if self._settings.relay_check:
             request = connection.relay_request(macros.value_of(context, "i"))
             reply = replies.of_answer_at_connect(self._mux.check(request))
-        session.fault = None
+        if reply.status not in (milter.REJECT, milter.TEMPFAIL):
+            session.fault = None
         return reply.status
 
     @_answering

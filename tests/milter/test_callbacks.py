@@ -142,6 +142,17 @@ def test_the_relay_check_decides_at_once_and_without_words(
     assert session.context.calls == ([FAULT] if answer == b"nonsense" else [])
 
 
+@pytest.mark.parametrize("answer", [b"ok 0\n", b"ok -1\n"])
+def test_a_client_that_the_relay_check_refused_gets_no_mail_through(
+    play: MakePlay, mux: FakeMux, answer: bytes
+) -> None:
+    mux.answers[b"relayok"] = answer
+    session = play("-r", "-q")
+    session.connect()
+    assert [session.helo(), session.mail(), session.eom()] == [milter.TEMPFAIL] * 3
+    assert session.directories() == []
+
+
 @pytest.mark.parametrize("if_addr", [b"", b"127.0.0.1", None])
 def test_without_a_useful_address_from_the_mta_our_own_stands_in(
     play: MakePlay, mux: FakeMux, if_addr: bytes | None
