@@ -8,7 +8,7 @@ STALE := $(shell test -x $(BIN)/python && grep -sqxF '$(CURDIR)' .venv/.ready \
 	&& { test -z '$(PYTHON)' || grep -sqxF 'PYTHON=$(PYTHON)' .venv/.ready; } || echo stale)
 export PYTHON
 
-.PHONY: help setup fix check unit system test bench run cases docs clean stale
+.PHONY: help setup fix check unit system test bench run cases fuzz docs clean stale
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ cases: setup ## the golden cases of tests/cases (UPDATE=1 writes what comes out,
 
 bench: setup ## Defang and MIMEDefang side by side (root or sudo; ARGS=--quick for a short one)
 	@scripts/benchmark.sh $(ARGS)
+
+fuzz: setup ## look for input that breaks the MIME engine, for a minute (SECONDS_TO_RUN=600: for ten)
+	@scripts/fuzz.sh
 
 docs: setup ## fill the tables in the documents from the code
 	@$(BIN)/python -m scripts.fill_tables

@@ -83,10 +83,11 @@ def _decoded(line: bytes, *, is_first: bool) -> bytes | None:
     whole = (count + 2) // 3 * 4
     # The last group may be cut to what is needed; old encoders add a checksum; blanks, zeros all of them, get lost at
     # the end of a line. But a first line has to prove that it is one.
-    shortest = (count * 8 + 5) // 6 - (_MAX_LOST_BLANKS if whole == _USUAL_CHARACTERS else 0) if is_first else 0
+    needed = (count * 8 + 5) // 6
+    shortest = needed - (_MAX_LOST_BLANKS if whole == _USUAL_CHARACTERS else 0) if is_first else 0
     if not count or not shortest <= characters <= whole + 1:
         return None
-    return binascii.a2b_uu(line[: 1 + whole])
+    return binascii.a2b_uu(line[: 1 + needed])  # it minds what fills the last group
 
 
 def _base64_block(content: bytes, start: int) -> tuple[list[bytes], int] | None:
