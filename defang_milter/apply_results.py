@@ -29,6 +29,7 @@ from defang_common.wire.results import (
     Result,
     Results,
     Tempfail,
+    show_line,
 )
 from defang_milter.context import Context, header_text, plain_text, remark_text
 from defang_milter.headers import Header
@@ -86,9 +87,9 @@ class Changes:
         try:
             self._make(change)
         except milter.error as error:
-            raise ChangeFailed(f"{error}: {change}") from error
+            raise ChangeFailed(f"{error}: {show_line(change)}") from error
         except UnicodeDecodeError as error:
-            raise ChangeFailed(f"not UTF-8: {change}") from error
+            raise ChangeFailed(f"not UTF-8: {show_line(change)}") from error
 
     def _make(self, change: Result) -> None:
         match change:
@@ -144,7 +145,7 @@ class Changes:
                 assert_never(change)
 
     def _ignore(self, change: Result) -> None:
-        _log.warning("%s: RESULTS: ignored, for it names nothing: %s", self._log_name, change)
+        _log.warning("%s: RESULTS: ignored, for it names nothing: %s", self._log_name, show_line(change))
 
     def _replace_body(self) -> None:
         # Sent twice, the second copy would be appended to the first.

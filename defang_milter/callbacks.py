@@ -22,6 +22,7 @@ from typing import Concatenate, Final, ParamSpec
 
 import milter
 
+from defang_common.shown import shown
 from defang_common.wire import results, spool
 from defang_common.wire.answers import Answer, Verdict
 from defang_milter import macros, replies
@@ -407,13 +408,13 @@ class Callbacks:
             session.fault = session.fault or str(error)
             log_fault(session, "callback", error)
         elif session is None:
-            log_fault(None, "connect", Fault(f"not UTF-8: {error.object!r}"))
+            log_fault(None, "connect", Fault(f"not UTF-8: {shown(error.object)}"))
         elif session.transaction is None:
             # The one thing an MTA says outside a message is HELO.
             session.connection.helo = error.object
             session.owes_helo_check = self._settings.helo_check
         else:
-            log_fault(session, "header", Fault(f"a name is not UTF-8: {error.object!r}"))
+            log_fault(session, "header", Fault(f"a name is not UTF-8: {shown(error.object)}"))
             session.remember("a header was not seen")
 
 

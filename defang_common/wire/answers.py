@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from defang_common.shown import shown
+
 from . import percent
 from .errors import Malformed
 from .lines import MAX_ANSWER_LINE_BYTES
@@ -123,7 +125,7 @@ def decode(reply: bytes) -> Answer:
         return bare
     match = _LONG.fullmatch(reply.replace(b"\r", b"").replace(b"\n", b""))
     if match is None:
-        raise Malformed(f"no answer to a check: {reply[:100]!r}")
+        raise Malformed(f"no answer to a check: {shown(reply.strip()) or 'nothing'}")
     verdict = Verdict(match[1].decode())
     words = [percent.decode(word) for word in _BLANK.split(match[2], maxsplit=3)]
     text, code, dsn, rest = words + [b""] * (4 - len(words))
@@ -135,5 +137,5 @@ def decode_free(reply: bytes) -> int:
     """The number of free workers in the reply to `free`; raises `Malformed` if there is none."""
     match = _INTEGER.match(reply)
     if match is None:
-        raise Malformed(f"no number of free workers: {reply[:100]!r}")
+        raise Malformed(f"no number of free workers: {shown(reply.strip()) or 'nothing'}")
     return int(match[1])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from defang_common.shown import shown
+
 from . import percent
 from .answers import Verdict, answer
 from .errors import LineTooLong, Malformed, NotFinished, Unencodable
@@ -199,6 +201,18 @@ _BLANK: Final = re.compile(rb"[ \t\v\f\r]")
 
 def encode_line(result: Result) -> bytes:
     """One line with its newline; raises `Unencodable` if it is over the line limit."""
+    line = _line(result)
+    if len(line) > MAX_LINE_BYTES:
+        raise Unencodable(f"RESULTS {line[:1].decode()}: line of {len(line)} bytes, limit {MAX_LINE_BYTES}")
+    return line + b"\n"
+
+
+def show_line(result: Result) -> str:
+    """The line without its newline, cut, for the log."""
+    return shown(_line(result))
+
+
+def _line(result: Result) -> bytes:
     row = _BY_RECORD[type(result)]
     words = []
     for field in row.fields:
@@ -206,10 +220,7 @@ def encode_line(result: Result) -> bytes:
         words.append(percent.encode(value) if field.kind is Kind.TEXT else b"%d" % value)
     if row.verdict is not None and not any(words):
         words = []
-    line = row.letter + b" ".join(words)
-    if len(line) > MAX_LINE_BYTES:
-        raise Unencodable(f"RESULTS {row.letter.decode()}: line of {len(line)} bytes, limit {MAX_LINE_BYTES}")
-    return line + b"\n"
+    return row.letter + b" ".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +255,7 @@ def _read(row: Row, value: bytes) -> Result | None:
     if not row.fields:
         # Not one that a worker wrote: "Dear customer" is no order to discard.
         if value.strip():
-            raise Malformed(f"RESULTS {row.letter.decode()}: no words expected, found {value[:100]!r}")
+            raise Malformed(f"RESULTS {row.letter.decode()}: no words expected, found: {shown(value)}")
         return row.record()
     words = _words(value, len(row.fields))
     values: dict[str, bytes | int] = {}
@@ -285,7 +296,7 @@ def decode(data: bytes) -> Results:
         result = None if row is None else _read(row, line[1:])
         match result:
             case None:
-                oddities.append(f"line ignored: {line[:100]!r}")
+                oddities.append(f"line ignored: {shown(line)}")
             case Bounce() | Tempfail() | Discard():
                 held = tuple(change for change in changes if isinstance(change, Quarantine))
                 if row is not None and row.verdict is not None and not isinstance(result, Discard):

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import trio
 
+from defang_common.shown import shown
 from defang_common.wire.lines import MAX_ANSWER_LINE_BYTES
 
 NO_RESPONSE: Final = b"ERR No response from worker\n"
@@ -91,7 +92,7 @@ def _expect_silence(stdout: int) -> None:
     if before == b"":
         raise Unseen("it had ended before it got a request", died=True)
     if before is not None:
-        raise Unseen(f"it wrote without being asked: {before[:80]!r}", died=False)
+        raise Unseen(f"it wrote without being asked: {shown(before.rstrip())}", died=False)
 
 
 def _send(stdin: int, line: bytes) -> None:
@@ -131,7 +132,7 @@ def _judge(data: bytes) -> Exchanged:
         raise Fault(TOO_LONG, f"answer of more than {MAX_ANSWER_LINE_BYTES} bytes")
     if not end:
         # An answer cut short could read as another one: "ok 2" may have been "ok 250".
-        raise Fault(NO_RESPONSE, f"ended in the middle of its answer: {data!r}" if data else "Died", died=True)
+        raise Fault(NO_RESPONSE, f"ended in the middle of its answer: {shown(data)}" if data else "Died", died=True)
     if end < len(data):
-        return Exchanged(data[:end], f"Garbled: wrote more than an answer: {data[end : end + 80]!r}")
+        return Exchanged(data[:end], f"Garbled: wrote more than an answer: {shown(data[end:].rstrip())}")
     return Exchanged(data)

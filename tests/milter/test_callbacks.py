@@ -467,12 +467,15 @@ def test_a_failed_scan_changes_nothing_and_is_tried_again(
     )
 
 
-def test_a_change_that_the_mta_lacks_is_tried_again(play: MakePlay, mux: FakeMux) -> None:
-    mux.answers[b"scan"] = scan_giving(b"Qbad\nF\n")
+def test_a_change_that_the_mta_lacks_is_tried_again(
+    play: MakePlay, mux: FakeMux, caplog: pytest.LogCaptureFixture
+) -> None:
+    mux.answers[b"scan"] = scan_giving(b"Qso%20bad\nF\n")
     session = play("-q")
     session.context.refused.add("quarantine")
     assert session.to_end() == milter.TEMPFAIL
     assert session.directories() == []
+    assert caplog.messages == ["Q1: eom: cannot quarantine: Qso%20bad"]
 
 
 def test_all_directories_are_kept_if_so_set(play: MakePlay, spool: Path) -> None:

@@ -60,6 +60,21 @@ def test_an_answer_that_is_none_is_a_failure(mux: FakeMux, reply: bytes) -> None
         _client(mux.path).check(SENDER)
 
 
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (b"ERR No response from worker\n", "no answer to a check: ERR No response from worker"),
+        (b"ok 7 caf\xe9\tx\n", "no answer to a check: ok 7 caf\\xe9\\tx"),
+        (b"", "no answer to a check: nothing"),
+    ],
+)
+def test_a_failures_text_is_for_people(mux: FakeMux, reply: bytes, told: str) -> None:
+    mux.answers[b"senderok"] = reply
+    with pytest.raises(MuxUnavailable) as failed:
+        _client(mux.path).check(SENDER)
+    assert str(failed.value) == told
+
+
 def test_no_number_is_a_failure(mux: FakeMux) -> None:
     mux.answers[b"free"] = b"error: what?\n"
     with pytest.raises(MuxUnavailable, match="error: what"):

@@ -179,7 +179,7 @@ def test_garbled_and_over_long_answers_cost_the_worker_its_life(spool: Path) -> 
         assert mux.ask("long") == "ERR Answer of worker is too long\n"
         third = mux.ask("pid")
         assert len({first, second, third}) == 3
-        mux.program.wait_log("Worker 0: Garbled: wrote more than an answer: b'ok 0")
+        mux.program.wait_log("Worker 0: Garbled: wrote more than an answer: ok 0$")
 
 
 def test_queue_is_served_in_order_and_full_is_refused(spool: Path) -> None:
