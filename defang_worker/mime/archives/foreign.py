@@ -26,12 +26,13 @@ from defang_worker.mime.archives.model import (
     Reason,
 )
 from defang_worker.mime.archives.names import decode_name, is_odd, spellings
+from defang_worker.mime.archives.wholeness import is_whole
 
 _PROGRAM: Final = str(Path(child.__file__))
 # An odd locale would change names.
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 # Others without members are damaged, if not in a way that libarchive minds.
-_MAY_BE_EMPTY: Final = frozenset({ArchiveKind.SEVEN_ZIP, ArchiveKind.CAB, ArchiveKind.AR, ArchiveKind.CPIO})
+_MAY_BE_EMPTY: Final = frozenset({ArchiveKind.SEVEN_ZIP, ArchiveKind.CAB})
 _PIPE_BYTES: Final = 64 * 1024
 
 
@@ -149,6 +150,8 @@ class ForeignReader:
             yield self._member(entry, position)
         if position == 0 and self._kind not in _MAY_BE_EMPTY:
             raise ArchiveError("nothing can be found in the archive")
+        if not is_whole(self._data, self._kind):
+            raise ArchiveError("the archive is cut off")
 
     def close(self) -> None:
         """End the process, if there is one; contents that are asked for later start another."""

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Archives other than zip: tar by our reader, compressed files, and what libarchive reads in a process of its own."""
+
+import gzip
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defang_worker.mime.archives import (
+    Archive,
+    ArchiveEncryptedError,
+    ArchiveError,
+    ArchiveKind,
+    ArchiveLimitError,
+    ArchiveLimits,
+    archive_kind,
+    member_names,
+    members,
+)
+from tests.support.archive_maker import (
+    CLOSED_7Z,
+    ENCRYPTED_7Z,
+    Files,
+    by_libarchive,
+    cabinet,
+    rar4,
+    rar5,
+    tarred,
+    zipped,
+)
+
+FILES = {"a.txt": b"plain words " * 9, "blocked.exe": b"MARKER in it"}
+LONG = "folder/" * 20 + "blocked.exe"
+
+Maker = Callable[[Files], bytes]
+
+
+def made(form: str, compression: str | None = None) -> Maker:
+    return lambda files: by_libarchive(files, form, compression)
+
+
+KINDS: list[tuple[ArchiveKind, Maker]] = [
+    (ArchiveKind.TAR, tarred),
+    (ArchiveKind.TAR, lambda files: tarred(files, form=tarfile.GNU_FORMAT)),
+    (ArchiveKind.TAR, lambda files: tarred(files, form=tarfile.USTAR_FORMAT)),
+    (ArchiveKind.TAR, made("v7tar")),
+    (ArchiveKind.SEVEN_ZIP, made("7zip")),
+    (ArchiveKind.ISO, made("iso9660")),
+    (ArchiveKind.RAR, rar4),
+    (ArchiveKind.RAR, rar5),
+    (ArchiveKind.CAB, cabinet),
+    (ArchiveKind.CPIO, made("cpio_newc")),
+    (ArchiveKind.AR, made("ar_svr4")),
+]
+COMPRESSIONS = [
+    (ArchiveKind.GZIP, "gzip"),
+    (ArchiveKind.BZIP2, "bzip2"),
+    (ArchiveKind.XZ, "xz"),
+    (ArchiveKind.LZMA, "lzma"),
+    (ArchiveKind.ZSTD, "zstd"),
+    (ArchiveKind.LZ4, "lz4"),
+    (ArchiveKind.LZIP, "lzip"),
+    (ArchiveKind.COMPRESS, "compress"),
+]
+
+
+@pytest.mark.parametrize(("kind", "make"), KINDS)
+def test_names_and_contents_of_every_kind(kind: ArchiveKind, make: Maker) -> None:
+    archive = Archive(make(FILES))
+    assert archive.kind is kind
+    assert {member.name: member.read() for member in archive if not member.is_directory} == FILES
+    assert (archive.error, archive.defects) == (None, ("archive-other",))
+
+
+@pytest.mark.parametrize(("kind", "compression"), COMPRESSIONS)
+def test_a_compressed_tar_is_one_archive(kind: ArchiveKind, compression: str) -> None:
+    archive = Archive(by_libarchive(FILES, "pax", compression))
+    assert archive.kind is kind
+    found = {member.name: member.read() for member in archive if member.kind is ArchiveKind.TAR}
+    assert (found, archive.error, archive.defects) == (FILES, None, ("archive-other",))
+
+
+@pytest.mark.parametrize(("kind", "make"), KINDS)
+def test_a_cut_archive_is_an_error_or_still_has_all_names(kind: ArchiveKind, make: Maker) -> None:
+    data = make(FILES)
+    for length in range(len(data) // 7, len(data.rstrip(b"\0")), len(data) // 7):
+        archive = Archive(data[:length])
+        names = {member.name for member in archive}
+        assert archive.error or names >= set(FILES), (kind, length)
+
+
+def test_contents_can_be_read_when_the_iteration_is_over() -> None:
+    found = list(members(by_libarchive(FILES, "7zip")))
+    assert [member.read() for member in reversed(found)] == list(reversed(FILES.values()))
+
+
+def test_archives_of_different_kinds_are_found_in_one_another() -> None:
+    data = zipped({"x.bin": by_libarchive({"y.dat": tarred({"z": rar5(FILES)}, "w:gz")}, "7zip")})
+    archive = Archive(data)
+    found = {(member.path, member.name) for member in archive}
+    assert (("x.bin", "y.dat", "", "z"), "blocked.exe") in found
+    assert archive.error is None
+    assert "archive-nested" in archive.defects
+
+
+def test_the_name_in_a_gzip_file_counts() -> None:
+    file = io.BytesIO()
+    with gzip.GzipFile("blocked.exe", "wb", fileobj=file) as packed:
+        packed.write(b"words")
+    (member,) = members(file.getvalue())
+    assert (member.names, member.read()) == (("blocked.exe",), b"words")
+
+
+def test_all_parts_of_a_gzip_file_are_its_content() -> None:
+    (member,) = members(gzip.compress(b"one ") + gzip.compress(b"two"))
+    assert member.read() == b"one two"
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_of_tars_are_whole_and_single(form: int) -> None:
+    assert member_names(tarred({LONG: b"x", "\u0431\u043b\u043e\u043a.exe": b"y"}, form=form)) == [
+        LONG,
+        "\u0431\u043b\u043e\u043a.exe",
+    ]
+
+
+def test_a_tar_that_names_a_member_twice_shows_both() -> None:
+    data = tarred({"x" * 120 + ".txt": b"words"})
+    at = data.index(b"x" * 100, 1024)
+    header = bytearray(data[at : at + 512])
+    header[:100] = b"blocked.exe".ljust(100, b"\0")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    assert set(member_names(data[:at] + bytes(header) + data[at + 512 :])) == {"blocked.exe", "x" * 120 + ".txt"}
+
+
+@pytest.mark.parametrize("name", ["../../blocked.exe", "/blocked.exe", "a\nb.exe"])
+def test_odd_names_in_tars_are_told(name: str) -> None:
+    archive = Archive(tarred({name: b"x"}))
+    assert [member.name for member in archive] == [name]
+    assert "archive-odd-member-name" in archive.defects
+
+
+def test_what_stands_behind_the_end_of_a_tar_is_seen() -> None:
+    archive = Archive(tarred({"a.txt": b"x"}) + tarred(FILES))
+    assert {member.name for member in archive} == {"a.txt", *FILES}
+    assert "archive-junk" in archive.defects
+
+
+def test_holes_of_a_sparse_member_are_filled_within_the_limits() -> None:
+    def header(offset: int, size: int) -> bytes:
+        block = bytearray(tarred({"x": b"w" * 100})[:512])
+        block[156:157], block[257:265] = b"S", b"ustar  \0"
+        block[386:410] = b"%011o\0%011o\0" % (offset, size)
+        block[483:495] = b"%011o\0" % (offset + size)
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block)
+
+    end = b"w" * 100 + bytes(412 + 1024)
+    (member,) = members(header(5, 100) + end)
+    assert member.read() == bytes(5) + b"w" * 100
+    (bomb,) = members(header(8**10, 100) + end)
+    with pytest.raises(ArchiveLimitError, match="expands"):
+        bomb.read()
+
+
+def test_encrypted_members_of_a_7z_have_names() -> None:
+    archive = Archive(ENCRYPTED_7Z)
+    (member,) = archive
+    assert (member.name, member.is_encrypted, archive.error) == ("blocked.exe", True, None)
+    assert "archive-encrypted" in archive.defects
+    with pytest.raises(ArchiveEncryptedError):
+        member.read()
+
+
+def test_an_encrypted_list_of_names_is_an_error_of_its_own() -> None:
+    with pytest.raises(ArchiveEncryptedError):
+        member_names(CLOSED_7Z)
+    with pytest.raises(ArchiveEncryptedError):
+        member_names(zipped({"papers.7z": CLOSED_7Z}))
+
+
+@pytest.mark.parametrize("data", [b"\x60\xea\x2c\0\x22\x0b\x01\x0b\x10" + bytes(60), bytes(7) + b"**ACE**" + bytes(60)])
+def test_kinds_that_nobody_can_read_are_errors(data: bytes) -> None:
+    assert archive_kind(data) is not None
+    with pytest.raises(ArchiveError, match="can't be read"):
+        member_names(data)
+
+
+def test_no_process_is_left_when_the_iteration_is_given_up() -> None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text()
+    found = members(by_libarchive(FILES, "7zip"))
+    next(found)
+    assert children.read_text() != before
+    found.close()  # type: ignore[attr-defined]
+    assert children.read_text() == before
+
+
+def test_a_reader_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(ArchiveLimitError, match="too long"):
+        member_names(by_libarchive(FILES, "7zip"), ArchiveLimits(max_seconds=0.001))
+
+
+@given(st.sampled_from(["tar", "gzip", "xz"]), st.integers(min_value=0), st.integers(min_value=1, max_value=255))
+def test_a_changed_byte_gives_members_or_an_error(form: str, position: int, change: int) -> None:
+    files = {"a.txt": b"plain words " * 9, "b.zip": zipped(FILES)}
+    data = bytearray(tarred(files) if form == "tar" else by_libarchive(files, "pax", form))
+    data[position % len(data)] ^= change
+    archive = Archive(bytes(data))
+    assert list(archive) or archive.error
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from([index for index, _ in enumerate(KINDS)][4:]), st.integers(min_value=0), st.integers(1, 255))
+def test_a_changed_byte_for_libarchive_gives_members_or_an_error(index: int, position: int, change: int) -> None:
+    data = bytearray(KINDS[index][1](FILES))
+    data[position % len(data)] ^= change
+    archive = Archive(bytes(data))
+    for member in archive:
+        try:
+            member.read()
+        except ArchiveError:
+            continue

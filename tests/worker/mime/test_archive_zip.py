@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Zips that unpackers read differently: all names are found, and what is wrong has its name."""
+
+import io
+import struct
+import zipfile
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defang_worker.mime.archives import Archive, ArchiveError, ArchiveKind, archive_kind, is_mislabelled, member_names
+from tests.support.archive_maker import zipped
+
+ONE = zipped({"a.txt": b"plain words " * 9, "blocked.exe": b"MARKER in it"})
+TWO = zipped({"b.txt": b"other words", "two.exe": b"SECOND"})
+DIRECTORY, END = b"PK\x01\x02", b"PK\x05\x06"
+AT_DIRECTORY = ONE.index(DIRECTORY)
+
+
+class Pipe(io.RawIOBase):
+    """Can't go back, so that sizes come behind the members."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.data += data
+        return len(data)
+
+
+def streamed() -> bytes:
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", b"plain words " * 9)
+        archive.writestr("blocked.exe", b"MARKER in it")
+    return bytes(pipe.data)
+
+
+def with_comment(comment: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", b"plain words")
+        archive.comment = comment
+    return file.getvalue()
+
+
+def inserted(between: bytes) -> bytes:
+    """ONE with something before its directory, whose place is corrected."""
+    data = bytearray(ONE[:AT_DIRECTORY] + between + ONE[AT_DIRECTORY:])
+    struct.pack_into("<I", data, data.rindex(END) + 16, AT_DIRECTORY + len(between))
+    return bytes(data)
+
+
+def unicode_path(name: str, path: str) -> bytes:
+    info = zipfile.ZipInfo(name)
+    field = b"\x01" + struct.pack("<I", zlib.crc32(name.encode("cp437"))) + path.encode()
+    info.extra = struct.pack("<2H", 0x7075, len(field)) + field
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(info, b"words")
+    return file.getvalue()
+
+
+def encrypted(flags_at: tuple[int, ...]) -> bytes:
+    data = bytearray(zipped({"blocked.exe": b"words" * 4}, zipfile.ZIP_STORED))
+    for at in flags_at:
+        data[(data.index(DIRECTORY) if at == 8 else 0) + at] |= 1
+    return bytes(data)
+
+
+def looked_at(data: bytes) -> tuple[set[str], set[str], ArchiveError | None]:
+    archive = Archive(data)
+    names = {name for member in archive for name in member.names}
+    return names, set(archive.defects) - {"archive-member"}, archive.error
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "defects"),
+    [
+        (ONE, {"a.txt", "blocked.exe"}, set()),
+        (streamed(), {"a.txt", "blocked.exe"}, set()),
+        (ONE + b"\r\n", {"a.txt", "blocked.exe"}, set()),
+        (ONE + bytes(100), {"a.txt", "blocked.exe"}, set()),
+        (with_comment(b"made by PKZIP"), {"a.txt"}, set()),
+        (b"GIF89a and so on" + ONE, {"a.txt", "blocked.exe"}, {"archive-junk"}),
+        (ONE + b"trailing words", {"a.txt", "blocked.exe"}, {"archive-junk"}),
+        (ONE + TWO, {"a.txt", "blocked.exe", "b.txt", "two.exe"}, {"archive-junk"}),
+        (with_comment(TWO), {"a.txt", "b.txt", "two.exe"}, {"archive-junk"}),
+        (inserted(b"words between"), {"a.txt", "blocked.exe"}, {"archive-junk"}),
+        (inserted(TWO[: TWO.index(DIRECTORY)]), {"a.txt", "blocked.exe", "b.txt", "two.exe"}, {"archive-junk"}),
+        (inserted(TWO), {"a.txt", "blocked.exe", "b.txt", "two.exe"}, {"archive-junk"}),
+        (
+            ONE.replace(b"blocked.exe", b"picture.jpg", 1),
+            {"a.txt", "blocked.exe", "picture.jpg"},
+            {"archive-name-mismatch"},
+        ),
+        (encrypted((6, 8)), {"blocked.exe"}, {"archive-encrypted"}),
+        (encrypted((6,)), {"blocked.exe"}, {"archive-encrypted"}),
+        (encrypted((8,)), {"blocked.exe"}, {"archive-encrypted"}),
+        (zipped({"..\\..\\blocked.exe": b"x"}), {"..\\..\\blocked.exe"}, {"archive-odd-member-name"}),
+        (zipped({"/etc/blocked.exe": b"x"}), {"/etc/blocked.exe"}, {"archive-odd-member-name"}),
+        (zipped({"C:\\blocked.exe": b"x"}), {"C:\\blocked.exe"}, {"archive-odd-member-name"}),
+        (zipped({"blocked\x07.exe": b"x"}), {"blocked\x07.exe"}, {"archive-odd-member-name"}),
+        (zipped({"blocked\u202efdp.exe": b"x"}), {"blocked\u202efdp.exe"}, {"archive-odd-member-name"}),
+        (unicode_path("notes.txt", "blocked.exe"), {"notes.txt", "blocked.exe"}, {"archive-odd-member-name"}),
+        # What Info-ZIP does with a name that the old charset can or can't say.
+        (unicode_path("\xfcbung.pdf", "\xfcbung.pdf"), {"\xfcbung.pdf"}, set()),
+        (unicode_path("#U0431log.pdf", "\u0431log.pdf"), {"#U0431log.pdf", "\u0431log.pdf"}, set()),
+        (zipped({"folder/report ..final.txt": b"x"}), {"folder/report ..final.txt"}, set()),
+        (zipped({"\xfc.txt": b"x"}), {"\xfc.txt"}, set()),
+    ],
+)  # fmt: skip
+def test_every_reading_counts(data: bytes, names: set[str], defects: set[str]) -> None:
+    assert looked_at(data) == (names, defects, None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ONE[:AT_DIRECTORY],
+        ONE[: AT_DIRECTORY + 30],
+        ONE[: AT_DIRECTORY + 70],
+        ONE[: ONE.index(END)],
+        streamed()[: streamed().index(DIRECTORY)],
+        b"words before" + ONE[:AT_DIRECTORY],
+    ],
+)
+def test_members_without_directory_are_found_and_the_archive_still_is_an_error(data: bytes) -> None:
+    names, defects, error = looked_at(data)
+    assert names == {"a.txt", "blocked.exe"}
+    assert "archive-truncated" in defects
+    assert error is not None
+    with pytest.raises(ArchiveError):
+        member_names(data)
+
+
+@pytest.mark.parametrize("data", [ONE, ONE + TWO, streamed(), inserted(TWO), streamed()[: streamed().index(DIRECTORY)]])
+def test_contents_are_read_in_every_reading(data: bytes) -> None:
+    assert b"MARKER in it" in [member.read() for member in Archive(data)]
+
+
+def test_a_member_with_two_contents_shows_both() -> None:
+    data = bytearray(zipped({"a.txt": b"words"}, zipfile.ZIP_STORED))
+    struct.pack_into("<2I", data, 18, 3, 3)
+    assert {member.read() for member in Archive(bytes(data))} == {b"words", b"wor"}
+
+
+def test_a_password_that_one_header_denies_is_no_hindrance() -> None:
+    (member,) = Archive(encrypted((8,)))
+    assert member.is_encrypted
+    assert member.read() == b"words" * 4
+
+
+def test_an_archive_stored_in_another_is_no_junk_of_it() -> None:
+    archive = Archive(zipped({"inner.zip": ONE}, zipfile.ZIP_STORED))
+    assert [(member.path, member.name) for member in archive] == [
+        ((), "inner.zip"),
+        (("inner.zip",), "a.txt"),
+        (("inner.zip",), "blocked.exe"),
+    ]
+    assert archive.defects == ("archive-member", "archive-nested")
+
+
+@given(st.integers(min_value=0, max_value=len(ONE) - 1), st.integers(min_value=1, max_value=255), st.booleans())
+def test_no_changed_byte_makes_an_archive_read_as_empty(position: int, change: int, is_streamed: bool) -> None:
+    data = bytearray(streamed() if is_streamed else ONE)
+    data[position] ^= change
+    archive = Archive(bytes(data))
+    names = [name for member in archive for name in member.names]
+    assert names or archive.error
+
+
+@pytest.mark.parametrize("word", [b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02"])
+def test_an_image_with_a_magic_number_in_it_is_no_zip(word: bytes) -> None:
+    assert archive_kind(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) + word + bytes(range(200, 256)) * 9) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "content_type", "expected"),
+    [
+        (["papers.zip"], "application/zip", False),
+        (["papers.zip"], "application/octet-stream", False),
+        (["report.docx"], "application/vnd.openxmlformats-officedocument.wordprocessingml.document", False),
+        ([], "application/zip", False),
+        (["Offer No. 5 of June"], "application/zip", False),
+        (["papers.zip.001"], "application/octet-stream", False),
+        (["picture.jpg"], "image/jpeg", True),
+        (["picture.jpg"], "application/zip", True),
+        (["papers.zip"], "image/jpeg", True),
+        (["notes.dat"], "application/octet-stream", True),
+    ],
+)
+def test_a_zip_is_mislabelled_if_name_or_type_say_otherwise(
+    names: list[str], content_type: str, expected: bool
+) -> None:
+    assert is_mislabelled(ArchiveKind.ZIP, names, content_type) is expected
