@@ -154,6 +154,16 @@ class Part:
         return found if len(found) == size else self.data[:size]
 
     @property
+    def detected_type(self) -> str:
+        """What it is by its content, whatever its name and type say: a word of `FileType` or `ArchiveKind`.
+
+        "pe", "script", "ole-macros", "ooxml", "zip", "iso", "image" ...; "unknown" for plain text and all else.
+        """
+        from defang_worker.mime import filetype  # noqa: PLC0415 (for filters that ask)
+
+        return filetype.type_at_start(self.head(filetype.HEAD_BYTES)) or filetype.detected_type(self.data)
+
+    @property
     def text(self) -> str:
         """The body as text in its charset; bytes that do not fit it are guessed at. Never fails."""
         return self._shown.text
