@@ -8,17 +8,22 @@ from defang_worker.api.message import Message
 from defang_worker.api.part import Part
 from defang_worker.api.settings import Settings
 from defang_worker.api.verdicts import Response, Verdict
+from defang_worker.mime.defects import Defect, Severity
+from defang_worker.mime.tree import Limits
 
 __all__ = [
     "Address",
     "Connection",
+    "Defect",
     "Envelope",
     "Filter",
     "Headers",
+    "Limits",
     "Message",
     "Part",
     "Recipient",
     "Response",
     "Settings",
+    "Severity",
     "Verdict",
 ]

@@ -168,6 +168,10 @@ class Headers:
         else:
             self._new.remove(field)
 
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """All fields as they are now, name and raw value."""
+        return [(field.name, field.value) for field in self._all()]
+
     def changes(self) -> list[Result]:
         """The difference to the header that came, as lines of RESULTS."""
         out: list[Result] = [

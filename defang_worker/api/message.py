@@ -24,7 +24,9 @@ from defang_worker.mime.fields import decode_words
 from defang_worker.mime.headers import Headers as EntityHeaders
 from defang_worker.mime.headers import unfold
 from defang_worker.mime.parse import parse
-from defang_worker.mime.tree import Limits
+from defang_worker.mime.protected import EditRefused
+from defang_worker.mime.tree import Entity, Limits
+from defang_worker.mime.views import examine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +34,13 @@ if TYPE_CHECKING:
     from defang_common.wire.commands import Commands
     from defang_common.wire.results import Result
     from defang_worker.api.settings import Settings
+    from defang_worker.mime.defects import Defect, Severity
     from defang_worker.mime.headers import Buffer
     from defang_worker.mime.output import Rebuilt
+    from defang_worker.mime.shadow import ShadowPart
+    from defang_worker.mime.signatures import SignatureForecast
     from defang_worker.mime.tree import Tree
+    from defang_worker.mime.views import Examination
 
 _log: Final = logging.getLogger("defang.worker")
 
@@ -53,6 +59,7 @@ class Message:
         "_commands",
         "_root",
         "_settings",
+        "_shadows",
         "_tree",
         "body",
         "envelope",
@@ -69,9 +76,10 @@ class Message:
         self.body = Body(settings)
         self._tree: Tree | None = None
         self._root: Part | None = None
+        self._shadows: tuple[Part, ...] | None = None
         self.raw = raw
         """The whole message as it came, with LF line ends; bytes, or a memory map of the same use."""
-        self.headers = Headers(self._header_fields)
+        self.headers = Headers(self.headers_as_they_came)
         """The header fields of the message itself, live and editable."""
         self.envelope = Envelope.of_commands(commands, directory, self.journal, self.headers)
         """Who sends to whom, and from where."""
@@ -111,7 +119,8 @@ class Message:
         """Whether the body came with a carriage return that ends no line, or with a NUL."""
         return self._commands.suspicious_body
 
-    def _header_fields(self) -> list[tuple[bytes, bytes]]:
+    def headers_as_they_came(self) -> list[tuple[bytes, bytes]]:
+        """The header fields of the message, name and raw value, whatever the filter has made of them since."""
         if self._tree is not None:
             headers = self._tree.root.headers
         else:
@@ -131,7 +140,7 @@ class Message:
 
     def _parsed(self) -> Tree:
         if self._tree is None:
-            self._tree = parse(self.raw, Limits(max_parts=self._settings.max_parts))
+            self._tree = parse(self.raw, self._settings.limits)
             if self._tree.limit_exceeded is not None:
                 # What was not looked at may not pass; a sender gains nothing by trying again.
                 _log.warning("message refused, over the limit for %s", self._tree.limit_exceeded)
@@ -150,6 +159,42 @@ class Message:
     def leaves(self) -> Iterator[Part]:
         """All parts with a body that are still there."""
         return (part for part in self.walk() if part.is_leaf)
+
+    @property
+    def shadow_parts(self) -> tuple[Part, ...]:
+        """Parts that only other readings of the message have, and files inside of contents; see `Part.is_shadow`."""
+        if self._shadows is None:
+            parts: dict[Entity, Part] = {}
+            waiting = [self.root]
+            while waiting and self.examination.shadows:
+                part = waiting.pop()
+                if isinstance(part.entity, Entity):
+                    parts[part.entity] = part
+                waiting.extend(part.children)
+            self._shadows = tuple(Part(self, one, parts.get(one.host)) for one in self.examination.shadows)
+        return self._shadows
+
+    # Defects
+
+    @property
+    def examination(self) -> Examination:
+        """What is wrong with the message, and in how many ways it can be read. Ordinary mail has nothing."""
+        return examine(self._parsed())
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """What is malformed or ambiguous about the message and all its parts, the worst first."""
+        return self.examination.defects
+
+    @property
+    def worst_defect(self) -> Severity:
+        """The highest severity among the defects, INFO if there are none."""
+        return self.examination.worst
+
+    def defects_of(self, entity: Entity | ShadowPart) -> tuple[Defect, ...]:
+        """What is wrong with one entity; for `Part`."""
+        examine(self._parsed())
+        return entity.defects
 
     # Verdict
 
@@ -217,6 +262,50 @@ class Message:
         if self.body.may_change("Message.warn"):
             self.body.warnings.append(text)
 
+    def append_text(self, text: str, *, all: bool = False, prepend: bool = False) -> int:  # noqa: A002
+        """Adds a paragraph to the first text/plain that is shown, with `all` to every one, those in attached messages
+        too; how many parts got it.
+
+        Written in the charset of each part, which becomes UTF-8 if it lacks a character; before the text with
+        `prepend`. Attachments, signed and encrypted parts are left alone, as are texts that could only be guessed at.
+        """
+        return self._add("Message.append_text", text, is_html=False, everywhere=all, prepend=prepend)
+
+    def append_html(self, html: str, *, all: bool = False, prepend: bool = False) -> int:  # noqa: A002
+        """Adds HTML at the end of the body (or its start) of the first text/html, or of all; like `append_text`."""
+        return self._add("Message.append_html", html, is_html=True, everywhere=all, prepend=prepend)
+
+    def _add(self, verb: str, text: str, *, is_html: bool, everywhere: bool, prepend: bool) -> int:
+        if not self.body.may_change(verb):
+            return 0
+        from defang_worker.api import additions  # noqa: PLC0415  # for filters that add texts
+
+        return additions.to_message(self, text, is_html=is_html, everywhere=everywhere, prepend=prepend)
+
+    def remove_redundant_html(self) -> bool:
+        """Drops the HTML wherever plain text stands beside it in a multipart/alternative; whether there was any."""
+        if not self.body.may_change("Message.remove_redundant_html"):
+            return False
+        from defang_worker.api import additions  # noqa: PLC0415
+
+        return additions.remove_redundant_html(self)
+
+    def signature_forecast(self) -> SignatureForecast:
+        """Which DKIM, S/MIME and PGP signatures will be valid after all that was asked for so far; needs no DNS."""
+        from defang_worker.api.forecast import forecast  # noqa: PLC0415  # few filters ask
+
+        return forecast(self, self._parsed())
+
+    @property
+    def takes_eight_bit(self) -> bool:
+        """Whether the client announced 8-bit text (BODY=8BITMIME), so that new text may have it, too."""
+        return any(word.upper() == "BODY=8BITMIME" for word in self.envelope.sender_args)
+
+    @property
+    def newline(self) -> bytes:
+        """The line end of the message as it came."""
+        return self._parsed().newline
+
     def add_part(
         self,
         content_type: str,
@@ -232,7 +321,14 @@ class Message:
         Charset and transfer encoding are chosen to fit. A message that is no multipart/mixed becomes one.
         """
         if self.body.may_change("Message.add_part"):
-            new = compose.entity(content_type, content, filename=filename, disposition=disposition, charset=charset)
+            new = compose.entity(
+                content_type,
+                content,
+                filename=filename,
+                disposition=disposition,
+                charset=charset,
+                eight_bit=self.takes_eight_bit,
+            )
             self.body.add(new, index)
 
     # For scan.py
@@ -244,10 +340,19 @@ class Message:
 
     def finish_body(self) -> Rebuilt | None:
         """Ends all changes of the body; gives the new one, or None if the old one stays."""
+        if not self.is_rejected and self._settings.inline_warnings and self.body.warnings:
+            from defang_worker.api import additions  # noqa: PLC0415  # a site's choice
+
+            self.body.warnings_told = additions.warnings(self, self.body.warning_intro, self.body.warnings)
         self.body.is_final = True
         if self.is_rejected or not self.body.is_changed:
             return None
-        return self.body.rebuild(self._parsed())
+        try:
+            return self.body.rebuild(self._parsed())
+        except EditRefused as refusal:
+            _log.warning("message refused, it cannot be changed as the filter wants: %s", refusal)
+            self.reject("This message cannot be made safe to deliver", dsn="5.6.0")
+            return None
 
     def results(self, rebuilt: Rebuilt | None) -> list[Result]:
         """The lines for RESULTS, without the closing `F`."""

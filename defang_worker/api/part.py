@@ -15,9 +15,13 @@ from defang_worker.api.words import to_text
 from defang_worker.mime import compose
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.parse import parse
+from defang_worker.mime.protected import protector
+from defang_worker.mime.shadow import ShadowPart
 
 if TYPE_CHECKING:
     from defang_worker.api.message import Message
+    from defang_worker.mime.defects import Defect
+    from defang_worker.mime.header_edit import FieldChanges
     from defang_worker.mime.headers import Headers
     from defang_worker.mime.tree import Entity
 
@@ -50,13 +54,27 @@ class PartHeaders:
 class Part:
     """A part with a body (`is_leaf`), or a container: multipart/*, or an attached message, whose child it is then.
 
+    A part that only another reading of the message has, or a file inside a part's content, `is_shadow`: it is shown
+    like the others, and gone from every reading once it is dropped.
+
     `keep`, `drop` and `replace` may be called from `filter_begin` to `filter_end`; for each part the last call counts,
-    but every warning stays. Dropping or replacing a container does so to all that is in it.
+    but every warning stays. Dropping or replacing a container does so to all that is in it. Nothing inside of a signed
+    or encrypted part can be changed (`is_protected`): drop the whole of it, or the message is refused.
     """
 
-    __slots__ = ("_children", "_message", "_parent", "_shown", "entity", "is_dropped", "replacement")
+    __slots__ = (
+        "_children",
+        "_message",
+        "_parent",
+        "_shown",
+        "entity",
+        "field_changes",
+        "is_dropped",
+        "is_kept",
+        "replacement",
+    )
 
-    def __init__(self, message: Message, entity: Entity, parent: Part | None) -> None:
+    def __init__(self, message: Message, entity: Entity | ShadowPart, parent: Part | None) -> None:
         self._message = message
         self._parent = parent
         self._children: tuple[Part, ...] | None = None
@@ -64,8 +82,12 @@ class Part:
         """Where the part lies in the message, whatever has become of it since."""
         self._shown = entity
         self.is_dropped = False
+        self.is_kept = False
+        """Whether the filter said so; shadow parts of which it says nothing go if the message is rewritten."""
         self.replacement: bytes | None = None
         """The entity, header and body, that is to stand in the part's place."""
+        self.field_changes: FieldChanges | None = None
+        """What is to become of fields of its header, the body staying as it is."""
 
     def __repr__(self) -> str:
         return f"<Part {self.number or 'root'} {self.content_type} {self.filename!r}>"
@@ -76,18 +98,44 @@ class Part:
         return self.entity.number
 
     @property
+    def message(self) -> Message:
+        """The message that it is a part of."""
+        return self._message
+
+    @property
     def parent(self) -> Part | None:
-        """The container that the part stands in; None for the root."""
+        """The container that the part stands in, for a shadow part the part that hides it; None for the root."""
         return self._parent
 
     @property
     def children(self) -> tuple[Part, ...]:
         """The parts of a container as they came, those that were dropped too; empty for a leaf."""
-        if self.replacement is not None:
+        if self.replacement is not None or isinstance(self.entity, ShadowPart):
             return ()
         if self._children is None:
             self._children = tuple(Part(self._message, entity, self) for entity in self.entity.children)
         return self._children
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it is a part in another reading of the message only, or a file inside a part's content."""
+        return self.entity.is_shadow
+
+    @property
+    def view(self) -> str:
+        """The reading that has the part: "primary" for the usual one, else a word for the other ("epilogue" ...)."""
+        return self.entity.view
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """What is malformed or ambiguous about the part itself, by names that `docs/ambiguous-mail.md` lists."""
+        return self._message.defects_of(self.entity)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether it stands in a signed or encrypted part, so that it cannot be changed."""
+        entity = self.entity
+        return protector(entity.host if isinstance(entity, ShadowPart) else entity) is not None
 
     @property
     def is_leaf(self) -> bool:
@@ -146,7 +194,11 @@ class Part:
     def head(self, size: int) -> bytes:
         """The first bytes of `data`, without decoding a large body for them."""
         entity = self._shown
-        if not entity.is_leaf or entity.end - entity.body_start <= _DECODED_WHOLE_BYTES:
+        if (
+            isinstance(entity, ShadowPart)
+            or not entity.is_leaf
+            or entity.end - entity.body_start <= _DECODED_WHOLE_BYTES
+        ):
             return self.data[:size]
         # Encoded, a byte takes four at most, but for line ends and blanks; those are what the rest is for.
         start = entity.source.buffer[entity.body_start : entity.body_start + 4 * size + 1024]
@@ -174,8 +226,12 @@ class Part:
         return len(self.data)
 
     def keep(self, warning: str | None = None) -> None:
-        """Leaves the part as it came, which is the default, and takes back an earlier `drop` or `replace`."""
+        """Leaves the part as it came, which is the default, and takes back an earlier `drop` or `replace`.
+
+        A shadow part that is kept stays as an attachment if the message is rewritten.
+        """
         if self._message.body.may_change("Part.keep"):
+            self.is_kept = True
             self._become(None, is_dropped=False, warning=warning)
 
     def drop(self, warning: str | None = None) -> None:
@@ -198,11 +254,61 @@ class Part:
         Raises ValueError for a type or disposition with a line end in it.
         """
         if self._message.body.may_change("Part.replace"):
-            new = compose.entity(content_type, content, filename=filename, disposition=disposition, charset=charset)
+            new = compose.entity(
+                content_type,
+                content,
+                filename=filename,
+                disposition=disposition,
+                charset=charset,
+                eight_bit=self._message.takes_eight_bit,
+            )
             self._become(new, is_dropped=False, warning=warning)
+
+    def defang(self, filename: str = "", *, content_type: str = "application/octet-stream", warning: str = "") -> None:
+        """Gives the part a name and a type that nothing is started by; its content stays as it is.
+
+        Without a file name it becomes the old one with `.bin` behind it. Nothing happens to a container.
+        """
+        if not self._message.body.may_change("Part.defang") or self.is_shadow or not self.is_leaf:
+            return
+        from defang_worker.mime.canonical_fields import safe_name  # noqa: PLC0415  # for filters that rename
+
+        name = filename or f"{safe_name(self.filename) or 'unnamed'}.bin"
+        disposition = self.disposition if self.disposition in {"inline", "attachment"} else "attachment"
+        self.field_changes = {
+            "Content-Type": content_type + compose.name_parameter("name", name),
+            "Content-Disposition": disposition + compose.name_parameter("filename", name),
+            "Content-Description": None,
+            "Content-Location": None,
+        }
+        self._message.body.part_changed(self)
+        self._message.warn(warning or f"The attachment {self.filename or self.content_type} was renamed to {name}.")
+
+    def append_text(self, text: str, *, prepend: bool = False) -> bool:
+        """Puts text behind (or before) that of a text part, in its charset; False if that cannot be done faithfully."""
+        from defang_worker.api import additions  # noqa: PLC0415  # for filters that add texts
+
+        return self._message.body.may_change("Part.append_text") and additions.to_part(self, text, prepend=prepend)
+
+    def append_html(self, html: str, *, prepend: bool = False) -> bool:
+        """Puts HTML at the end (or start) of an HTML part's body; False if that cannot be done faithfully."""
+        from defang_worker.api import additions  # noqa: PLC0415
+
+        may_change = self._message.body.may_change("Part.append_html")
+        return may_change and additions.to_part(self, html, is_html=True, prepend=prepend)
+
+    def put(self, new: bytes) -> None:
+        """Has an edited entity, header and body, stand in the part's place; for `additions.py`."""
+        self._become(new, is_dropped=False, warning=None)
+
+    @property
+    def shown(self) -> Entity | ShadowPart:
+        """What stands in the part's place now; for `additions.py`."""
+        return self._shown
 
     def _become(self, replacement: bytes | None, *, is_dropped: bool, warning: str | None) -> None:
         self.replacement = replacement
+        self.field_changes = None
         self.is_dropped = is_dropped
         self._shown = self.entity if replacement is None else parse(replacement).root
         self._message.body.part_changed(self)

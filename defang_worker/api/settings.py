@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a filter file may set for itself, once: `settings = Settings(...)` in the class or in the file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from defang_worker.mime.tree import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +22,18 @@ class Settings:
     )
     """What stands before the warnings; `{admin}` becomes the address above."""
 
-    max_parts: int = 10_000
-    """A message with more parts than that, containers counted, is refused before any callback sees it.
+    inline_warnings: bool = False
+    """Whether the warnings go into the text and the HTML that is shown, rather than into a part of their own.
 
-    Honest mail stays below some hundreds; this many take the better part of a second.
+    Where there is neither, or only in signed or encrypted parts, they get their own part all the same.
     """
+
+    collapse: bool = False
+    """Whether a multipart/mixed or multipart/alternative gives its place to the one part that the filter leaves of it.
+
+    Otherwise it stays, so that this part keeps its bytes and its own header.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    """How much of a message's structure is examined: parts, depth, sizes of headers. A message that goes beyond is
+    refused before any callback sees it."""

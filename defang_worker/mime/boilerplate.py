@@ -11,10 +11,12 @@ import re
 from typing import Final, NamedTuple
 
 from defang_worker.mime.compose import encode_base64, quoted_printable, text_encoding
+from defang_worker.mime.contents import embedded_files
 from defang_worker.mime.decode import decode_quoted_printable
 from defang_worker.mime.fields import parse_field
 from defang_worker.mime.header_edit import FieldChanges, header_with
 from defang_worker.mime.html import end_of_body, start_of_body
+from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import Entity
 
 _PLAIN: Final = frozenset({"7bit", "8bit", "binary"})
@@ -40,6 +42,18 @@ class _Place(NamedTuple):
 
     at: int
     new: bytes
+
+
+def without_file(shadow: ShadowPart, newline: bytes) -> bytes | None:
+    """Return the text that a file is written into without it; None if the file's host is no such text."""
+    host = shadow.host
+    if not (host.is_leaf and host.content_type.startswith("text/")) or host.transfer_encoding not in _EDITABLE:
+        return None
+    content = host.content
+    for file in embedded_files(content, is_text=True):
+        if file.kind == shadow.view and file.content == shadow.content:
+            return TextEdit(host, newline, content_only=host.is_message_root).without(file.start, file.end)
+    return None
 
 
 class TextEdit:
@@ -85,6 +99,10 @@ class TextEdit:
         new = block.replace("\n", self._line_end()).encode(codec, "xmlcharrefreplace")
         place = _Place(offset, new)
         return self._with(place) if self._is_read_as_meant(place, codec) else None
+
+    def without(self, start: int, end: int) -> bytes:
+        """Return the entity without a range of its decoded content."""
+        return self._encoded(self._content[:start] + self._content[end:], {})
 
     # Text
 

@@ -4,18 +4,55 @@
 Called with every canonical rebuild before it is used. What the content itself is (an encrypted archive) is no reading.
 """
 
+from collections.abc import Sequence
+from typing import Final
+
+from defang_worker.mime.canonical_rebuild import CannotRebuild
 from defang_worker.mime.defects import Severity
 from defang_worker.mime.output import Rebuilt
 from defang_worker.mime.parse import parse
+from defang_worker.mime.rebuild import Rebuild
+from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import Tree
 from defang_worker.mime.views import Examination, examine
 
-_OF_CONTENTS = "archive-"
+_OF_CONTENTS: Final = "archive-"
+_OF_NAMES: Final = "name-"
 
 
-def examined(tree: Tree, rebuilt: Rebuilt) -> Examination:
-    """Return the examination of the message that the mail server will make of `rebuilt`."""
-    return examine(parse(delivered(tree, rebuilt), tree.root.source.limits))
+def is_ambiguous(examination: Examination) -> bool:
+    """Tell whether readers disagree about the parts of a message, so that a splice might leave what it removes.
+
+    Names alone do not count: a part goes with all of its names.
+    """
+    if examination.view_count > 1:
+        return True
+    found = (defect.name for defect in examination.defects if defect.severity >= Severity.MEDIUM)
+    return any(not name.startswith((_OF_CONTENTS, _OF_NAMES)) and name != "conflicting-names" for name in found)
+
+
+def rebuilt(tree: Tree, rebuild: Rebuild, gone: Sequence[ShadowPart] = ()) -> Rebuilt:
+    """Return the canonical rebuild, in which no reading has the parts `gone`; raises EditRefused if there is none.
+
+    A file inside a part's content comes back with that content: then the whole part goes.
+    """
+    for _ in range(2):
+        result = rebuild.canonical_result()
+        examination = examined(tree, result)
+        if (reason := second_reading(examination)) is not None:
+            raise CannotRebuild(f"after a rebuild still: {reason}")
+        left = {shadow.content for shadow in examination.shadows}
+        still_there = [shadow for shadow in gone if shadow.is_leaf and shadow.content in left]
+        if not still_there:
+            return result
+        for shadow in still_there:
+            rebuild.drop(shadow.host)
+    raise CannotRebuild("a part that was dropped is still there in another reading")
+
+
+def examined(tree: Tree, result: Rebuilt) -> Examination:
+    """Return the examination of the message that the mail server will make of `result`."""
+    return examine(parse(delivered(tree, result), tree.root.source.limits))
 
 
 def second_reading(examination: Examination) -> str | None:
@@ -30,17 +67,17 @@ def second_reading(examination: Examination) -> str | None:
     return None
 
 
-def delivered(tree: Tree, rebuilt: Rebuilt) -> bytes:
+def delivered(tree: Tree, result: Rebuilt) -> bytes:
     """Return the whole new message: its header as it came but for the changes, and the new body."""
-    header = changed_header(tree, rebuilt)
-    return header + tree.newline + rebuilt.to_bytes()
+    header = changed_header(tree, result)
+    return header + tree.newline + result.to_bytes()
 
 
-def changed_header(tree: Tree, rebuilt: Rebuilt) -> bytes:
+def changed_header(tree: Tree, result: Rebuilt) -> bytes:
     """Return the message's header after the changes, each line with its end; what is between fields stays there."""
     root, newline = tree.root, tree.newline
     buffer = root.source.buffer
-    changes = {(change.name.lower(), change.occurrence): change for change in rebuilt.header_changes}
+    changes = {(change.name.lower(), change.occurrence): change for change in result.header_changes}
     counts: dict[str, int] = {}
     pieces: list[bytes] = []
     at = root.start
@@ -53,8 +90,8 @@ def changed_header(tree: Tree, rebuilt: Rebuilt) -> bytes:
         at = line_end
         change = changes.pop((key, counts[key]), None)
         new = change.value if change is not None else None
-        if key == "content-type" and rebuilt.content_type is not None:
-            new = rebuilt.content_type
+        if key == "content-type" and result.content_type is not None:
+            new = result.content_type
         if key == "content-type" and counts[key] > 1:
             continue  # the front end deletes the surplus (protocol.md, RESULTS)
         if new is not None:
@@ -63,9 +100,9 @@ def changed_header(tree: Tree, rebuilt: Rebuilt) -> bytes:
             pieces.append(buffer[field.start : line_end])
     pieces.append(buffer[at : root.header_end])
     added = [(change.name, change.value) for change in changes.values() if change.value is not None]
-    if rebuilt.content_type is not None:
+    if result.content_type is not None:
         if "content-type" not in counts:
-            added.append(("Content-Type", rebuilt.content_type))
+            added.append(("Content-Type", result.content_type))
         if "mime-version" not in counts:
             added.append(("MIME-Version", "1.0"))
     header = b"".join(pieces)

@@ -35,14 +35,14 @@ def test_class_is_instantiated_and_only_its_own_callbacks_are_called(load_filter
 def test_plain_functions_will_do(load_filter: LoadFilter) -> None:
     site = load_filter(
         """
-        settings = Settings(max_parts=7)
+        settings = Settings(warning_index=7)
         def filter_part(m, p, extra=None): return None
         def on_start(): pass
         def _filter_private(): pass
         """
     )
     assert sorted(site.hooks) == ["filter_part", "on_start"]
-    assert site.settings.max_parts == 7
+    assert site.settings.warning_index == 7
 
 
 def test_base_class_of_the_filter_is_not_taken_for_it(load_filter: LoadFilter) -> None:

@@ -115,7 +115,7 @@ def test_structure_that_a_filter_first_looks_at_itself_is_limited_too(load_filte
     )
     site = load_filter(
         """
-        settings = Settings(max_parts=5)
+        settings = Settings(limits=Limits(max_parts=5))
         def filter_end(message):
             assert len(message.root.children) == 4
         """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-from defang_worker import Message, Part, Settings
+from defang_worker import Limits, Message, Part, Settings
 
-settings = Settings(max_parts=5)
+settings = Settings(limits=Limits(max_parts=5))
 
 
 def filter_begin(message: Message) -> None:
