@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("defang.worker")
 
-DEFAULT_FILTER: Final = "/etc/mail/mimedefang-filter.py"
+DEFAULT_FILTER: Final = "/etc/mail/defang-filter.py"
 
 # Both are of sysexits.h: what will not get better by itself, and what may.
 _EXIT_FILTER_NOT_LOADED: Final = os.EX_CONFIG
