@@ -20,6 +20,7 @@ from typing import Final
 import milter
 
 from defang_common.host.daemon import StartFailed
+from defang_milter import address
 from defang_milter.callbacks import Callbacks, Site
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.settings import PROGRAM, Settings
@@ -30,6 +31,8 @@ _log: Final = logging.getLogger("defang.milter")
 _STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 _MUX_POLL_S: Final = 0.2
+# A multiplexor that works answers in milliseconds; in between a signal to stop is looked for.
+_MUX_PROBE_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.05
 # How long a probe of an existing socket may take; a live one answers at once.
 _PROBE_TIMEOUT_S: Final = 5.0
@@ -57,14 +60,6 @@ def _validation_name(key_file: Path) -> bytes | None:
     except OSError as error:
         raise StartFailed(f"{key_file}: {error.strerror}") from error
     return line.rstrip(b"\r\n") or None
-
-
-def socket_path(connection: str) -> Path | None:
-    """The file of a unix socket in libmilter's notation, None if it is none."""
-    kind, colon, rest = connection.partition(":")
-    if not colon:
-        return Path(connection)
-    return Path(rest) if kind in {"unix", "local"} else None
 
 
 def _refuse_live(path: Path) -> None:
@@ -102,7 +97,8 @@ def _register(callbacks: Callbacks) -> None:
 @contextmanager
 def _listening(settings: Settings) -> Iterator[None]:
     """The milter socket, open on entry; the file of a unix socket is removed at the end if it is still ours."""
-    path = socket_path(settings.socket)
+    where = address.parse(settings.socket)
+    path = where.path if isinstance(where, address.UnixAddress) else None
     if path is not None:
         _refuse_live(path)
     if settings.backlog is not None:
@@ -112,7 +108,8 @@ def _listening(settings: Settings) -> Iterator[None]:
         milter.setconn(settings.socket)
         milter.opensocket(True)  # remove a stale one
     except milter.error as error:
-        raise StartFailed(f"cannot listen on {settings.socket}: {error} (libmilter tells syslog why)") from error
+        reason = where.why_not() or f"{error} (libmilter tells syslog why)"
+        raise StartFailed(f"cannot listen on {settings.socket}: {reason}") from error
     finally:
         os.umask(umask)
     mine = None if path is None else os.lstat(path)
@@ -125,12 +122,13 @@ def _listening(settings: Settings) -> Iterator[None]:
                     path.unlink()
 
 
-def _wait_for_mux(mux: MuxClient, timeout_s: float) -> None:
-    """Returns when the multiplexor answers; raises StartFailed if it does not in time."""
+def _wait_for_mux(path: str, timeout_s: float) -> None:
+    """Returns when the multiplexor answers; raises StartFailed if it does not in time, whatever else it does."""
     deadline = time.monotonic() + timeout_s
     while True:
+        limit_s = max(min(_MUX_PROBE_S, deadline - time.monotonic()), _MUX_POLL_S)
         try:
-            mux.free_workers()
+            MuxClient(path, timeout_s=limit_s, keep_alive_interval_s=_MUX_POLL_S).free_workers()
         except MuxUnavailable as error:
             if time.monotonic() >= deadline:
                 raise StartFailed(f"no answer from the multiplexor in {timeout_s:g} s: {error}") from error
@@ -196,7 +194,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     libmilter = _Libmilter()
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with _listening(settings):
-        _wait_for_mux(mux, settings.mux_start_timeout_s)
+        _wait_for_mux(str(settings.mux_socket), settings.mux_start_timeout_s)
         libmilter.start()
         _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
         ready()

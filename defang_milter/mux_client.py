@@ -85,14 +85,14 @@ class MuxClient:
         while True:
             try:
                 piece = link.recv(MAX_ANSWER_BYTES)
+                if not piece:
+                    return reply
+                reply += piece
             except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise MuxUnavailable(f"{self._path}: no answer within {self._timeout_s:g} s") from None
                 if keep_alive is not None:
                     keep_alive()
-                continue
-            if not piece:
-                return reply
-            reply += piece
             if len(reply) > MAX_ANSWER_BYTES:
                 raise MuxUnavailable(f"{self._path}: answer over {MAX_ANSWER_BYTES} bytes")
+            # Also of a peer that dribbles.
+            if time.monotonic() >= deadline:
+                raise MuxUnavailable(f"{self._path}: no answer within {self._timeout_s:g} s")

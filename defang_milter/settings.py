@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from defang_common import __version__
 from defang_common.host import logs
+from defang_milter import address
 
 PROGRAM: Final = "defang-milter"
 DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
@@ -65,6 +66,7 @@ class Kind(Enum):
 
     FLAG = auto()
     TEXT = auto()
+    ADDRESS = auto()
     MACRO = auto()
     PATH = auto()
     NUMBER = auto()
@@ -86,7 +88,7 @@ class Option:
 
 
 OPTIONS: Final = (
-    Option("p", "socket", Kind.TEXT, "CONNECTION", "where the MTA connects: unix:PATH, inet:PORT@HOST"),
+    Option("p", "socket", Kind.ADDRESS, "CONNECTION", "where the MTA connects: unix:PATH, inet:PORT@HOST"),
     Option("m", "mux-socket", Kind.PATH, "PATH", f"the multiplexor's socket (default: SPOOL/{MUX_SOCKET_NAME})"),
     Option("U", "user", Kind.TEXT, "USER", "run as this user; required for root"),
     Option("z", "spool", Kind.PATH, "DIR", f"spool directory (default: {DEFAULT_SPOOL})", DEFAULT_SPOOL),
@@ -160,6 +162,14 @@ def _text(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    try:
+        address.parse(_text(text))
+    except address.NoAddress as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _macro(text: str) -> str:
     name = _text(text).removeprefix("{").removesuffix("}")
     if not name:
@@ -177,6 +187,7 @@ def _facility(text: str) -> str:
 
 _READERS: Final[dict[Kind, Any]] = {
     Kind.TEXT: _text,
+    Kind.ADDRESS: _address,
     Kind.MACRO: _macro,
     # Made absolute here, for the daemon changes its directory.
     Kind.PATH: lambda text: Path(os.path.abspath(text)),  # noqa: PTH100  # Path.resolve() would follow links
@@ -235,6 +246,12 @@ def _scanned_by(given: argparse.Namespace) -> str | None:
     return text or None
 
 
+def _is_at(connection: str, path: Path, spool: Path) -> bool:
+    where = address.parse(connection)
+    # The daemon lives in the spool, so a relative path is meant from there.
+    return isinstance(where, address.UnixAddress) and os.path.normpath(spool / where.path) == str(path)
+
+
 def parse(argv: Sequence[str]) -> Settings:
     """The settings in `argv` (without the program's name); prints the reason and exits if they make no sense.
 
@@ -253,6 +270,8 @@ def parse(argv: Sequence[str]) -> Settings:
         parser.error("-b: at least 5")
     values = vars(given)
     values["mux_socket"] = given.mux_socket or given.spool / MUX_SOCKET_NAME
+    if _is_at(given.socket, given.mux_socket, given.spool):
+        parser.error(f"-p and -m name the same socket: {given.mux_socket}")
     values["scanned_by"] = _scanned_by(given)
     values["macros"] = tuple(values.pop("macro") or ())
     for meaningless in ("no_scanned_by", "obsolete"):

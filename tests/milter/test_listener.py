@@ -14,20 +14,6 @@ from defang_milter.settings import parse
 
 
 @pytest.mark.parametrize(
-    ("connection", "path"),
-    [
-        ("/run/m.sock", Path("/run/m.sock")),
-        ("unix:/run/m.sock", Path("/run/m.sock")),
-        ("local:/run/m.sock", Path("/run/m.sock")),
-        ("inet:1234@127.0.0.1", None),
-        ("inet6:1234@::1", None),
-    ],
-)
-def test_a_unix_socket_is_told_from_others(connection: str, path: Path | None) -> None:
-    assert listener.socket_path(connection) == path
-
-
-@pytest.mark.parametrize(
     ("content", "name"),
     [
         (b"X-MIMEDefang-Relay-0a1b\r\nrest\n", b"X-MIMEDefang-Relay-0a1b"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,29 @@ def test_a_silent_multiplexor_is_given_up(mux: FakeMux) -> None:
     with pytest.raises(MuxUnavailable, match=r"within 0\.1 s"):
         _client(mux.path, timeout_s=0.1).free_workers()
     mux.hold_open.set()
+
+
+def test_a_multiplexor_that_dribbles_is_given_up(spool: Path) -> None:
+    path = spool / "dribble.sock"
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def dribble() -> None:
+            link, _ = listener.accept()
+            with link, suppress(BrokenPipeError):
+                while not over.wait(0.01):
+                    link.sendall(b"4")
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        try:
+            with pytest.raises(MuxUnavailable, match=r"no answer within 0\.2 s"):
+                _client(path, timeout_s=0.2).free_workers()
+        finally:
+            over.set()
+            thread.join(5)
 
 
 def test_a_full_backlog_is_waited_for_and_then_given_up(spool: Path) -> None:

@@ -276,12 +276,33 @@ def test_a_start_that_waits_for_the_multiplexor_can_be_stopped(spool: Path) -> N
     assert not (spool / "m.sock").exists()
 
 
-@pytest.mark.parametrize("address", ["nonsense:x", "unix:/nonexistent/m.sock"])
-def test_a_socket_that_cannot_be_made_is_told(spool: Path, mux: FakeMux, address: str) -> None:
+@pytest.mark.parametrize("options", [("-D",), ()], ids=["foreground", "detached"])
+def test_a_multiplexor_that_takes_requests_and_never_answers_fails_the_start(
+    spool: Path, mux: FakeMux, options: tuple[str, ...]
+) -> None:
+    mux.answers[b"free"] = b""
+    mux.hold_open.clear()
+    failed = _start(spool, mux.path, "--mux-start-timeout", "0.5", *options)
+    assert failed.returncode == 1
+    assert "no answer from the multiplexor in 0.5 s" in failed.stderr
+    assert not (spool / "milter.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("unix:/nonexistent/m.sock", "No such file or directory"),
+        ("unix:closed/m.sock", "Permission denied"),
+        ("inet:25123@192.0.2.1", "Cannot assign requested address"),
+    ],
+)
+def test_a_socket_that_cannot_be_made_is_told_with_the_reason(
+    spool: Path, mux: FakeMux, address: str, reason: str
+) -> None:
+    (spool / "closed").mkdir(mode=0o555)
     failed = _start(spool, mux.path, "-D", address=address)
     assert failed.returncode == 1
-    assert "cannot listen on" in failed.stderr
-    assert address in failed.stderr
+    assert failed.stderr.endswith(f"cannot listen on {address}: {reason}\n")
 
 
 def test_a_port_in_use_is_told(spool: Path, mux: FakeMux) -> None:
@@ -291,6 +312,7 @@ def test_a_port_in_use_is_told(spool: Path, mux: FakeMux) -> None:
         failed = _start(spool, mux.path, "-D", address=f"inet:{taken.getsockname()[1]}@127.0.0.1")
     assert failed.returncode == 1
     assert "cannot listen on inet:" in failed.stderr
+    assert failed.stderr.endswith(": Address already in use\n")
 
 
 def test_the_start_command_returns_when_mail_can_come(spool: Path, mux: FakeMux) -> None:

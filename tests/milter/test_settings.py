@@ -122,6 +122,10 @@ def test_paths_are_absolute_from_where_the_command_was_typed(tmp_path: Path, mon
         (["-p", "x", "-x", "caf\udce9"], "not UTF-8"),
         (["-p", "x", "-x", "a\nX-Other: b"], "control characters"),
         (["-p", "x", "-a", "{}"], "an empty name"),
+        (["-p", "inet:99999@127.0.0.1"], "port out of range: 99999"),
+        (["-p", "/s/mimedefang-multiplexor.sock", "-z", "/s"], "the same socket: /s/mimedefang-multiplexor.sock"),
+        (["-p", "unix:/s/../x", "-m", "/x"], "the same socket: /x"),
+        (["-p", "x", "-z", "/s", "-m", "/s/x"], "the same socket: /s/x"),
     ],
 )
 def test_nonsense_is_refused_with_its_reason(
