@@ -54,7 +54,7 @@ class BodyChecks:
                 break
         if encoding in {"base64", "quoted-printable"}:
             self._encoded(entity, encoding)
-        elif encoding != "binary":
+        else:
             self._undeclared(entity, encoding)
         self._content(entity, encoding)
 
@@ -74,7 +74,7 @@ class BodyChecks:
     def _undeclared(self, entity: Entity, encoding: str) -> None:
         """Note base64 that no field declares."""
         first = entity.source.buffer[entity.body_start : min(entity.body_start + 64, entity.end)]
-        if not first.strip() or not _BASE64_FIRST.issuperset(first) or encoding not in {"7bit", "8bit"}:
+        if not first.strip() or not _BASE64_FIRST.issuperset(first) or encoding not in {"7bit", "8bit", "binary"}:
             return
         from defang_worker.mime.damage import looks_like_base64
 

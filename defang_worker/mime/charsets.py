@@ -25,6 +25,17 @@ def decode_text(data: bytes, charset: str) -> str:
     return guess_text(data)
 
 
+def is_known_charset(charset: str) -> bool:
+    """Tell whether `decode_text` goes by this charset."""
+    if not _CHARSET_NAME.fullmatch(charset) or charset.lower().translate(_SEPARATORS) in _NOT_FOR_MAIL:
+        return False
+    try:
+        "".encode(charset)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
 def guess_text(data: bytes) -> str:
     """Return `data` as text, taken for UTF-8 if it is that, else for windows-1252."""
     try:

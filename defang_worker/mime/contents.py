@@ -80,7 +80,7 @@ def embedded_files(content: bytes, *, is_text: bool) -> Iterator[EmbeddedFile]:
         from defang_worker.mime import yenc
 
         yield from yenc.embedded_files(content)
-    if content.find(b"BinHex") >= 0:
+    if content.find(b"BinHex") >= 0 or content[:4].lstrip()[:1] == b":":
         from defang_worker.mime import binhex
 
         yield from binhex.embedded_files(content)

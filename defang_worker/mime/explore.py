@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from defang_worker.mime.contents import is_message_content
-from defang_worker.mime.damage import looks_like_base64, other_readings
+from defang_worker.mime.damage import is_regular_base64, looks_like_base64, other_readings
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.delimiters import DashLine, Outside, cuts, dash_lines, guessed, lines_between, present
 from defang_worker.mime.field_checks import encodings
@@ -378,6 +378,8 @@ class _Explorer:
         if encoding not in {"base64", "quoted-printable"}:
             return
         body = region.text.buffer[reading.body_start : region.end]
+        if encoding == "base64" and is_regular_base64(body, 0, len(body)):
+            return
         for other in other_readings(body, encoding):
             if not self._spend(len(other.content)):
                 return

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from defang_worker.mime.charsets import is_known_charset
 from defang_worker.mime.decode import encoding_name
 from defang_worker.mime.fields import parameter_texts, split_charset, tokenize, unpercent
 from defang_worker.mime.filenames import canonical
@@ -22,6 +23,7 @@ _QUOTED: Final = re.compile(rb'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
 _QUOTED_FOLD: Final = re.compile(rb'"[^"\n]*\n[^"]*"')
 _NEEDLESS_PAIR: Final = re.compile(rb'(?<!\\)(?:\\\\)*\\[^"\\]', re.DOTALL)
 _NEXT_PARAMETER: Final = re.compile(rb"[A-Za-z0-9*_-]+[ \t]*=")
+_COMMENT: Final = re.compile(rb"\(([^()]*)\)")
 _ENCODED_WORD: Final = re.compile(rb"=\?[^?\s]+\?[bBqQ]\?")
 _BAD_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(rb"\*(0|[1-9][0-9]{0,3})(\*?)")
@@ -35,11 +37,8 @@ _DISPOSITIONS: Final = frozenset(
     b"inline attachment form-data signal alert icon render recipient-list-history session aib early-session "
     b"recipient-list notification by-reference info-package recording-session".split()
 )
-_CHARSETS: Final = re.compile(
-    r"utf-8|us-ascii|iso-8859-\d{1,2}|windows-\d{3,4}|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)|"
-    r"iso-2022-(?:jp|kr)|ks_c_5601-1987|tis-620|macintosh|viscii",
-    re.IGNORECASE,
-)
+# These hide ASCII from who looks at the bytes.
+_ODD_CHARSETS: Final = ("utf-7", "utf7", "utf-16", "utf16", "utf-32", "utf32", "unicode", "ucs", "hz", "x-")
 _NAME_PARAMETERS: Final = frozenset({b"filename", b"name"})
 _MAX_BOUNDARY_BYTES: Final = 70
 
@@ -92,12 +91,14 @@ def _segments(value: bytes) -> tuple[list[bytes], bool]:
 
 def _comment_hides(value: bytes, bare: bytes) -> bool:
     """Tell whether a reader without comments takes something else from the field."""
+    if any(mark in comment for comment in _COMMENT.findall(value) for mark in (b";", b"=")):
+        return True
     if value.lstrip().startswith(b"(") or b"(" in value.partition(b";")[0].rstrip().partition(b" ")[0]:
         return True
     without, within = tokenize(bare)[1], tokenize(value)[1]
     for name in ("filename", "name", "boundary"):
-        plain = [parameter.value for parameter in without if parameter.name.startswith(name)]
-        other = [parameter.value for parameter in within if parameter.name.startswith(name)]
+        plain = [(parameter.name, parameter.value) for parameter in without if parameter.name.startswith(name)]
+        other = [(parameter.name, parameter.value) for parameter in within if parameter.name.startswith(name)]
         if plain != other:
             return True
     return len(without) > len(within)
@@ -256,7 +257,7 @@ def _extended_findings(value: bytes, raw: bytes, *, is_first: bool) -> Iterator[
         charset, text = split_charset(value)
         if value.count(b"'") < 2:
             yield Finding("bad-parameter-charset", "no charset and language")
-        elif not _CHARSETS.fullmatch(charset):
+        elif not is_known_charset(charset) or charset.lower().startswith(_ODD_CHARSETS):
             yield Finding("bad-parameter-charset", "unknown or odd charset" if charset else "no charset")
         elif _is_misfit(unpercent(text), charset):
             yield Finding("bad-parameter-charset", "bytes that do not fit the charset")

@@ -6,6 +6,7 @@ One loop over the lines of a header; only lines and fields that are not plain go
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from defang_worker.mime.field_checks import Finding, conflicting_names, field_findings
@@ -35,6 +36,8 @@ _BREAKER_BEFORE_FIELD: Final = re.compile(
 _ENCODED_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?")
 _DISPOSITION: Final = re.compile(rb"[ \t]*(?:attachment|inline)[ \t\r]*", re.IGNORECASE)
 _ENCODINGS: Final = frozenset({b"7bit", b"8bit", b"binary", b"base64", b"quoted-printable"})
+_ORDINARY: Final = bytes([*range(0x20, 0x7F), 0x09, 0x0A, 0x0D])
+_USUAL_FIELD_BYTES: Final = 120
 _MIME_VERSION: Final = b"1.0"
 
 
@@ -54,7 +57,7 @@ def check_header(entity: Entity, note: Note) -> list[MimeField]:
     start = entity.start
     header = entity.source.buffer[start : min(entity.header_end, start + limits.max_header_bytes)]
     fields = _check_lines(entity, header, note)
-    if b"\x0b" in header or b"\x0c" in header or not header.isascii():
+    if header.translate(None, _ORDINARY):
         if match := _BREAKER_BEFORE_FIELD.search(header):
             note(entity, "odd-whitespace", start + match.start(), "a control that some take for a line end")
     _check_repeats(entity, fields, note)
@@ -74,11 +77,16 @@ def _is_plain(field: MimeField) -> bool:
 
 
 def _check_field(entity: Entity, field: MimeField, note: Note) -> None:
-    seen: set[Finding] = set()
-    for finding in field_findings(field.name.decode("ascii"), field.raw):
-        if finding not in seen:
-            seen.add(finding)
-            note(entity, finding.name, field.offset, finding.detail)
+    name = field.name.decode("ascii")
+    usual = len(field.raw) <= _USUAL_FIELD_BYTES
+    for finding in _usual_findings(name, field.raw) if usual else dict.fromkeys(field_findings(name, field.raw)):
+        note(entity, finding.name, field.offset, finding.detail)
+
+
+@lru_cache(maxsize=512)
+def _usual_findings(name: str, raw: bytes) -> tuple[Finding, ...]:
+    """Return what is wrong with a field; most of mail's fields have been seen before."""
+    return tuple(dict.fromkeys(field_findings(name, raw)))
 
 
 def _check_lines(entity: Entity, header: bytes, note: Note) -> list[MimeField]:
@@ -160,7 +168,8 @@ def check_mime_version(entity: Entity, fields: list[MimeField], note: Note) -> N
     """Note what is wrong with the MIME-Version of a message that has MIME fields."""
     versions = [field for field in fields if field.name == b"mime-version"]
     if not versions:
-        if any(field.name != b"content-location" for field in fields):
+        # RFC 2045 section 4 wants it in attached messages, too, but digests of mailing lists hardly ever have it.
+        if entity.parent is None and any(field.name != b"content-location" for field in fields):
             note(entity, "mime-version", entity.start, "absent")
     elif len(versions) > 1:
         note(entity, "mime-version", versions[1].offset, "repeated")
@@ -181,7 +190,7 @@ def check_names(entity: Entity, fields: list[MimeField], note: Note) -> None:
         return
     if entity.content_type.startswith("text/") and entity.filenames:
         note(entity, "text-with-filename", entity.start, "")
-    if conflicting_names(dispositions, types):
+    if len(entity.filenames) > 1 and conflicting_names(dispositions, types):
         note(entity, "conflicting-names", entity.start, "")
     _check_spellings(entity, note)
 

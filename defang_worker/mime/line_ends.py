@@ -10,10 +10,12 @@ from typing import Final
 
 from defang_worker.mime.headers import Buffer
 
-_BARE_CR: Final = re.compile(rb"(?<!\r)\r++(?!\n)")
-_DOUBLE_CR: Final = re.compile(rb"(?<!\r)\r\r++\n")
+# A literal first, lest the search be tried at every byte; then the look behind, lest a run of CR cost its square.
+_CR_ALONE: Final = re.compile(rb"\r(?!\n)")
+_BARE_CR: Final = re.compile(rb"\r(?<!\r\r)\r*+(?!\n)")
+_DOUBLE_CR: Final = re.compile(rb"\r(?<!\r\r)\r++\n")
 _CR_RUN: Final = re.compile(rb"\r+(?!\n)|\r+(?=\r\n)")
-_LONE_LF: Final = re.compile(rb"(?<!\r)\n")
+_LONE_LF: Final = re.compile(rb"\n(?<!\r\n)")
 # RFC 5322 section 2.1.1: 998 characters without the line end.
 _MAX_LINE_BYTES: Final = 998
 
@@ -22,7 +24,8 @@ Spelling = tuple[str, Callable[[bytes], bytes]]
 
 def first_bare_cr(buffer: Buffer, start: int, end: int) -> int:
     """Return where a CR stands that no LF follows, directly or after more CR; or -1."""
-    return _first(_BARE_CR, buffer, start, end) if buffer.find(b"\r", start, end) >= 0 else -1
+    first = _first(_CR_ALONE, buffer, start, end) if buffer.find(b"\r", start, end) >= 0 else -1
+    return _first(_BARE_CR, buffer, max(start, first - 1), end) if first >= 0 else -1
 
 
 def first_double_cr(buffer: Buffer, start: int, end: int) -> int:

@@ -20,6 +20,8 @@ _NO_FIELD: Final = re.compile(rb"^(?![ \t]|[^\x00-\x20:\x7f]++[ \t]*+:)[^\r\n]",
 _EMPTY_LINE: Final = re.compile(rb"\r*+\n")
 _TYPE: Final = re.compile(rb"([^\s/;()\",=]++)[ \t]*+/[ \t]*+([^\s/;()\",=]++)")
 _MULTIPART: Final = re.compile(rb"multipart(?![^\s/;])", re.IGNORECASE)
+# Lines that begin with dashes, kept for the examination; honest mail has some dozens.
+_MAX_STRAYS: Final = 1_000
 _PADDING: Final = b" \t\r"
 _ENCODED: Final = frozenset({"base64", "quoted-printable"})
 # message/news is RFC 1036's older brother of message/rfc822, and shown like it.
@@ -97,14 +99,14 @@ class _Scan:
         """Scan a source that is the decoded body of `host`, a multipart."""
         self._open.append((host, host.boundary, None))
         self._active[host.boundary or b""] = 0
-        end = host.end
+        place = host.header_end, host.body_start, host.end
         if self._buffer[:2] == b"--":
             self._hit = 0
         else:
             self._seek(0)
         if child := self._next_part():
             self._run(child)
-        host.end = end  # its own end is an offset of the outer source
+        host.header_end, host.body_start, host.end = place  # which are offsets of the outer source
 
     # The pass itself
 
@@ -216,6 +218,8 @@ class _Scan:
             index, is_close, line_end = self._delimiter()
             self._seek(line_end)
             if index < 0:
+                if len(self._tree.strays) < _MAX_STRAYS and not self._source.level:
+                    self._tree.strays.append(hit)
                 continue
             end = max(hit - 1, 0)
             if end and self._buffer[end - 1] == 0x0D:

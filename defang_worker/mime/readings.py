@@ -21,7 +21,7 @@ from defang_worker.mime.headers import strip_comments, unfold
 
 # No single group under a possessive repeat: see headers.py. The spans cannot overlap, so plain repeats stay linear.
 _CLEAN: Final = re.compile(
-    rb"[ \t]*[A-Za-z0-9!#$&^_.+-]+(?:/[A-Za-z0-9!#$&^_.+-]+)?"
+    rb"(?:[ \t]|\r?\n[ \t])*[A-Za-z0-9!#$&^_.+-]+(?:/[A-Za-z0-9!#$&^_.+-]+)?"
     rb'(?:[ \t]*;(?:[ \t]|\r?\n[ \t])*[A-Za-z0-9!#$&^_.+-]+=(?:"[\x20\x21\x23-\x5b\x5d-\x7e]*"|[A-Za-z0-9!#$&^_.+-]+))*'
     rb"[ \t]*;?[ \t\r]*"
 )
@@ -31,7 +31,7 @@ _ODD_BLANKS: Final = re.compile(
 )
 _LATIN_BLANKS: Final = re.compile(rb"[\x80-\xa0]")
 _JOINED_QUOTES: Final = re.compile(rb'"[ \t]*"')
-_QUOTE_FAULT: Final = re.compile(rb'[^=\s]"|"[^\s;"]|=\s*"[^"]*$')
+_QUOTE_FAULT: Final = re.compile(rb"\0[^\s;,]|[^=\s]\0")
 _QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _KEY_TAIL: Final = re.compile(r"[a-z0-9*'-]+$")
 _TOKEN: Final = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=]+")
@@ -49,14 +49,14 @@ def has_quote_fault(value: bytes) -> bool:
     """Tell whether quotation marks do not pair, or stand where they open or close no value."""
     if b'"' not in value:
         return False
-    rest = _QUOTED.sub(b"=q", value)
-    return b'"' in rest or _QUOTE_FAULT.search(_QUOTED.sub(b'""', value).replace(b'=""', b"=")) is not None
+    reduced = _QUOTED.sub(b"\0", value.replace(b"\0", b""))
+    return b'"' in reduced or _QUOTE_FAULT.search(reduced) is not None
 
 
 def spellings(raw: bytes) -> list[bytes]:
     """Return the ways to spell an unparsed field value, the usual one first."""
     value = unfold(raw)
-    if is_clean(value):
+    if is_clean(raw):
         return [value]
     found = [strip_comments(value), value] if b"(" in value else [value]
     if b"\n" in raw:
@@ -88,7 +88,7 @@ def _parameters(spelling: bytes) -> list[Parameter]:
 def texts(raw: bytes, name: str) -> list[str]:
     """Return every reading of parameter `name` in a field value as text, the usual one first."""
     usual, *others = spellings(raw)
-    if not others and b"*" not in usual and b"\\" not in usual:
+    if not others and is_clean(raw):
         return parameter_texts(tokenize(usual)[1], name)
     found: dict[str, None] = {}
     for spelling in (usual, *others):
@@ -99,9 +99,8 @@ def texts(raw: bytes, name: str) -> list[str]:
                 found[stripped] = None
             if "=?" in text:
                 found[decode_words(text.encode("utf-8", "replace"))] = None
-    if not is_clean(unfold(raw)):
-        for text in _first_words(usual, name):
-            found[text] = None
+    for text in _first_words(usual, name):
+        found[text] = None
     return list(found)[:_MAX_NAMES]
 
 

@@ -46,7 +46,6 @@ _OF_NAMES: Final = frozenset(
     {
         "duplicate-parameter",
         "duplicate-disposition",
-        "conflicting-names",
         "comment-in-mime-field",
         "parameter-separator",
         "space-around-equals",
@@ -91,7 +90,7 @@ def corrected(defect: Defect, diverging: Severity) -> Defect:
     """Return the defect with the severity that the views warrant."""
     if defect.severity == Severity.INFO or defect.detail == SAME_AGAIN:
         return defect
-    if not is_of_views(defect.name) and defect.name != "conflicting-names":
+    if not is_of_views(defect.name):
         return defect
     if diverging == Severity.INFO:
         return defect.with_severity(Severity.LOW) if defect.severity == Severity.MEDIUM else defect

@@ -8,7 +8,7 @@ from defang_worker.mime.contents import embedded_files
 from defang_worker.mime.delimiters import dash_lines, guessed
 from defang_worker.mime.header_checks import MimeField, Note
 from defang_worker.mime.readings import boundaries
-from defang_worker.mime.tree import Entity
+from defang_worker.mime.tree import Entity, Tree
 
 # RFC 2046 section 5.1, RFC 1847, RFC 6522: what every reader knows.
 _KNOWN_MULTIPARTS: Final = frozenset(
@@ -20,7 +20,6 @@ _MIME_FIELD: Final = re.compile(
     rb"(?:[ \t]*\r*\n)*content-(?:type|disposition|transfer-encoding)[ \t]*:", re.IGNORECASE
 )
 _MIME_FIELD_LINE: Final = re.compile(rb"^content-[a-z-]+[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_JUNK_LINES: Final = re.compile(rb"(?:[ \t]*\r*\n)+")
 _BEFORE_DASHES: Final = re.compile(rb"[ \t\0\x0b\x0c\xa0\xc2>]*")
 _BLANKS: Final = b" \t\r"
 _BASE64_BLOCK: Final = re.compile(rb"^(?:[A-Za-z0-9+/]{60,76}\r?\n){2}", re.MULTILINE)
@@ -69,13 +68,11 @@ def _check_start(entity: Entity, fields: list[MimeField], note: Note) -> None:
         and entity.delimiter >= 0
     ):
         note(entity, "delimiter-in-header", entity.end, "no blank line after the header")
-    elif entity.header_end == start and (match := _JUNK_LINES.match(body)) and entity.is_message_root:
-        # Blank lines, and what looks like a header after them.
-        if re.match(rb"[A-Za-z][A-Za-z-]*:", body[match.end() :]):
-            note(entity, "junk-before-header", start, "blank line")
     if entity.header_end == start and entity.body_start > start:
-        if re.match(rb"(?:[ \t]*\r*\n)*(?:>?From [^\n]*\n)?[A-Za-z][A-Za-z0-9-]*[ \t]*:", body) and (
-            entity.is_message_root or _MIME_FIELD.match(body)
+        if (
+            not entity.is_message
+            and re.match(rb"(?:[ \t]*\r*\n)*(?:>?From [^\n]*\n)?[A-Za-z][A-Za-z0-9-]*[ \t]*:", body)
+            and (entity.is_message_root or _MIME_FIELD.match(body))
         ):
             note(entity, "junk-before-header", start, "blank line")
     elif entity.content_type not in _NEVER_OPENED and not entity.is_message and _MIME_FIELD.match(body):
@@ -109,7 +106,7 @@ def _is_cut(entity: Entity, raw: bytes) -> bool:
 def _check_multipart(entity: Entity, fields: list[MimeField], note: Note) -> None:
     if entity.content_type not in _KNOWN_MULTIPARTS:
         note(entity, "unknown-multipart", entity.start, "")
-    if entity.content_type == "multipart/digest" and any(child.is_message for child in entity.children):
+    if entity.content_type == "multipart/digest" and entity.children:
         note(entity, "digest-default", entity.start, "")
     boundary = entity.boundary
     if boundary is None:
@@ -152,7 +149,7 @@ def _check_without_parts(entity: Entity, boundary: bytes, note: Note) -> None:
     elif guessed(body, dash_lines(body), 1):
         note(entity, "boundary-missing", entity.body_start, "the declared boundary does not occur")
     else:
-        note(entity, "missing-terminator", entity.end, "no delimiter at all")
+        note(entity, "boundary-missing", entity.end, "no delimiter at all")
 
 
 def _check_near_delimiters(entity: Entity, boundary: bytes, note: Note) -> None:
@@ -190,6 +187,22 @@ def _check_near(entity: Entity, at: int, size: int, note: Note) -> int:
     elif not rest and at < entity.body_start:
         note(entity, "delimiter-in-header", line, "")
     return 1
+
+
+def check_strays(tree: Tree, note: Note) -> None:
+    """Note delimiters in letters of another case, beside some in the right ones."""
+    if not tree.strays:
+        return
+    boundaries_of = {entity.boundary.lower(): entity for entity in tree.walk() if entity.boundary and entity.children}
+    if not boundaries_of:
+        return
+    for hit in tree.strays:
+        line = tree.buffer[hit + 2 : hit + 102].partition(b"\n")[0].rstrip(_BLANKS)
+        lowered = line.lower()
+        entity = boundaries_of.get(lowered) or boundaries_of.get(lowered.removesuffix(b"--"))
+        if entity is not None and entity.boundary not in {line, line.removesuffix(b"--")}:
+            note(entity, "boundary-case", hit, "")
+            return
 
 
 def _is_other_delimiter(entity: Entity, line: int) -> bool:

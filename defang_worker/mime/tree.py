@@ -241,7 +241,7 @@ class Entity:
 class Tree:
     """A message and all entities found in it."""
 
-    __slots__ = ("examination", "limit_exceeded", "newline", "part_count", "root")
+    __slots__ = ("examination", "limit_exceeded", "newline", "part_count", "root", "strays")
 
     def __init__(self, source: Source) -> None:
         self.root = Entity(source, None, 0)
@@ -251,6 +251,8 @@ class Tree:
         "nested-size"): then there may be more in the message than the tree has."""
         self.examination: Examination | None = None
         """What `views.examine` found; None before."""
+        self.strays: list[int] = []
+        """Where lines of the message begin with two dashes without being delimiters; as many as are kept."""
         first_end = source.buffer.find(b"\n")
         self.newline: bytes = b"\r\n" if first_end > 0 and source.buffer[first_end - 1] == 0x0D else b"\n"
         """The line end of the first line; what is added to the message has the same."""

@@ -15,7 +15,7 @@ from defang_worker.mime.byte_checks import check_bytes
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
 from defang_worker.mime.header_checks import MimeField, check_header, check_mime_version, check_names
 from defang_worker.mime.shadow import ShadowPart
-from defang_worker.mime.structure_checks import check_entity, check_nesting
+from defang_worker.mime.structure_checks import check_entity, check_nesting, check_strays
 from defang_worker.mime.tree import Entity, Tree
 
 # Of one name in one entity: more say nothing new, and 2,000 fields could have as many each.
@@ -101,6 +101,7 @@ class _Examiner:
                 if depth_of[entity] > depth_of[deepest]:
                     deepest = entity
             self._entity(entity)
+        check_strays(tree, self.note)
         check_nesting(deepest, depth_of[deepest], tree.part_count, self.note)
 
     def _entity(self, entity: Entity) -> None:
