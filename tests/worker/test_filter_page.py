@@ -29,9 +29,10 @@ FOR_THE_WORKER = {
     "Connection": {"of_request"},
     "Envelope": {"commands", "directory", "journal", "of_commands", "of_request", "tested"},
     "Recipient": {"of_commands", "of_request"},
-    "Message": {"body", "finish_body", "journal", "refused_for_structure", "results"},
+    "Defect": {"of", "with_severity"},
+    "Message": {"body", "defects_of", "finish_body", "journal", "refused_for_structure", "results"},
     "Headers": {"changes"},
-    "Part": {"entity", "replacement"},
+    "Part": {"entity", "field_changes", "put", "replacement", "shown"},
     "Response": {"correction", "to_answer", "to_result"},
 }
 # What the pages call the objects that a callback gets.
@@ -61,7 +62,7 @@ def _told(heading: str) -> dict[str, str]:
 
 
 def _public(cls: type) -> set[str]:
-    inherited = set(dir(str)) if issubclass(cls, str) else set()
+    inherited = {name for base in (str, int) if issubclass(cls, base) for name in dir(base)}
     return {name for name in dir(cls) if not name.startswith("_")} - inherited | set(getattr(cls, "__members__", ()))
 
 
