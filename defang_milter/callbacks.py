@@ -25,7 +25,8 @@ import milter
 from defang_common.shown import shown
 from defang_common.wire import results, spool
 from defang_common.wire.answers import Answer, Verdict
-from defang_milter import macros, replies
+from defang_common.wire.requests import Request
+from defang_milter import macros, replies, verdict_lines
 from defang_milter.apply_results import Changes, Marks
 from defang_milter.body import Body
 from defang_milter.context import Context
@@ -173,7 +174,7 @@ class Callbacks:
         reply = replies.CONTINUE
         if self._settings.relay_check:
             request = connection.relay_request(macros.value_of(context, "i"))
-            reply = replies.of_answer_at_connect(self._mux.check(request))
+            reply = replies.of_answer_at_connect(self._check("connection", session, request))
         if reply.status not in (milter.REJECT, milter.TEMPFAIL):
             session.fault = None
         return reply.status
@@ -189,7 +190,7 @@ class Callbacks:
         return self._answer(context, self._check_helo(context, session))
 
     def _check_helo(self, context: Context, session: Session) -> Answer:
-        return self._mux.check(session.connection.helo_request(macros.value_of(context, "i")))
+        return self._check("HELO", session, session.connection.helo_request(macros.value_of(context, "i")))
 
     @_answering
     def close(self, context: Context) -> int:
@@ -220,7 +221,7 @@ class Callbacks:
         if not self._settings.sender_check:
             return milter.CONTINUE
         workdir.append_commands(transaction.take_commands())
-        answer = self._mux.check(transaction.sender_request())
+        answer = self._check("sender", session, transaction.sender_request())
         if answer.verdict is not Verdict.CONTINUE:
             self._end(session)
         return self._answer(context, answer)
@@ -263,7 +264,7 @@ class Callbacks:
             transaction.accept_recipient(routed, recipient, args)
             return milter.CONTINUE
         workdir.append_commands(transaction.take_commands())
-        answer = self._mux.check(transaction.recipient_request(routed, recipient, args))
+        answer = self._check("recipient", session, transaction.recipient_request(routed, recipient, args), recipient)
         if answer.verdict is Verdict.CONTINUE:
             transaction.accept_recipient(routed, recipient, args)
         elif answer.verdict in (Verdict.ACCEPT, Verdict.DISCARD):
@@ -309,10 +310,10 @@ class Callbacks:
         changes.apply(decoded, self._marks(session))
         if self._settings.log_filter_time:
             _log.info("%s: Filter time is %dms", transaction.log_name, (time.monotonic() - began_s) * 1000)
-        reply = replies.CONTINUE
-        if decoded.verdict is not None:
-            _log.debug("%s: the filter wants: %s", transaction.log_name, type(decoded.verdict).__name__)
-            reply = replies.of_verdict(decoded.verdict)
+        line = verdict_lines.of_message(decoded, transaction)
+        if line is not None:
+            _log.info("%s: %s", transaction.log_name, line)
+        reply = replies.CONTINUE if decoded.verdict is None else replies.of_verdict(decoded.verdict)
         self._end(session)
         return self._give(context, reply)
 
@@ -341,6 +342,14 @@ class Callbacks:
         return milter.CONTINUE
 
     # -- answers and ends
+
+    def _check(self, subject: str, session: Session, request: Request, recipient: bytes = b"") -> Answer:
+        """The filter's answer; one that lets nothing pass is logged."""
+        answer = self._mux.check(request)
+        line = verdict_lines.of_check(subject, answer, session.connection, session.transaction, recipient)
+        if line is not None:
+            _log.info("%s: %s", session.log_name, line)
+        return answer
 
     def _answer(self, context: Context, answer: Answer) -> int:
         if answer.delay_s:

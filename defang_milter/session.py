@@ -14,6 +14,9 @@ from defang_milter.workdir import WorkDir
 
 _log: Final = logging.getLogger("defang.milter")
 
+# The MTAs' own word, for which people search their logs.
+NO_MESSAGE: Final = "NOQUEUE"
+
 
 class Fault(Exception):
     """Why a message cannot be accepted; the message is for the log."""
@@ -40,6 +43,11 @@ class Session:
     workdir: WorkDir | None = None
     fault: str | None = None
     owes_helo_check: bool = False
+
+    @property
+    def log_name(self) -> str:
+        """What the log calls the message in work, or that there is none."""
+        return NO_MESSAGE if self.transaction is None else self.transaction.log_name
 
     def message(self) -> tuple[Transaction, WorkDir]:
         """The message in work; raises Fault if there is none, or if something went wrong with it before."""
@@ -78,7 +86,6 @@ def log_fault(session: Session | None, where: str, error: BaseException) -> None
     """Logs an error with queue ID and cause, unless that was done before; with its traceback if it is no usual one."""
     if isinstance(error, RememberedFault):
         return
-    transaction = None if session is None else session.transaction
-    name = "NOQUEUE" if transaction is None else transaction.log_name
+    name = NO_MESSAGE if session is None else session.log_name
     expected = isinstance(error, _EXPECTED)
     _log.error("%s: %s: %s", name, where, cause_of(error), exc_info=None if expected else error)

@@ -16,6 +16,9 @@ from defang_milter.headers import Header
 
 LOOPBACK: Final = b"127.0.0.1"
 
+# In a log line the first ones tell which message it is; a mailing list's thousands would not fit.
+MAX_NAMED_RECIPIENTS: Final = 3
+
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | str | None
 
 
@@ -97,7 +100,8 @@ class Connection:
 class Transaction:
     """One message: its envelope, its header and body as they arrive, and the COMMANDS lines not yet written.
 
-    `fault` is the cause why it cannot be accepted any more, from a callback that gives no answer.
+    `fault` is the cause why it cannot be accepted any more, from a callback that gives no answer. `first_recipient`
+    is the first one named, `first_recipients` are the first that were accepted, `recipient_count` counts those.
     """
 
     __slots__ = (
@@ -107,10 +111,12 @@ class Transaction:
         "directory",
         "fault",
         "first_recipient",
+        "first_recipients",
         "header",
         "header_is_written",
         "id",
         "queue_id",
+        "recipient_count",
         "sender",
         "sender_args",
     )
@@ -136,6 +142,8 @@ class Transaction:
         self.header = header
         self.body = body
         self.first_recipient = b""
+        self.first_recipients: list[bytes] = []
+        self.recipient_count = 0
         self.header_is_written = False
         self.fault: str | None = None
         self._due: list[bytes] = []
@@ -169,6 +177,9 @@ class Transaction:
 
     def accept_recipient(self, routed: tuple[bytes, bytes, bytes], recipient: bytes, args: Iterable[bytes]) -> None:
         """Makes a recipient due that may stay; `routed` is mailer, host and address of the MTA's routing."""
+        self.recipient_count += 1
+        if self.recipient_count <= MAX_NAMED_RECIPIENTS:
+            self.first_recipients.append(recipient)
         self._due.append(encode_line(Letter.RECIPIENT, recipient, *routed))
         self._due += [encode_line(Letter.RECIPIENT_ARG, arg) for arg in args]
 

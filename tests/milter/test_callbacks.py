@@ -436,6 +436,99 @@ def test_the_filters_verdict_reaches_the_mta(
     assert session.directories() == []
 
 
+@pytest.mark.parametrize(
+    ("results", "line"),
+    [
+        (b"B554 5.7.1 No%20lotteries\nF\n", "rejected: 554 5.7.1 No lotteries"),
+        (b"B550 5.7.1 two%0Alines%1B\n", "rejected: 550 5.7.1 two\\nlines\\x1b"),
+        (b"T\nF\n", "deferred: 451 4.3.0 Please try again later"),
+        (b"D\n", "discarded"),
+        (b"Qlooks%20odd\nF\n", "quarantined: looks odd"),
+        (b"Q\nF\n", "quarantined"),
+        (b"Qlooks%20odd\nD\n", "discarded; quarantined: looks odd"),
+    ],
+)
+def test_a_message_that_does_not_pass_is_told_in_one_line(
+    play: MakePlay, mux: FakeMux, caplog: pytest.LogCaptureFixture, results: bytes, line: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    mux.answers[b"scan"] = scan_giving(results)
+    play("-q", "-X").to_end()
+    assert caplog.messages == [
+        f"Q1: {line}, from=<sender@example.com>, to=<r1@example.org>, relay=client.example.com [192.0.2.7]"
+    ]
+
+
+def test_a_message_that_passes_is_not_told(play: MakePlay, mux: FakeMux, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    mux.answers |= dict.fromkeys((b"relayok", b"helook", b"senderok", b"recipok"), b"ok 1\n")
+    mux.answers[b"scan"] = scan_giving(b"HX-A b\nF\n")
+    assert play("-q", "-r", "-H", "-s", "-t").to_end() == milter.CONTINUE
+    assert caplog.messages == []
+
+
+def test_only_the_first_recipients_are_named(play: MakePlay, mux: FakeMux, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    mux.answers[b"scan"] = scan_giving(b"D\n")
+    session = play("-q")
+    session.to_mail()
+    for number in range(7):
+        session.rcpt(b"<r%d@example.org>" % number)
+    session.eom()
+    assert "to=<r0@example.org>, <r1@example.org>, <r2@example.org>, ... 4 more, relay=" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        (b"relayok", "NOQUEUE: connection {}, relay=client.example.com [192.0.2.7]"),
+        (b"helook", "NOQUEUE: HELO {}, helo=helo.example.com, relay=client.example.com [192.0.2.7]"),
+        (b"senderok", "Q1: sender {}, from=<sender@example.com>, relay=client.example.com [192.0.2.7]"),
+        (
+            b"recipok",
+            "Q1: recipient {}, from=<sender@example.com>, to=<r1@example.org>, relay=client.example.com [192.0.2.7]",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"ok 0 not%20you 550 5.1.1 0\n", "rejected: 550 5.1.1 not you"),
+        (b"ok -1\n", "deferred: 451 4.3.0"),
+        (b"ok 3\n", "discarded"),
+        (b"ok 2\n", None),
+    ],
+)
+def test_a_check_that_lets_nothing_pass_is_told_in_one_line(
+    play: MakePlay,
+    mux: FakeMux,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    word: bytes,
+    line: str,
+    answer: bytes,
+    told: str | None,
+) -> None:
+    caplog.set_level(logging.INFO)
+    mux.answers |= dict.fromkeys((b"relayok", b"helook", b"senderok", b"recipok"), b"ok 1\n")
+    mux.answers[word] = answer
+    session = play("-q", "-r", "-H", "-s", "-t")
+    for step in (session.connect, session.helo, session.mail, session.rcpt):
+        if step() != milter.CONTINUE:
+            break
+    assert caplog.messages == ([] if told is None else [line.format(told)])
+
+
+def test_a_client_without_a_name_is_told_by_its_address(
+    play: MakePlay, mux: FakeMux, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    mux.answers[b"relayok"] = b"ok 0 no 550 5.7.1 0\n"
+    session = play("-q", "-r")
+    session.callbacks.connect(session.context, "[192.0.2.7]", 2, ("192.0.2.7", 5))
+    assert caplog.messages == ["NOQUEUE: connection rejected: 550 5.7.1 no, relay=[192.0.2.7]"]
+
+
 FAILING_SCANS: dict[str, Answerer] = {
     "no-answer": b"",
     "error": b"error: No free workers\n",
