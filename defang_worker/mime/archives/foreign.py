@@ -33,6 +33,8 @@ _PROGRAM: Final = str(Path(child.__file__))
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 # Others without members are damaged, if not in a way that libarchive minds.
 _MAY_BE_EMPTY: Final = frozenset({ArchiveKind.SEVEN_ZIP, ArchiveKind.CAB})
+# Not members: the table of symbols and that of long names.
+_AR_TABLES: Final = (b"/", b"//", b"/SYM64/")
 _PIPE_BYTES: Final = 64 * 1024
 
 
@@ -147,7 +149,8 @@ class ForeignReader:
         while (entry := self._child_at(position).next()) is not None:
             position += 1
             self._budget.take_member()
-            yield self._member(entry, position)
+            if self._kind is not ArchiveKind.AR or entry[2] not in _AR_TABLES:
+                yield self._member(entry, position)
         if position == 0 and self._kind not in _MAY_BE_EMPTY:
             raise ArchiveError("nothing can be found in the archive")
         if not is_whole(self._data, self._kind):

@@ -26,7 +26,7 @@ _EXTENSIONS: Final = (b"L", b"K", b"x", b"X", b"g")
 # Links, devices, folders and pipes, whatever size they claim.
 _WITHOUT_CONTENT: Final = (b"1", b"2", b"3", b"4", b"5", b"6")
 _GNU_SPARSE: Final = b"S"
-_SPARSE_NUMBER_BYTES: Final = 12
+_SPARSE_ENTRY_BYTES: Final = 24
 _USED: Final = re.compile(rb"[^\0\r\n]")
 
 
@@ -62,11 +62,12 @@ class TarReader:
                     self.defects["archive-junk"] = None
             elif is_tar_header(block):
                 is_closed = False
-                content_at, size = self._content_place(block, at + TAR_BLOCK)
-                member = self._member(block, content_at, size)
+                pieces, start = self._sparse_pieces(block, at + TAR_BLOCK)
+                size = self._size(block)
+                member = self._member(block, start, size, pieces)
                 if member is not None:
                     yield member
-                at = content_at + -(-size // TAR_BLOCK) * TAR_BLOCK
+                at = start + -(-size // TAR_BLOCK) * TAR_BLOCK
             elif is_closed:
                 return
             else:
@@ -78,8 +79,8 @@ class TarReader:
         match = _USED.search(self._data, at)
         return match.start() // TAR_BLOCK * TAR_BLOCK if match else len(self._data)
 
-    def _content_place(self, block: bytes, start: int) -> tuple[int, int]:
-        """Return where the content of a member with this header begins, and its size there."""
+    def _size(self, block: bytes) -> int:
+        """Return the size of the content that follows a header."""
         size = _number(block[124:136])
         if self._for_next.size is not None and block[156:157] not in _EXTENSIONS:
             size = self._for_next.size
@@ -87,9 +88,25 @@ class TarReader:
             size = 0
         if size < 0:
             raise ArchiveError("the tar has a damaged header")
-        return start, size
+        return size
 
-    def _member(self, block: bytes, start: int, size: int) -> Member | None:
+    def _sparse_pieces(self, block: bytes, start: int) -> tuple[list[tuple[int, int]] | None, int]:
+        """Return where the pieces of a sparse file in GNU's old format belong, and where its content begins.
+
+        The header has room for four, and blocks of their own behind it for 21 more each.
+        """
+        if block[156:157] != _GNU_SPARSE:
+            return None, start
+        pieces = _sparse_entries(block[386:482])
+        is_extended = block[482]
+        while is_extended and start < len(self._data):
+            more = self._data[start : start + TAR_BLOCK].ljust(TAR_BLOCK, b"\0")
+            pieces += _sparse_entries(more[:504])
+            is_extended = more[504]
+            start += TAR_BLOCK
+        return pieces, start
+
+    def _member(self, block: bytes, start: int, size: int, pieces: list[tuple[int, int]] | None) -> Member | None:
         """Return the member with this header, or take in what an extension header says."""
         kind = block[156:157]
         self._budget.take_member()
@@ -100,7 +117,6 @@ class TarReader:
             return None
         extensions, self._for_next = self._for_next, _Extensions()
         names = _names(block, [*self._for_all.names, *extensions.names])
-        pieces = _sparse_pieces(block) if kind == _GNU_SPARSE else None
         return Member(
             kind=ArchiveKind.TAR,
             names=names,
@@ -171,19 +187,15 @@ def _number(field_bytes: bytes) -> int:
         return -1
 
 
-def _sparse_pieces(block: bytes) -> list[tuple[int, int]]:
-    """Return offset and size of the pieces that the header of a sparse file in GNU's old format lists."""
-    starts = range(386, 386 + 4 * 2 * _SPARSE_NUMBER_BYTES, 2 * _SPARSE_NUMBER_BYTES)
-    fields = (block[at : at + 2 * _SPARSE_NUMBER_BYTES] for at in starts)
-    return [
-        (_number(entry[:_SPARSE_NUMBER_BYTES]), _number(entry[_SPARSE_NUMBER_BYTES:]))
-        for entry in fields
-        if entry.strip(b"\0")
-    ]
+def _sparse_entries(table: bytes) -> list[tuple[int, int]]:
+    """Return offset and size of each piece that a table lists."""
+    entries = (table[at : at + _SPARSE_ENTRY_BYTES] for at in range(0, len(table), _SPARSE_ENTRY_BYTES))
+    half = _SPARSE_ENTRY_BYTES // 2
+    return [(_number(entry[:half]), _number(entry[half:])) for entry in entries if entry.strip(b"\0")]
 
 
 def _with_holes(packed: memoryview, pieces: list[tuple[int, int]], wanted: int) -> bytes:
-    """Return the first bytes of a sparse file. What more pieces than the header lists would hold comes last."""
+    """Return the first bytes of a sparse file, its holes filled with zeros."""
     content = bytearray()
     at = 0
     for offset, size in pieces:

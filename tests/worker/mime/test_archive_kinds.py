@@ -20,6 +20,7 @@ from defang_worker.mime.archives import (
     ArchiveLimitError,
     ArchiveLimits,
     archive_kind,
+    foreign,
     member_names,
     members,
 )
@@ -169,6 +170,38 @@ def test_holes_of_a_sparse_member_are_filled_within_the_limits() -> None:
     (bomb,) = members(header(8**10, 100) + end)
     with pytest.raises(ArchiveLimitError, match="expands"):
         bomb.read()
+
+
+def test_a_reader_that_crashes_makes_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "crash.py"
+    program.write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.setattr(foreign, "_PROGRAM", str(program))
+    with pytest.raises(ArchiveError, match="reader fail"):
+        member_names(by_libarchive(FILES, "7zip"))
+
+
+def test_a_reader_in_an_endless_loop_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "loop.py"
+    program.write_text("while True:\n    pass\n")
+    monkeypatch.setattr(foreign, "_PROGRAM", str(program))
+    with pytest.raises(ArchiveLimitError, match="too long"):
+        member_names(by_libarchive(FILES, "7zip"), ArchiveLimits(max_seconds=0.2))
+
+
+def test_a_sparse_member_with_many_pieces_does_not_hide_the_next() -> None:
+    header = bytearray(tarred({"x": b""})[:512])
+    header[156:157], header[257:265] = b"S", b"ustar  \0"
+    pieces = [b"%011o\0%011o\0" % (2 * index, 1) for index in range(30)]
+    header[386:482], header[482] = b"".join(pieces[:4]), 1
+    header[124:136] = b"%011o\0" % 30
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    more = b"".join(pieces[4:25]) + b"\1" + bytes(7), b"".join(pieces[25:]).ljust(512, b"\0")
+    sparse, plain = members(
+        bytes(header) + b"".join(more) + (b"w" * 30).ljust(512, b"\0") + tarred({"blocked.exe": b"x"})
+    )
+    assert sparse.read() == b"w\0" * 29 + b"w"
+    assert plain.name == "blocked.exe"
 
 
 def test_encrypted_members_of_a_7z_have_names() -> None:
