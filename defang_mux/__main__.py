@@ -3,8 +3,10 @@
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from defang_common import __version__
@@ -20,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         parsed = options.parse(sys.argv[1:] if argv is None else argv)
     except options.UsageError as error:
-        sys.stderr.write(f"{_PROGRAM}: {error}\n\n{options.usage()}")
+        sys.stderr.write(f"{options.USAGE}{_PROGRAM}: {error}\n")
         return 1
     if parsed == "help":
         sys.stdout.write(options.usage())
@@ -57,7 +59,22 @@ def _run(settings: Settings) -> int:
     )
 
 
+def _check_filter(path: Path) -> None:
+    """Raises StartFailed if our user cannot read the file; what stands in it is the worker's business."""
+    try:
+        # Not to wait for whoever writes to a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise daemon.StartFailed(f"filter {path}: {error.strerror}") from None
+    is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    if is_directory:
+        raise daemon.StartFailed(f"filter {path} is a directory")
+
+
 def _serve(settings: Settings, ready: Callable[[], None]) -> int:
+    if settings.rules is not None:
+        _check_filter(settings.rules)
     # After the daemon has detached: its parent has no use for an event loop.
     import trio  # noqa: PLC0415
 

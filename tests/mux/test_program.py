@@ -179,7 +179,7 @@ def test_garbled_and_over_long_answers_cost_the_worker_its_life(spool: Path) -> 
         assert mux.ask("long") == "ERR Answer of worker is too long\n"
         third = mux.ask("pid")
         assert len({first, second, third}) == 3
-        mux.program.wait_log("Worker 0: Garbled: wrote more than an answer: ok 0$")
+        mux.program.wait_log("Worker 0: Garbled: wrote more than an answer: ok 0\n")
 
 
 def test_queue_is_served_in_order_and_full_is_refused(spool: Path) -> None:
@@ -311,7 +311,11 @@ def test_socket_for_status_answers_questions_only(spool: Path) -> None:
 
 def test_wrong_command_lines_exit_1_with_a_reason(spool: Path) -> None:
     for words, reason in (
-        (["--no-such"], "no-such"),
+        (
+            ["--no-such"],
+            "usage: defang-mux [-U USER] [-F FILTER] [options]\ndefang-mux: option --no-such not recognized\n",
+        ),
+        (["-E"], "defang-mux: option -E is MIMEDefang's; Defang does not have it (yet)\n"),
         (["-f", "/no/such/worker"], "not there"),
         (["-f", "/bin/true", "-z", "/no/such/spool"], "/no/such/spool"),
     ):
@@ -325,6 +329,31 @@ def test_wrong_command_lines_exit_1_with_a_reason(spool: Path) -> None:
         assert done.returncode == 1
         assert reason in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [("-D",), ()], ids=["foreground", "detached"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.py", "filter {}: No such file or directory"),
+        ("private.py", "filter {}: Permission denied"),
+        ("directory", "filter {} is a directory"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_fails_the_start(
+    spool: Path, options: tuple[str, ...], name: str, reason: str
+) -> None:
+    (spool / "private.py").touch(mode=0)
+    (spool / "directory").mkdir(mode=0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "defang_mux", *AS_USER, "-z", spool, "-f", "/bin/true", "-F", spool / name, *options],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_LIMIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"defang-mux: {reason.format(spool / name)}\n")
+    assert not (spool / "mimedefang-multiplexor.sock").exists()
 
 
 def test_nothing_is_left_open_after_many_requests_and_clients_that_go_away(spool: Path) -> None:

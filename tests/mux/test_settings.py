@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def test_last_of_a_repeated_option_counts() -> None:
         ("-m many", "min-workers"),
         ("-q 129", "queue-size"),
         ("-f relative/worker", "worker"),
-        ("-k", "-k"),
+        ("-j", "-j not recognized"),
+        ("--map-socket=x", "map-socket not recognized"),
         ("--no-such", "no-such"),
         ("-m", "-m"),
         ("stray", "stray"),
@@ -101,6 +103,22 @@ def test_last_of_a_repeated_option_counts() -> None:
 def test_nonsense_is_refused_by_name(argv: str, named: str) -> None:
     with pytest.raises(UsageError, match=named):
         parse(argv.split())
+
+
+@pytest.mark.parametrize("letter", "AELMNOPRTVXdktuy")
+def test_an_option_of_the_original_that_is_missing_is_refused_as_such(letter: str) -> None:
+    for words in ([f"-{letter}", "5"], [f"-D{letter}5"]):
+        with pytest.raises(UsageError, match=f"option -{letter} is MIMEDefang's; Defang does not have it"):
+            parse(words)
+
+
+def test_every_letter_of_the_original_is_an_option_or_refused_as_such() -> None:
+    """Its getopt string, as of version 3.7.1."""
+    ours = {option.letter for option in OPTIONS}
+    for letter in re.findall("[A-Za-z]", "GAa:Tt:um:x:y:r:i:b:c:s:hdlf:p:o:w:F:W:U:S:q:Q:L:R:M:I:DEO:X:Y:N:vZP:z:V:k"):
+        if letter not in ours:
+            with pytest.raises(UsageError, match="is MIMEDefang's"):
+                parse([f"-{letter}"])
 
 
 def test_socket_takes_the_prefixes_for_unix_sockets() -> None:
