@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from defang_worker.mime import archives
 from defang_worker.mime.archives import (
+    Archive,
     ArchiveEncryptedError,
     ArchiveError,
     ArchiveKind,
@@ -48,7 +49,11 @@ def members(archive: Part | bytes, limits: ArchiveLimits | None = None) -> Itera
     all that could be found, if there may be more: it is damaged or no archive, a password keeps even the names, or it
     is too big, too deep or too well packed (ArchiveLimitError). What cannot be examined never reads as harmless.
     """
-    return archives.members(_content(archive), limits)
+    filenames = () if isinstance(archive, bytes) else archive.filenames
+    found = Archive(_content(archive), limits, filenames=filenames)
+    yield from found
+    if found.error is not None:
+        raise found.error
 
 
 def member_names(archive: Part | bytes, limits: ArchiveLimits | None = None) -> list[str]:
@@ -56,7 +61,7 @@ def member_names(archive: Part | bytes, limits: ArchiveLimits | None = None) -> 
 
     Raises ArchiveError, as `members` does.
     """
-    return archives.member_names(_content(archive), limits)
+    return list(dict.fromkeys(name for member in members(archive, limits) for name in member.names))
 
 
 def _content(archive: Part | bytes) -> bytes:

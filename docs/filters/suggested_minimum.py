@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The suggested minimum: what hardly any site wants to deliver.
 
-Removes attachments that Windows would run, by every name they might be saved under, and zips with such names inside.
-Refuses fragments of messages, which are put together behind every filter, and messages with forged line ends. Copy it,
-change the list, and add your virus scanner.
+Removes attachments that Windows would run, by every name they might be saved under, and archives with such
+names inside. Refuses fragments of messages, which are put together behind every filter, and messages with
+forged line ends. Copy it, change the list, and add your virus scanner.
 """
 
 import re
@@ -18,7 +18,8 @@ BLOCKED = re.compile(
     r"ws[cfh]?|xbap|xll|xnk|\{[^}]+\})[. ]*$",
     re.IGNORECASE,
 )
-ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+ARCHIVE = re.compile(r"\.(?:zip|7z|rar|cab|lzh|arj|ace|tar|t?[gx]z|tbz2?|bz2|zst)[. ]*$", re.IGNORECASE)
+ARCHIVE_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-7z-compressed", "application/gzip")
 
 # The industry's test file (https://www.eicar.org), which does no harm and which every scanner reports: it shows what
 # happens to a virus before there is a scanner. In two pieces, so that none takes this file for it.
@@ -45,8 +46,8 @@ class SuggestedMinimum(Filter):
     def reason_to_drop(self, part: Part) -> str:
         if any(BLOCKED.search(name) for name in part.filenames):
             return "files of this kind are not allowed here"
-        is_zip = part.content_type in ZIP_TYPES or part.matches(r"\.zip[. ]*$")
-        if not part.is_leaf or not is_zip:
+        is_archive = part.content_type in ARCHIVE_TYPES or part.matches(ARCHIVE)
+        if not part.is_leaf or not is_archive:
             return ""
         try:
             name = next((name for name in member_names(part) if BLOCKED.search(name)), None)

@@ -42,7 +42,11 @@ def members(archive: bytes | Entity, limits: ArchiveLimits | None = None) -> Ite
 
     Yields all that can be found first, and then raises ArchiveError if there may be more.
     """
-    found = Archive(archive.content if isinstance(archive, Entity) else archive, limits)
+    found = (
+        Archive(archive.content, limits, filenames=archive.filenames)
+        if isinstance(archive, Entity)
+        else Archive(archive, limits)
+    )
     yield from found
     if found.error is not None:
         raise found.error

@@ -62,3 +62,12 @@ def is_mislabelled(kind: ArchiveKind, filenames: Iterable[str], content_type: st
     if any(not found[1:].isdigit() and found not in fitting for found in extensions):
         return True
     return content_type.startswith(_PLAIN_TYPES) and content_type not in _PACKED_TYPES
+
+
+def unpacked_name(kind: ArchiveKind, filename: str) -> str:
+    """Return the name that unpackers give to the content of a compressed file of this name; empty if they have none."""
+    stem, _, last = filename.rstrip(". ").rpartition(".")
+    last = last.lower()
+    if not stem or f".{last}" not in _EXTENSIONS[kind]:
+        return ""
+    return f"{stem}.tar" if last.startswith("t") else stem

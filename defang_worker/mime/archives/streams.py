@@ -6,6 +6,7 @@ from typing import Final
 
 from defang_worker.mime.archives import unpack
 from defang_worker.mime.archives.kinds import ArchiveKind
+from defang_worker.mime.archives.labels import unpacked_name
 from defang_worker.mime.archives.model import ArchiveError, Budget, Member
 from defang_worker.mime.archives.names import decode_name, is_odd, spellings
 
@@ -26,9 +27,10 @@ STREAM_KINDS: Final = frozenset(
 )
 
 
-def read_stream(data: bytes, kind: ArchiveKind, budget: Budget) -> Iterator[Member]:
-    """Yield the only member of a compressed file."""
-    names = spellings(_gzip_name(data)) if kind is ArchiveKind.GZIP else ()
+def read_stream(data: bytes, kind: ArchiveKind, budget: Budget, filenames: tuple[str, ...] = ()) -> Iterator[Member]:
+    """Yield the only member of a compressed file, which has these names itself."""
+    own = [_gzip_name(data)] if kind is ArchiveKind.GZIP else []
+    names = spellings(*own, *(unpacked_name(kind, filename) for filename in filenames))
     packed = memoryview(data)
 
     def first_bytes(size: int) -> bytes:

@@ -31,8 +31,10 @@ class Archive:
     The iteration never raises. When it is over, `error` tells whether there may be more than was seen.
     """
 
-    def __init__(self, data: bytes, limits: ArchiveLimits | None = None) -> None:
+    def __init__(self, data: bytes, limits: ArchiveLimits | None = None, *, filenames: tuple[str, ...] = ()) -> None:
+        """`filenames` are the archive's own: programs call the content of `a.exe.gz` by it."""
         self._data = data
+        self._filenames = filenames
         self._limits = limits or ArchiveLimits()
         self._budget = Budget(self._limits)
         self._defects: dict[str, None] = {}
@@ -105,7 +107,7 @@ class Archive:
         if kind in _UNREADABLE_KINDS:
             raise ArchiveError(f"archives of the kind {kind} can't be read", Reason.UNSUPPORTED)
         if kind in STREAM_KINDS:
-            yield from read_stream(data, kind, self._budget)
+            yield from read_stream(data, kind, self._budget, self._filenames if data is self._data else ())
         elif kind is ArchiveKind.ZIP:
             yield from self._zip_members(data)
         elif kind is ArchiveKind.TAR:

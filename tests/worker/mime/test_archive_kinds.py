@@ -118,6 +118,15 @@ def test_the_name_in_a_gzip_file_counts() -> None:
     assert (member.names, member.read()) == (("blocked.exe",), b"words")
 
 
+@pytest.mark.parametrize(
+    ("filename", "inside"),
+    [("blocked.exe.gz", "blocked.exe"), ("papers.TGZ", "papers.tar"), ("picture.jpg", ""), (".gz", ""), ("", "")],
+)
+def test_a_compressed_file_without_a_name_inside_has_that_of_its_own(filename: str, inside: str) -> None:
+    (member,) = Archive(gzip.compress(b"words"), filenames=(filename,))
+    assert member.name == inside
+
+
 def test_all_parts_of_a_gzip_file_are_its_content() -> None:
     (member,) = members(gzip.compress(b"one ") + gzip.compress(b"two"))
     assert member.read() == b"one two"
