@@ -56,7 +56,7 @@ class Pool:
         self._queue: deque[Ticket] = deque()
         self._next_fill_at: float | None = now
         self._next_idle_check_at = now + limits.idle_timeout_s
-        self._pacing = Pacing(limits.activation_interval_s, now=now)
+        self._pacing = Pacing(limits.activation_interval_s, free_deaths=limits.max_workers, now=now)
         self._stopping = False
 
     # Facts for reports
@@ -85,9 +85,9 @@ class Pool:
         return max(0.0, self._pacing.not_before - now)
 
     @property
-    def early_deaths(self) -> int:
-        """Workers in a row that died before their first answer."""
-        return self._pacing.early_deaths
+    def delayed_starts(self) -> int:
+        """How many starts in a row were delayed because workers died before their first answer."""
+        return self._pacing.delays
 
     def wake_at(self) -> float:
         """When `wake` wants to be called, if nothing else happens before."""

@@ -235,9 +235,9 @@ class Crew:
         number, prefix = worker.slot.number, worker.log_prefix()
         ending = how_it_ended(worker.exit_status)
         self._log.error("%sReap: worker %d (pid %d) %s (WORKER DIED UNEXPECTEDLY)", prefix, number, worker.pid, ending)
-        if early and self._pool.early_deaths > 1:
+        if early and self._pool.delayed_starts:
             delay_s = self._pool.start_delay_s(trio.current_time())
-            if self._pool.early_deaths == 2:
+            if self._pool.delayed_starts == 1:
                 why = worker.last_words or ending
                 self._log.error("Workers die before their first answer, check the filter: %s", why)
             self._log.warning("Next start of a worker in %.0f s at the earliest", delay_s)

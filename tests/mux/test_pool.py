@@ -348,9 +348,19 @@ def test_starts_are_delayed_more_and_more_while_workers_die_before_their_first_a
     assert delays == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_messages_that_kill_a_worker_in_every_slot_delay_nothing() -> None:
+    pool = make_pool(max_workers=3)
+    for _ in range(3):
+        slot = slot_of(submit(pool))
+        pool.broken(slot, 0, reason="Died", died=True)
+        pool.reaped(slot, 0)
+    assert pool.start_delay_s(0) == 0
+    slot_of(submit(pool))
+
+
 def test_answer_and_reread_end_the_throttle() -> None:
     pool = make_pool(max_workers=2)
-    for _ in range(2):
+    for _ in range(3):
         slot = slot_of(submit(pool))
         pool.broken(slot, 0, reason="Died", died=True)
         pool.reaped(slot, 0)
@@ -359,7 +369,7 @@ def test_answer_and_reread_end_the_throttle() -> None:
     assert pool.start_delay_s(0) == 0
     slot = slot_of(submit(pool))
     pool.finished(slot, 0)
-    assert pool.early_deaths == 0
+    assert pool.delayed_starts == 0
 
 
 def test_ends_that_we_wanted_do_not_throttle() -> None:
