@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A message, from its working directory to RESULTS: the steps of a scan in their order.
 
-A fault of the filter's makes a temporary failure of this message in RESULTS; a fault of the directory or of our own
-makes an `error:` answer, which the front end takes for the same. RESULTS is complete before `ok` is answered.
+Any fault, be it of the filter, of the directory or of our own, makes an `error:` answer, which the front end takes for
+a temporary failure: it keeps the directory if so set, and says whose fault it is. RESULTS is complete before `ok` is
+answered.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, commands, results
-from defang_common.wire.errors import Unencodable, WireError
+from defang_common.wire.errors import WireError
 from defang_worker import workdir
+from defang_worker.api import ambiguity
 from defang_worker.api.hooks import NOTHING_SAID, FilterFault
 from defang_worker.api.message import Message
-from defang_worker.api.verdicts import Response, Verdict
+from defang_worker.api.verdicts import Verdict
 from defang_worker.api.words import to_text
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ _log: Final = logging.getLogger("defang.worker")
 _COLLECT_FROM_BYTES: Final = 64 * 1024
 
 _FINISH: Final = results.Finish()
-_DEFERRED: Final = (Response.tempfail().to_result(), _FINISH)
 
 
 def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
@@ -42,8 +43,8 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     tags.enter("Filtering", queue_id)
     try:
         size = _scan(site, directory)
-    except (OSError, WireError) as fault:
-        _log.error("scan failed: %s", fault)
+    except (FilterFault, OSError, WireError) as fault:
+        _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
         return answers.encode_error(f"scan failed: {fault}")
     finally:
         tags.leave("Filtering", queue_id)
@@ -58,12 +59,8 @@ def _scan(site: SiteFilter, directory: str) -> int:
     for line in told.unknown_lines:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
     message = Message(told, workdir.open_message(directory), directory, site.settings)
-    try:
-        lines = _filter(site, message, directory, told.subject_count)
-        workdir.append_results(directory, [*lines, _FINISH])
-    except (FilterFault, Unencodable) as fault:
-        _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
-        workdir.append_results(directory, list(_DEFERRED))
+    lines = _filter(site, message, directory, told.subject_count)
+    workdir.append_results(directory, [*lines, _FINISH])
     return message.size
 
 
@@ -75,15 +72,20 @@ def _filter(site: SiteFilter, message: Message, directory: str, subject_count: i
         for nth in range(subject_count, 1, -1):
             message.headers.delete("Subject", nth)
     looks_at_parts = site.has("filter_part") or site.has("filter_multipart")
-    if looks_at_parts and message.refused_for_structure():
+    is_examined = looks_at_parts or site.settings.ambiguity is not None
+    if is_examined and message.refused_for_structure():
         return message.results(None)
     _call(site, "filter_begin", message)
     if looks_at_parts:
         _visit_parts(site, message)
     _call(site, "filter_end", message)
+    if is_examined:
+        ambiguity.judge(message, site.settings)
     rebuilt = message.finish_body()
     if rebuilt is not None:
         workdir.write_body(directory, rebuilt)
+    if is_examined:
+        ambiguity.tell(message, site.settings, is_rewritten=rebuilt is not None)
     _call(site, "filter_wrapup", message)
     return message.results(rebuilt)
 
@@ -104,7 +106,10 @@ def _call(site: SiteFilter, hook: str, message: Message, *more: object) -> None:
 
 
 def _visit_parts(site: SiteFilter, message: Message) -> None:
-    """Calls the callbacks for parts, containers before their children; what was dropped is not entered."""
+    """Calls the callbacks for parts, containers before their children; what was dropped is not entered.
+
+    Last come the parts that only other readings of the message have.
+    """
     root = message.root
     # The top of a multipart message is no part. Any other message is its own only part.
     waiting = list(reversed(root.children)) if root.is_multipart and not root.is_leaf else [root]
@@ -113,3 +118,6 @@ def _visit_parts(site: SiteFilter, message: Message) -> None:
         _call(site, "filter_part" if part.is_leaf else "filter_multipart", message, part)
         if not part.is_dropped:
             waiting.extend(reversed(part.children))
+    for part in message.shadow_parts:
+        if not part.is_gone:
+            _call(site, "filter_part" if part.is_leaf else "filter_multipart", message, part)

@@ -38,7 +38,7 @@ def scan(case: Path, directory: Path) -> dict[str, bytes]:
     answer = make_worker(site).answer(b"scan Q1 %s" % os.fsencode(directory))
     left = {name: (directory / name).read_bytes() for name in ("RESULTS", "NEWBODY") if (directory / name).exists()}
     if answer != answers.SCAN_OK:
-        left["ANSWER"] = answer.replace(os.fsencode(directory), b"DIR")
+        left["ANSWER"] = answer.replace(os.fsencode(directory), b"DIR").replace(os.fsencode(case), b"CASE")
     return left
 
 

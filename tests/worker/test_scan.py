@@ -15,7 +15,6 @@ from defang_common.wire import results
 from defang_worker.api import filter_file
 from tests.worker.conftest import COMMANDS, LoadFilter, make_worker
 
-DEFERRED = b"T451 4.3.0 Please%20try%20again%20later\nF\n"
 SUGGESTED_MINIMUM = Path(__file__).parents[2] / "docs" / "filters" / "suggested_minimum.py"
 DROP_ALL = """
 def filter_part(message, part):
@@ -38,8 +37,10 @@ def test_log_names_callback_file_line_and_cause(
             check(message)
         """
     )
-    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
-    assert f"temporary failure: filter_begin: {site.path}:3: KeyError: 'no_such_macro'" in caplog.text
+    cause = f"filter_begin: {site.path}:3: KeyError: 'no_such_macro'"
+    assert make_worker(site).answer(scan_line(workdir)) == f"error: scan failed: {cause}\n".encode()
+    assert f"temporary failure: {cause}" in caplog.text
+    assert not (workdir / "RESULTS").exists()
 
 
 @pytest.mark.parametrize("file", ["RESULTS", "NEWBODY"])

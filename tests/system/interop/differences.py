@@ -233,16 +233,23 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         name="faults-defer",
-        reason="A filter that fails costs the worker not its life, and the reply has a code and a text of its own.",
+        reason="A filter that fails costs the worker not its life, and a check's reply has a code and a text of its own.",
         holds=our_worker,
-        transactions=_DYING_SCANS | _DYING_CHECKS,
+        transactions=_DYING_CHECKS,
         expected=with_reply(WORKER_FAULT),
     ),
     Difference(
         name="worded-failures",
         reason="When the rest of the filter fails, the SMTP reply says so instead of leaving the words to the MTA.",
+        holds=our_milter,
+        transactions=_DYING_SCANS,
+        expected=with_reply(MILTER_FAULT),
+    ),
+    Difference(
+        name="worded-failures",
+        reason="As above; a worker of ours has given words to a failed check itself.",
         holds=our_milter_with_their_worker,
-        transactions=_DYING_SCANS | _DYING_CHECKS | {"connect-die"},
+        transactions=_DYING_CHECKS | {"connect-die"},
         expected=with_reply(MILTER_FAULT),
     ),
     Difference(
