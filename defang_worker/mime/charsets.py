@@ -10,6 +10,7 @@ from typing import Final
 _CHARSET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
 # Codecs of Python that no mail means: they are quadratic (idna, punycode), or turn text into other text.
 _NOT_FOR_MAIL: Final = frozenset({"idna", "punycode", "unicodeescape", "rawunicodeescape", "undefined", "mbcs", "oem"})
+_COMMON: Final = frozenset({"utf-8", "us-ascii", "iso-8859-1", "windows-1252"})
 _SEPARATORS: Final = str.maketrans("", "", "-_ .")
 
 
@@ -25,15 +26,16 @@ def decode_text(data: bytes, charset: str) -> str:
     return guess_text(data)
 
 
-def is_known_charset(charset: str) -> bool:
-    """Tell whether `decode_text` goes by this charset."""
+def is_plain_charset(charset: str) -> bool:
+    """Tell whether `decode_text` goes by this charset, and ASCII looks like ASCII in it, as mail wants it."""
+    if charset.lower() in _COMMON:
+        return True
     if not _CHARSET_NAME.fullmatch(charset) or charset.lower().translate(_SEPARATORS) in _NOT_FOR_MAIL:
         return False
     try:
-        "".encode(charset)
+        return "a.~{+-".encode(charset) == b"a.~{+-"
     except (LookupError, ValueError):
         return False
-    return True
 
 
 def guess_text(data: bytes) -> str:

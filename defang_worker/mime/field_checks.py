@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from defang_worker.mime.charsets import is_known_charset
+from defang_worker.mime.charsets import is_plain_charset
 from defang_worker.mime.decode import encoding_name
 from defang_worker.mime.fields import parameter_texts, split_charset, tokenize, unpercent
 from defang_worker.mime.filenames import canonical
@@ -37,8 +37,6 @@ _DISPOSITIONS: Final = frozenset(
     b"inline attachment form-data signal alert icon render recipient-list-history session aib early-session "
     b"recipient-list notification by-reference info-package recording-session".split()
 )
-# These hide ASCII from who looks at the bytes.
-_ODD_CHARSETS: Final = ("utf-7", "utf7", "utf-16", "utf16", "utf-32", "utf32", "unicode", "ucs", "hz", "x-")
 _NAME_PARAMETERS: Final = frozenset({b"filename", b"name"})
 _MAX_BOUNDARY_BYTES: Final = 70
 
@@ -257,7 +255,7 @@ def _extended_findings(value: bytes, raw: bytes, *, is_first: bool) -> Iterator[
         charset, text = split_charset(value)
         if value.count(b"'") < 2:
             yield Finding("bad-parameter-charset", "no charset and language")
-        elif not is_known_charset(charset) or charset.lower().startswith(_ODD_CHARSETS):
+        elif not is_plain_charset(charset):
             yield Finding("bad-parameter-charset", "unknown or odd charset" if charset else "no charset")
         elif _is_misfit(unpercent(text), charset):
             yield Finding("bad-parameter-charset", "bytes that do not fit the charset")

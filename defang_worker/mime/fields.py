@@ -12,7 +12,7 @@ import binascii
 import re
 from typing import Final, NamedTuple
 
-from defang_worker.mime.charsets import decode_text, guess_text
+from defang_worker.mime.charsets import decode_text, guess_text, is_plain_charset
 from defang_worker.mime.decode import decode_base64
 from defang_worker.mime.headers import strip_comments
 
@@ -167,17 +167,13 @@ def _extended_texts(value: bytes) -> list[str]:
     charset, text = split_charset(value)
     plain = unpercent(text)
     texts = [decode_text(plain, charset)]
-    if not _is_usual(charset):
+    if not is_plain_charset(charset):
         texts.append(guess_text(plain))  # who doesn't know the charset shows the bytes
         if value.count(b"'") < 2:
             texts.append(guess_text(unpercent(value)))  # a lone tick may be an apostrophe
         if charset.lower().startswith("utf-16"):
             texts += [plain.decode("utf-16-be", "replace"), plain.decode("utf-16-le", "replace")]
     return texts
-
-
-def _is_usual(charset: str) -> bool:
-    return charset.lower() in {"utf-8", "us-ascii"} or charset.lower().startswith(("iso-8859-", "windows-12"))
 
 
 def _joined_texts(sections: list[_Section]) -> list[str]:
@@ -216,7 +212,7 @@ def _section_texts(sections: list[_Section]) -> list[str]:
         pieces.append(text)
     joined = b"".join(pieces)
     texts = [decode_text(joined, charset)]
-    if charset and not _is_usual(charset):
+    if charset and not is_plain_charset(charset):
         texts.append(guess_text(joined))
         if charset.lower().startswith("utf-16"):
             texts += [joined.decode("utf-16-be", "replace"), joined.decode("utf-16-le", "replace")]

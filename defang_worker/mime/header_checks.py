@@ -37,6 +37,8 @@ _ENCODED_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?")
 _DISPOSITION: Final = re.compile(rb"[ \t]*(?:attachment|inline)[ \t\r]*", re.IGNORECASE)
 _ENCODINGS: Final = frozenset({b"7bit", b"8bit", b"binary", b"base64", b"quoted-printable"})
 _ORDINARY: Final = bytes([*range(0x20, 0x7F), 0x09, 0x0A, 0x0D])
+# RFC 6531 section 4.3: the protocol types of Received.
+_BY_SMTPUTF8: Final = re.compile(rb"\bwith\s+UTF8(?:SMTP|LMTP)", re.IGNORECASE)
 _USUAL_FIELD_BYTES: Final = 120
 _MIME_VERSION: Final = b"1.0"
 
@@ -80,7 +82,22 @@ def _check_field(entity: Entity, field: MimeField, note: Note) -> None:
     name = field.name.decode("ascii")
     usual = len(field.raw) <= _USUAL_FIELD_BYTES
     for finding in _usual_findings(name, field.raw) if usual else dict.fromkeys(field_findings(name, field.raw)):
-        note(entity, finding.name, field.offset, finding.detail)
+        if finding.name != "raw-8bit-parameter" or not _is_international(entity, field.raw):
+            note(entity, finding.name, field.offset, finding.detail)
+
+
+def _is_international(entity: Entity, raw: bytes) -> bool:
+    """Tell whether a field with UTF-8 in it came by SMTPUTF8 (RFC 6531, RFC 6532), where that is legal."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    root = entity
+    while root.parent is not None:
+        root = root.parent
+        if root.content_type == "message/global":
+            return True
+    return any(_BY_SMTPUTF8.search(value) for value in root.headers.all("received"))
 
 
 @lru_cache(maxsize=512)

@@ -66,6 +66,7 @@ def _check_start(entity: Entity, fields: list[MimeField], note: Note) -> None:
         and fields
         and entity.parent is not None
         and entity.delimiter >= 0
+        and buffer[entity.end - 1 : entity.end] != b"\n"
     ):
         note(entity, "delimiter-in-header", entity.end, "no blank line after the header")
     if entity.header_end == start and entity.body_start > start:
