@@ -9,9 +9,11 @@ from defang_worker.api.part import Part
 from defang_worker.api.settings import Settings
 from defang_worker.api.verdicts import Response, Verdict
 from defang_worker.mime.defects import Defect, Severity
+from defang_worker.mime.policy import Action, Policy
 from defang_worker.mime.tree import Limits
 
 __all__ = [
+    "Action",
     "Address",
     "Connection",
     "Defect",
@@ -21,6 +23,7 @@ __all__ = [
     "Limits",
     "Message",
     "Part",
+    "Policy",
     "Recipient",
     "Response",
     "Settings",

@@ -70,6 +70,12 @@ class Body:
         return self._settings.warning_intro.replace("{admin}", self._settings.admin)
 
     @property
+    def gone_numbers(self) -> set[str]:
+        """The numbers of the parts that were dropped or replaced; empty for the message."""
+        changed = (part for part in self._changed if not part.is_shadow and (part.is_dropped or part.replacement))
+        return {"" if part.parent is None else part.number for part in changed}
+
+    @property
     def new_entities(self) -> dict[Entity, Entity | None]:
         """What replaces parts that came, None for those that are dropped."""
         found: dict[Entity, Entity | None] = {}

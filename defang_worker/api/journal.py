@@ -29,6 +29,11 @@ class Journal:
         """Adds one change."""
         self._entries.append(entry)
 
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether a quarantine was asked for."""
+        return any(isinstance(entry, Quarantine) for entry in self._entries)
+
     def decide(self, verdict: Response) -> bool:
         """Takes the message's verdict; False if there was one already, which then stays."""
         if self.verdict is not None:

@@ -236,6 +236,11 @@ class Message:
             raise ValueError("a quarantine needs a reason")
         self.journal.record(Quarantine(reason=to_bytes(text)))
 
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether the MTA has been asked to keep the message back."""
+        return self.journal.is_quarantined
+
     # Envelope
 
     def add_recipient(self, address: str) -> None:
@@ -340,6 +345,10 @@ class Message:
 
     def finish_body(self) -> Rebuilt | None:
         """Ends all changes of the body; gives the new one, or None if the old one stays."""
+        if self.body.one_reading and not self.is_rejected:
+            from defang_worker.api import ambiguity  # noqa: PLC0415  # for malformed mail
+
+            ambiguity.warn_of_removed(self)
         if not self.is_rejected and self._settings.inline_warnings and self.body.warnings:
             from defang_worker.api import additions  # noqa: PLC0415  # a site's choice
 

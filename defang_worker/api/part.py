@@ -122,6 +122,14 @@ class Part:
         return self.entity.is_shadow
 
     @property
+    def is_gone(self) -> bool:
+        """Whether it, or what it stands in, was dropped."""
+        part: Part | None = self
+        while part is not None and not part.is_dropped:
+            part = part.parent
+        return part is not None
+
+    @property
     def view(self) -> str:
         """The reading that has the part: "primary" for the usual one, else a word for the other ("epilogue" ...)."""
         return self.entity.view

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+from defang_worker.mime.policy import Policy, named
 from defang_worker.mime.tree import Limits
 
 
@@ -34,6 +35,26 @@ class Settings:
     Otherwise it stays, so that this part keeps its bytes and its own header.
     """
 
+    ambiguity: str | Policy | None = None
+    """What becomes of malformed mail that programs read in different ways: "default", "strict", "lenient", "log-only",
+    or a table of one's own. None is "default" for filters with callbacks for parts; for others mail is not parsed.
+    """
+
+    results_authserv_id: str = ""
+    """The host's name in a header field MIME-Ambiguity-Results, which malformed mail then gets; empty for no field.
+
+    Fields of that name that come from outside are deleted.
+    """
+
     limits: Limits = field(default_factory=Limits)
     """How much of a message's structure is examined: parts, depth, sizes of headers. A message that goes beyond is
     refused before any callback sees it."""
+
+    def __post_init__(self) -> None:
+        # Here, so that a filter with a misspelt name is not loaded.
+        named(self.ambiguity or "default")
+
+    @property
+    def policy(self) -> Policy:
+        """The table that `ambiguity` means."""
+        return named(self.ambiguity or "default")

@@ -149,7 +149,7 @@ class CanonicalRebuild:
         if old and _BOUNDARY.fullmatch(old) and old not in self._boundaries and old not in content:
             self._boundaries.add(old)
             return old
-        return bytes(_BOUNDARY_CHARS[byte % len(_BOUNDARY_CHARS)] for byte in os.urandom(40))
+        return _new_boundary()
 
     def _message(self, host: Entity, message: Entity) -> tuple[Fields, bytes]:
         """Return fields and body of an attached message, its own header in order too."""
@@ -170,6 +170,10 @@ class CanonicalRebuild:
             fields.append(name + b": " + value.encode("ascii"))
         fields.append(b"MIME-Version: 1.0")
         return b"".join(line.replace(b"\n", self._newline) + self._newline for line in fields)
+
+
+def _new_boundary() -> bytes:
+    return bytes(_BOUNDARY_CHARS[byte % len(_BOUNDARY_CHARS)] for byte in os.urandom(40))
 
 
 def _told_in_text(entity: Entity) -> bytes:
