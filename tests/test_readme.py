@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from defang_worker.__main__ import DEFAULT_FILTER
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 
@@ -26,10 +28,21 @@ def test_every_path_that_is_named_exists() -> None:
     links = re.findall(r"\]\(([^)]+)\)", TEXT)
     mapped = re.findall(r"`([\w./]+/|[\w./]+\.(?:py|md))`", TEXT)
     # The last paragraph of the map names files in a package by their bare names.
-    missing = [name for name in (*links, *mapped) if "/" in name and not (ROOT / name).exists()]
+    # One that begins with a slash is a site's.
+    ours = [name for name in (*links, *mapped) if "/" in name and not name.startswith("/")]
+    missing = [name for name in ours if not (ROOT / name).exists()]
     assert len(links) > 3
     assert len(mapped) > 10
     assert not missing
+
+
+def test_the_filter_has_one_path_in_all_documents() -> None:
+    texts = [
+        TEXT,
+        *(path.read_text() for folder in ("docs", "init") for path in (ROOT / folder).rglob("*.*") if path.is_file()),
+    ]
+    named = {path for text in texts for path in re.findall(r"/etc/mail/[\w-]*filter\S*\.py", text)}
+    assert named == {DEFAULT_FILTER}
 
 
 def test_the_words_are_those_of_the_makefile() -> None:
