@@ -11,6 +11,7 @@ import pytest
 
 from defang_milter import settings as milter_settings
 from defang_mux import settings as mux_settings
+from defang_worker.__main__ import DEFAULT_FILTER
 
 UNITS = Path(__file__).parents[2] / "init" / "systemd"
 
@@ -23,8 +24,10 @@ def _service(name: str) -> configparser.SectionProxy:
 
 
 def _command(service: configparser.SectionProxy) -> list[str]:
-    """The arguments of the start command; the site's variable is empty until the site fills it."""
-    return [word for word in shlex.split(service["ExecStart"])[1:] if not word.startswith("$")]
+    """The arguments of the start command; `$WORD` is the site's variable, empty until the site fills it."""
+    name, _, value = service["Environment"].partition("=")
+    words = shlex.split(service["ExecStart"].replace(f"${{{name}}}", value))
+    return [word for word in words[1:] if not word.startswith("$")]
 
 
 def test_the_multiplexor_starts_as_its_unit_says() -> None:
@@ -36,6 +39,17 @@ def test_the_multiplexor_starts_as_its_unit_says() -> None:
     assert settings.user == "defang"
     assert settings.pid_file == Path(service["PIDFile"])
     assert not settings.foreground
+    assert settings.rules == Path(DEFAULT_FILTER)
+
+
+def test_a_reload_tries_the_filter_as_the_daemons_user_and_then_signals_wherever_the_socket_is() -> None:
+    text = (UNITS / "defang-mux.service").read_text()
+    reload = [line.partition("=")[2] for line in text.splitlines() if line.startswith("ExecReload=")]
+    worker = str(Path(shlex.split(_service("defang-mux.service")["ExecStart"])[0]).with_name("defang-worker"))
+    assert reload == [
+        f"/usr/sbin/runuser -u defang -- {worker} -f ${{FILTER}} test",
+        "/bin/kill -HUP $MAINPID",
+    ]
 
 
 def test_the_milter_starts_as_its_unit_says() -> None:
