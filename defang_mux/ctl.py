@@ -11,21 +11,26 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Final, TextIO
 
+from defang_common import __version__
 from defang_common.wire import percent
 from defang_mux import layouts
+from defang_mux.settings import DEFAULT_SPOOL, SOCKET_NAME, Option, described, getopt_words
 
-DEFAULT_SOCKET: Final = "/var/spool/MIMEDefang/mimedefang-multiplexor.sock"
+DEFAULT_SOCKET: Final = f"{DEFAULT_SPOOL}/{SOCKET_NAME}"
 
-USAGE: Final = """\
-Usage: md-mx-ctrl [options] command
+OPTIONS: Final = (
+    Option("s", "socket", "", f"the multiplexor's request socket (default: {DEFAULT_SOCKET})", "PATH"),
+    Option("i", "interactive", "", "read commands from standard input, a line each"),
+    Option("v", "version", "", "print the version"),
+    Option("h", "help", "", "print this text, and the commands of the multiplexor if one runs"),
+)
 
-  -s, --socket PATH     the multiplexor's request socket
-  -i, --interactive     read commands from standard input, a line each
-  -h, --help            print this text, and the multiplexor's list of commands
-
-"""
+_PROGRAM: Final = "md-mx-ctrl"
+USAGE: Final = f"usage: {_PROGRAM} [-s PATH] [-i] [-v] [-h] [command]\n"
+HELP: Final = f"{USAGE}\noptions:\n{described(OPTIONS)}\n"
 
 _READ_BYTES: Final = 65536
 # What a missing permission is, is no question of whether somebody serves there.
@@ -43,13 +48,13 @@ def ask(path: str, line: bytes) -> bytes:
             connection.connect(path)
         except OSError as error:
             hint = "" if error.errno in _NOT_ABSENCE else ": Is multiplexor running?"
-            raise AskFailed(f"ERROR MXCommand: connect: {error.strerror or error}{hint}") from None
+            raise AskFailed(f"ERROR MXCommand: connect: {path}: {error.strerror or error}{hint}") from None
         try:
             connection.sendall(line + b"\n")
             pieces = iter(lambda: connection.recv(_READ_BYTES), b"")
             return b"".join(pieces)
         except OSError as error:
-            raise AskFailed(f"ERROR MXCommand: {error.strerror or error}") from None
+            raise AskFailed(f"ERROR MXCommand: {path}: {error.strerror or error}") from None
 
 
 def run(path: str, typed: str, line: bytes, *, out: TextIO, err: TextIO) -> int:
@@ -81,9 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a TextIOWrapper, in a program
     path, interactive, wants_help = DEFAULT_SOCKET, False, False
     try:
-        found, words = getopt.getopt(sys.argv[1:] if argv is None else argv, "s:ih", ["socket=", "interactive", "help"])
+        found, words = getopt.getopt(sys.argv[1:] if argv is None else argv, *getopt_words(OPTIONS))
     except getopt.GetoptError as error:
-        print(f"md-mx-ctrl: {error.msg}\n{USAGE}", file=sys.stderr, end="")
+        print(f"{USAGE}{_PROGRAM}: {error.msg}", file=sys.stderr)
         return 1
     for option, value in found:
         match option:
@@ -91,6 +96,9 @@ def main(argv: list[str] | None = None) -> int:
                 path = value
             case "-i" | "--interactive":
                 interactive = True
+            case "-v" | "--version":
+                print(f"{_PROGRAM} version {__version__}")
+                return 0
             case _:
                 wants_help = True
     if wants_help or not (words or interactive):
@@ -102,12 +110,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _help(path: str, *, asked: bool) -> int:
-    sys.stderr.write(USAGE)
+    sys.stderr.write(HELP)
     sys.stderr.flush()
-    try:
+    # Whoever asks what can be typed did not ask whether a multiplexor runs.
+    with suppress(AskFailed):
         sys.stdout.write(_text(percent.decode(ask(path, b"help"))))
-    except AskFailed as error:
-        print(error, file=sys.stderr)
     return 0 if asked else 1
 
 

@@ -65,6 +65,8 @@ def _as_is(reply: str) -> str:
 
 
 def _unfit(reply: str) -> Unfit:
+    if reply.startswith("error: "):
+        return Unfit(reply.rstrip("\n"), is_error_reply=True)
     return Unfit(f"Could not interpret response: {reply}".rstrip("\n"))
 
 

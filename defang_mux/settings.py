@@ -139,6 +139,13 @@ def described(options: Iterable[Option]) -> str:
     return "".join(lines)
 
 
+def getopt_words(options: Iterable[Option]) -> tuple[str, list[str]]:
+    """Letters and long names as getopt takes them."""
+    options = list(options)
+    letters = "".join(option.letter + ":" * bool(option.placeholder) for option in options if option.letter)
+    return letters, [option.name + "=" * bool(option.placeholder) for option in options]
+
+
 def parse(argv: list[str]) -> tuple[Settings, list[str]] | Literal["help", "version"]:
     """Settings and lines about adjusted numbers, or which text is asked for. Raises `UsageError`.
 
@@ -155,12 +162,10 @@ def parse(argv: list[str]) -> tuple[Settings, list[str]] | Literal["help", "vers
 
 
 def _split(argv: list[str]) -> list[tuple[Option, str]]:
-    letters = "".join(option.letter + ":" * bool(option.placeholder) for option in OPTIONS if option.letter)
-    names = [option.name + "=" * bool(option.placeholder) for option in OPTIONS]
     by_word = {f"-{option.letter}": option for option in OPTIONS if option.letter}
     by_word |= {f"--{option.name}": option for option in OPTIONS}
     try:
-        found, rest = getopt.getopt(argv, letters, names)
+        found, rest = getopt.getopt(argv, *getopt_words(OPTIONS))
     except getopt.GetoptError as error:
         if error.opt in _NOT_YET:
             raise UsageError(f"option -{error.opt} is MIMEDefang's; Defang does not have it (yet)") from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from defang_common import __version__
 from defang_mux import ctl
 from defang_mux.layouts import Unfit, find
 
@@ -227,9 +228,15 @@ def test_error_reply_to_status_goes_to_standard_error(mux: FakeMux) -> None:
     assert ours(mux, "status") == (1, b"", b"ERROR error: x\n")
 
 
-def test_error_reply_to_load1_goes_to_standard_output(mux: FakeMux) -> None:
+@pytest.mark.parametrize("words", [["load1", "5"], ["jsonload1", "5"], ["load"], ["hload-recipok"]])
+def test_error_reply_to_a_question_about_load_is_shown_as_it_is(mux: FakeMux, words: list[str]) -> None:
     mux.reply = BAD_BACK.encode()
-    assert ours(mux, "load1", "5") == (1, b"Could not interpret response: " + BAD_BACK.encode(), b"")
+    assert ours(mux, *words) == (1, b"", BAD_BACK.encode())
+
+
+def test_other_reply_that_cannot_be_laid_out_goes_to_standard_output(mux: FakeMux) -> None:
+    mux.reply = b"1 2 3\n"
+    assert ours(mux, "load1", "60") == (1, b"Could not interpret response: 1 2 3\n", b"")
 
 
 def test_commands_from_standard_input_are_sent_as_typed_and_none_ends_the_others(mux: FakeMux) -> None:
@@ -241,8 +248,30 @@ def test_commands_from_standard_input_are_sent_as_typed_and_none_ends_the_others
 
 
 def test_no_multiplexor_is_an_error_with_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ctl.AskFailed, match="connect: No such file or directory: Is multiplexor running"):
+    with pytest.raises(
+        ctl.AskFailed, match=f"connect: {tmp_path}/none: No such file or directory: Is multiplexor running"
+    ):
         ctl.ask(os.fspath(tmp_path / "none"), b"free")
+
+
+@pytest.mark.parametrize(("words", "status"), [(["-h"], 0), ([], 1)])
+def test_usage_needs_no_multiplexor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int
+) -> None:
+    assert ctl.main(["-s", os.fspath(tmp_path / "none"), *words]) == status
+    assert capsys.readouterr() == ("", ctl.HELP)
+    assert f"(default: {ctl.DEFAULT_SOCKET})" in ctl.HELP
+
+
+@pytest.mark.parametrize("word", ["-v", "--version"])
+def test_version_is_told(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert ctl.main([word]) == 0
+    assert capsys.readouterr().out == f"md-mx-ctrl version {__version__}\n"
+
+
+def test_unknown_option_is_told_last(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ctl.main(["-z"]) == 1
+    assert capsys.readouterr().err == f"{ctl.USAGE}md-mx-ctrl: option -z not recognized\n"
 
 
 def test_usage_and_help_of_the_multiplexor_are_shown(mux: FakeMux) -> None:
@@ -263,7 +292,8 @@ SAME: list[tuple[str, list[str]]] = [
     *((LOAD, [word + kind]) for word in ("load", "rawload") for kind in ("", "-relayok", "-senderok", "-recipok")),
     *((HLOAD, [word + kind]) for word in ("hload", "rawhload") for kind in ("", "-relayok", "-senderok", "-recipok")),
     *((LOAD1, words) for words in (["load1", "60"], ["rawload1", "60"], ["load1", "60", "7"], ["load1"])),
-    (BAD_BACK, ["load1", "5"]),
+    (BAD_BACK, ["rawload1", "5"]),
+    ("1 2 3\n", ["load1", "60"]),
     *((reply, words) for reply in ("a%20b%41 %zz\n", "3.3", "", "a\nb%0A") for words in (
         ["workers"], ["Cust", "a b", "", "q'\"\\%\u00e9"], ["reread"], ["msgs"], ["version"], ["STATUS"],
         ["status", "x"], ["free"])),

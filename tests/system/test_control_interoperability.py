@@ -182,9 +182,8 @@ COMMANDS_THAT_PRINT = (
     "workerinfo 99",
     "workerinfo x",
     "workerinfo",
-    "load1 5",
     "rawload1 601",
-    "load1 x",
+    "rawload1 x",
     "load1",
     "free",
     "tick",
@@ -218,6 +217,18 @@ def test_both_control_programs_print_the_same_of_both_multiplexors(muxes: dict[O
         assert ours in (before, after)
         printed[origin] = (before.status, masked(command, before.out), before.err)
     assert printed[Origin.OURS] == printed[Origin.DEBIAN]
+
+
+@pytest.mark.parametrize("seconds", ["5", "x"])
+def test_a_question_that_the_multiplexor_refuses_fails_with_its_words(
+    muxes: dict[Origin, HeldMux], seconds: str
+) -> None:
+    """protocol.md, Differences from MIMEDefang: `refusal-as-it-is`."""
+    for mux in muxes.values():
+        ours, original = (control(program, mux.daemons, "load1", seconds) for program in (Origin.OURS, Origin.DEBIAN))
+        assert (ours.status, ours.out) == (1, "")
+        assert ours.err.startswith("error: Invalid 'back' amount")
+        assert (original.status, original.out) == (1, f"Could not interpret response: {ours.err}")
 
 
 def test_arguments_are_encoded_and_answers_decoded(muxes: dict[Origin, HeldMux]) -> None:
