@@ -73,6 +73,8 @@ class Kind(Enum):
     SECONDS = auto()
     FACILITY = auto()
     LOG_TARGET = auto()
+    VERSION = auto()
+    HELP = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ OPTIONS: Final = (
         5.0,
     ),
     Option("", "stop-grace", Kind.SECONDS, "SECONDS", "time to finish messages at the stop (default: 30)", 30.0),
+    Option("v", "version", Kind.VERSION, "", "print the version"),
+    Option("h", "help", Kind.HELP, "", "print this text"),
 )
 
 
@@ -214,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Front end of Defang: takes mail from an MTA by the milter protocol and has it filtered.",
         epilog="prcap as the only word prints what libmilter can do.",
         allow_abbrev=False,
+        add_help=False,
     )
     for option in OPTIONS:
         flags = [f"-{option.letter}"] if option.letter else []
@@ -222,6 +227,11 @@ def _parser() -> argparse.ArgumentParser:
         match option.kind:
             case Kind.FLAG:
                 parser.add_argument(*flags, dest=field, action="store_true", help=option.help)
+            case Kind.VERSION:
+                version = f"{PROGRAM} version {__version__}"
+                parser.add_argument(*flags, action="version", version=version, help=option.help)
+            case Kind.HELP:
+                parser.add_argument(*flags, action="help", help=option.help)
             case Kind.LOG_TARGET:
                 choices = ("auto", "syslog", "stderr")
                 parser.add_argument(*flags, dest=field, choices=choices, default=option.default, help=option.help)
@@ -235,7 +245,6 @@ def _parser() -> argparse.ArgumentParser:
                     default=option.default,
                     help=option.help,
                 )
-    parser.add_argument("-v", "--version", action="version", version=f"{PROGRAM} version {__version__}")
     return parser
 
 

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs a site's mail filter. A multiplexor starts this program; by hand, test a filter with it.",
         epilog="MIMEDefang's mode words -server, -serveru (server --status-tags) and -test are understood too.",
     )
-    parser.add_argument("--version", action="version", version=f"defang-worker {__version__}")
+    parser.add_argument("-v", "--version", action="version", version=f"defang-worker version {__version__}")
     modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
     server = modes.add_parser("server", parents=[shared], help="serve requests, one line each, on standard input")
     server.add_argument(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from defang_common.wire import commands, requests, results
 from defang_milter import settings as milter_settings
+from defang_mux import ctl
 from defang_mux import settings as mux_settings
 from defang_mux.pool import state
 
@@ -110,6 +111,10 @@ def _mux_options() -> str:
     return _options((row.letter, row.name, row.placeholder, row.help) for row in mux_settings.OPTIONS)
 
 
+def _control_options() -> str:
+    return _options((row.letter, row.name, row.placeholder, row.help) for row in ctl.OPTIONS)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "results": _results,
@@ -117,6 +122,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "worker-states": _worker_states,
     "milter-options": _milter_options,
     "mux-options": _mux_options,
+    "control-options": _control_options,
 }
 
 

@@ -167,7 +167,7 @@ def test_directory_without_a_message_is_an_error(spool: Path) -> None:
 
 
 def test_version() -> None:
-    assert run("--version").stdout.decode() == f"defang-worker {__version__}\n"
+    assert run("--version").stdout.decode() == run("-v").stdout.decode() == f"defang-worker version {__version__}\n"
 
 
 def test_help_names_the_modes() -> None:
