@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 from defang_worker.mime.archives import unpack
-from defang_worker.mime.archives.kinds import PADDING, ArchiveKind
+from defang_worker.mime.archives.kinds import LOCAL_HEADER, PADDING, ArchiveKind
 from defang_worker.mime.archives.model import (
     ArchiveEncryptedError,
     ArchiveError,
@@ -38,6 +38,8 @@ from defang_worker.mime.archives.zip_records import (
 
 # Two are a trick already.
 _MAX_DIRECTORIES: Final = 100
+# What is looked at to find a member's header.
+_HEADER_START_BYTES: Final = 10
 # Between the others may stand: a split zip's mark, a data descriptor that tells other sizes, the directory's
 # signature and its extra data (APPNOTE 4.3.11, 4.3.13), and Android's signing block, which ends in its magic.
 _LEGAL_BETWEEN: Final = (b"PK\x07\x08", b"PK00", b"PK\x05\x05", b"PK\x06\x08")
@@ -110,17 +112,19 @@ class ZipReader:
 
     def _read_unlisted(self) -> None:
         for start, end in list(self._gaps()):
-            at = self._data.find(LOCAL_MAGIC, start, end)
-            while at >= 0:
+            # A header may begin here and go on in what belongs to another record.
+            reach = end + _HEADER_START_BYTES
+            match = LOCAL_HEADER.search(self._data, start, reach)
+            while match is not None and match.start() < end:
+                at = match.start()
                 header = read_local(self._data, at)
-                if header is None:
-                    at = self._data.find(LOCAL_MAGIC, at + 4, end)
-                    continue
-                self._budget.take_member()
-                self._unlisted[at] = header
-                content_end = min(header.end + self._packed_bytes(header, None), len(self._data))
-                self._spans.append((at, content_end))
-                at = self._data.find(LOCAL_MAGIC, content_end, max(end, content_end))
+                content_end = at + len(LOCAL_MAGIC)
+                if header is not None:
+                    self._budget.take_member()
+                    self._unlisted[at] = header
+                    content_end = min(header.end + self._packed_bytes(header, None), len(self._data))
+                    self._spans.append((at, content_end))
+                match = LOCAL_HEADER.search(self._data, content_end, max(content_end, reach))
 
     # Directories
 

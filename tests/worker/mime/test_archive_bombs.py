@@ -89,3 +89,11 @@ def test_an_lzma_member_that_asks_for_much_memory_is_refused() -> None:
     (member,) = Archive(bytes(data))
     with pytest.raises(ArchiveLimitError, match="memory"):
         member.read()
+
+
+@pytest.mark.parametrize("word", [b"PK\x03\x04", b"PK\x01\x02", b"PK\x07\x08", b"PK\x03\x04\x14\0\x08\0\x08\0"])
+def test_magic_numbers_by_the_million_cost_little(word: bytes) -> None:
+    started = time.process_time()
+    archive = Archive(zipped({"a.txt": b"words"}) + word * 1_000_000)
+    assert "a.txt" in {name for member in archive for name in member.names}
+    assert time.process_time() - started < ENOUGH_S
