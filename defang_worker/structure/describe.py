@@ -137,6 +137,6 @@ def _facts(
 
 def _read(member: Member) -> bytes | None:
     try:
-        return None if member.is_encrypted else member.read()
+        return member.read()
     except ArchiveError:
         return None

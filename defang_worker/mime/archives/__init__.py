@@ -9,7 +9,6 @@ archive, `model.py` has the values, `walk.py` goes through; the readers of singl
 from collections.abc import Iterator
 
 from defang_worker.mime.archives.kinds import ArchiveKind, archive_kind
-from defang_worker.mime.archives.labels import is_mislabelled
 from defang_worker.mime.archives.model import (
     ArchiveEncryptedError,
     ArchiveError,
@@ -31,7 +30,6 @@ __all__ = [
     "Member",
     "Reason",
     "archive_kind",
-    "is_mislabelled",
     "member_names",
     "members",
 ]

@@ -6,31 +6,30 @@ from typing import Final
 
 from defang_worker.mime.archives import unpack
 from defang_worker.mime.archives.kinds import ArchiveKind
-from defang_worker.mime.archives.labels import unpacked_name
 from defang_worker.mime.archives.model import ArchiveError, Budget, Member
 from defang_worker.mime.archives.names import decode_name, is_odd, spellings
 
 # RFC 1952, section 2.3.
 _GZIP_HEADER_BYTES: Final = 10
 _FLAG_EXTRA, _FLAG_NAME = 0x04, 0x08
-STREAM_KINDS: Final = frozenset(
-    {
-        ArchiveKind.GZIP,
-        ArchiveKind.BZIP2,
-        ArchiveKind.XZ,
-        ArchiveKind.LZMA,
-        ArchiveKind.ZSTD,
-        ArchiveKind.LZ4,
-        ArchiveKind.LZIP,
-        ArchiveKind.COMPRESS,
-    }
-)
+# Their extensions, which programs take off to name the content.
+_EXTENSIONS: Final = {
+    ArchiveKind.GZIP: ("gz", "gzip", "z", "tgz", "taz"),
+    ArchiveKind.BZIP2: ("bz2", "bz", "tbz", "tbz2", "tb2"),
+    ArchiveKind.XZ: ("xz", "txz"),
+    ArchiveKind.LZMA: ("lzma", "tlz"),
+    ArchiveKind.ZSTD: ("zst", "zstd", "tzst"),
+    ArchiveKind.LZ4: ("lz4", "tlz4"),
+    ArchiveKind.LZIP: ("lz", "tlz"),
+    ArchiveKind.COMPRESS: ("z", "taz"),
+}
+STREAM_KINDS: Final = frozenset(_EXTENSIONS)
 
 
 def read_stream(data: bytes, kind: ArchiveKind, budget: Budget, filenames: tuple[str, ...] = ()) -> Iterator[Member]:
     """Yield the only member of a compressed file, which has these names itself."""
     own = [_gzip_name(data)] if kind is ArchiveKind.GZIP else []
-    names = spellings(*own, *(unpacked_name(kind, filename) for filename in filenames))
+    names = spellings(*own, *(_unpacked_name(kind, filename) for filename in filenames))
     packed = memoryview(data)
 
     def first_bytes(size: int) -> bytes:
@@ -65,3 +64,12 @@ def _gzip_name(data: bytes) -> str:
     if flags & _FLAG_NAME and end < 0:
         raise ArchiveError("the gzip file is cut off in its header")
     return decode_name(data[at:end], "latin-1") if flags & _FLAG_NAME else ""
+
+
+def _unpacked_name(kind: ArchiveKind, filename: str) -> str:
+    """Return the name that unpackers give to the content of a compressed file of this name; empty if they have none."""
+    stem, _, last = filename.rstrip(". ").rpartition(".")
+    last = last.lower()
+    if not stem or last not in _EXTENSIONS[kind]:
+        return ""
+    return f"{stem}.tar" if last.startswith("t") else stem

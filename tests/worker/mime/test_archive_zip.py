@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_worker.mime.archives import Archive, ArchiveError, ArchiveKind, archive_kind, is_mislabelled, member_names
+from defang_worker.mime.archives import Archive, ArchiveError, archive_kind, member_names
 from tests.support.archive_maker import zipped
 
 ONE = zipped({"a.txt": b"plain words " * 9, "blocked.exe": b"MARKER in it"})
@@ -178,24 +178,3 @@ def test_no_changed_byte_makes_an_archive_read_as_empty(position: int, change: i
 @pytest.mark.parametrize("word", [b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02"])
 def test_an_image_with_a_magic_number_in_it_is_no_zip(word: bytes) -> None:
     assert archive_kind(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) + word + bytes(range(200, 256)) * 9) is None
-
-
-@pytest.mark.parametrize(
-    ("names", "content_type", "expected"),
-    [
-        (["papers.zip"], "application/zip", False),
-        (["papers.zip"], "application/octet-stream", False),
-        (["report.docx"], "application/vnd.openxmlformats-officedocument.wordprocessingml.document", False),
-        ([], "application/zip", False),
-        (["Offer No. 5 of June"], "application/zip", False),
-        (["papers.zip.001"], "application/octet-stream", False),
-        (["picture.jpg"], "image/jpeg", True),
-        (["picture.jpg"], "application/zip", True),
-        (["papers.zip"], "image/jpeg", True),
-        (["notes.dat"], "application/octet-stream", True),
-    ],
-)
-def test_a_zip_is_mislabelled_if_name_or_type_say_otherwise(
-    names: list[str], content_type: str, expected: bool
-) -> None:
-    assert is_mislabelled(ArchiveKind.ZIP, names, content_type) is expected
