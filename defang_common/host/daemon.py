@@ -66,6 +66,7 @@ def run(settings: DaemonSettings, serve: Serve) -> int:
     files = RunFiles(settings.pid_file, settings.lock_file, account)
     if settings.foreground:
         _prepare(settings, account)
+        _tell_of_missing_logger(settings)
         return _serve(settings, files, serve, lambda: None)
     return _start_detached(settings, account, files, serve)
 
@@ -183,6 +184,12 @@ def _log_target(settings: DaemonSettings) -> Literal["syslog", "stderr"]:
     return "stderr" if settings.foreground else "syslog"
 
 
+def _tell_of_missing_logger(settings: DaemonSettings) -> None:
+    """A line for the starter, since the log would not tell; the C library goes on trying to reach a logger."""
+    if _log_target(settings) == "syslog" and (reason := logs.missing_logger()):
+        sys.stderr.write(f"{settings.label}: no system logger ({reason}), log lines are lost until there is one\n")
+
+
 def _describe(error: Exception) -> str:
     if isinstance(error, StartFailed):
         return str(error)
@@ -201,7 +208,9 @@ def _start_detached(settings: DaemonSettings, account: pwd.struct_passwd | None,
     child = os.fork()
     if child:
         os.close(tell)
-        return _wait_until_ready(hear, child)
+        _wait_until_ready(hear, child)
+        _tell_of_missing_logger(settings)
+        return 0
     os.close(hear)
 
     def report(text: bytes) -> None:
@@ -238,11 +247,10 @@ def _detach(context: "type[DaemonContext]", settings: DaemonSettings, keep: list
         ).open()
 
 
-def _wait_until_ready(hear: int, child: int) -> int:
-    """0 when the daemon says that it serves; `StartFailed` with what it says else."""
+def _wait_until_ready(hear: int, child: int) -> None:
+    """Returns when the daemon says that it serves; `StartFailed` with what it says else."""
     text = os.read(hear, _MAX_REPORT_BYTES)
     os.close(hear)
     os.waitpid(child, 0)
-    if text == _READY:
-        return 0
-    raise StartFailed(text.decode(errors="replace") or "the daemon ended before it was ready: see its log")
+    if text != _READY:
+        raise StartFailed(text.decode(errors="replace") or "the daemon ended before it was ready: see its log")

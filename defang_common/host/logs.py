@@ -6,12 +6,18 @@ Each line of a message becomes a line of the log. Messages begin with the queue 
 Loggers: "defang.milter", "defang.mux", "defang.worker". Called once, before the first message.
 """
 
+import errno
 import logging
 import re
+import socket
 import sys
 import syslog
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, Literal
+
+# Where the C library's syslog() sends to (_PATH_LOG).
+DEV_LOG: Final = Path("/dev/log")
 
 _FACILITIES: Final = {
     name: int(getattr(syslog, f"LOG_{name.upper()}"))
@@ -33,6 +39,17 @@ def facility_number(name: str) -> int:
     if number is None:
         raise ValueError(f"unknown syslog facility: {name}")
     return number
+
+
+def missing_logger(path: Path = DEV_LOG) -> str | None:
+    """Why nobody reads what is sent to syslog now; None if somebody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            # A logger that takes streams is one too; the C library tries both.
+            return None if error.errno == errno.EPROTOTYPE else f"{path}: {error.strerror or error}"
+    return None
 
 
 def _escape(match: re.Match[str]) -> str:

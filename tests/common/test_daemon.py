@@ -32,10 +32,13 @@ EXIT_STATUS = 7
 CHILD = """
 import json, logging, os, signal, subprocess, sys, time
 from pathlib import Path
+from defang_common.host import logs
 from defang_common.host.daemon import DaemonSettings, StartFailed, run
 
 words = json.loads(sys.argv[1])
 act = words.pop("act")
+logger = words.pop("missing_logger")
+logs.missing_logger = lambda: logger
 for name in ("spool", "pid_file", "lock_file"):
     words[name] = words[name] and Path(words[name])
 
@@ -82,6 +85,7 @@ class Host:
             "facility": "mail",
             "log_to": "auto",
             "act": act,
+            "missing_logger": None,
         }
         return [sys.executable, "-c", CHILD, json.dumps(words | settings)]
 
@@ -297,6 +301,22 @@ def test_foreground_log_goes_to_standard_error(host: Host) -> None:
     )
     done = host.run(act, foreground=True)
     assert done.stderr == f"test[{host.facts()['pid']}]: Q1: text\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, True),
+        ({"foreground": True, "log_to": "syslog"}, True),
+        ({"foreground": True}, False),
+    ],
+)
+def test_starter_is_told_that_nobody_reads_the_log(host: Host, settings: dict[str, Any], *, told: bool) -> None:
+    act = "ready(); os.kill(os.getpid(), signal.SIGTERM)"
+    done = host.run(act, missing_logger="/dev/log: No such file or directory", **settings)
+    assert done.returncode == (EXIT_STATUS if settings else 0)
+    line = "test: no system logger (/dev/log: No such file or directory), log lines are lost until there is one\n"
+    assert done.stderr == (line if told else "")
 
 
 def test_detached_daemon_can_log_to_the_starters_standard_error(host: Host) -> None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
 import sys
 import syslog
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -48,6 +50,18 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("name", ["mail", "MAIL", "LOG_MAIL", "log_Mail"])
 def test_facility_is_known_by_either_name_in_any_case(name: str) -> None:
     assert logs.facility_number(name) == syslog.LOG_MAIL
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_logger_that_listens_is_not_missing(spool: Path, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_UNIX, kind) as logger:
+        logger.bind(str(spool / "log"))
+        assert logs.missing_logger(spool / "log") is None
+    assert logs.missing_logger(spool / "log") == f"{spool}/log: Connection refused"
+
+
+def test_a_logger_that_was_never_there_is_missing(tmp_path: Path) -> None:
+    assert logs.missing_logger(tmp_path / "log") == f"{tmp_path}/log: No such file or directory"
 
 
 @pytest.mark.parametrize("name", ["", "log_", "mails", "local8", "pid", "LOG_PID", "LOG_LOG_MAIL"])
