@@ -58,7 +58,8 @@ NO_MACROS: Macros = {}
 class MilterConnection:
     """One connection to a milter, negotiated at once.
 
-    `address` is `unix:PATH` or `inet:PORT@HOST`. Raises MilterError (closed, timeout, garbage), each naming the stage.
+    `address` is `unix:PATH`, a path alone, or `inet:PORT@HOST`. Raises MilterError (closed, timeout, garbage), each
+    naming the stage.
     """
 
     def __init__(self, address: str, *, timeout_s: float = 60.0, offer: Offer = EVERYTHING) -> None:
@@ -234,13 +235,13 @@ class MilterConnection:
 
 
 def _connect(address: str, timeout_s: float) -> socket.socket:
-    kind, _, rest = address.partition(":")
+    kind, colon, rest = address.partition(":")
     port, _, host = rest.partition("@")
-    is_unix = kind in ("unix", "local")
+    is_unix = not colon or kind in ("unix", "local")
     connection = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
     try:
         connection.settimeout(timeout_s)
-        connection.connect(rest if is_unix else (host or "127.0.0.1", int(port)))
+        connection.connect((rest if colon else address) if is_unix else (host or "127.0.0.1", int(port)))
         if not is_unix:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:

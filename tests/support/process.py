@@ -43,13 +43,14 @@ def free_port() -> int:
 
 
 def accepts_connections(address: str) -> bool:
-    """Whether somebody listens at `unix:PATH` or `inet:PORT@HOST`."""
-    kind, _, rest = address.partition(":")
+    """Whether somebody listens at `unix:PATH`, a path alone, or `inet:PORT@HOST`."""
+    kind, colon, rest = address.partition(":")
     port, _, host = rest.partition("@")
-    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as probe:
+    is_unix = not colon or kind == "unix"
+    with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as probe:
         probe.settimeout(5)
         try:
-            probe.connect(rest if kind == "unix" else (host, int(port)))
+            probe.connect((rest if colon else address) if is_unix else (host, int(port)))
         except OSError:
             return False
     return True

@@ -95,6 +95,11 @@ def test_every_step_of_smtp_reaches_the_milter_in_order(fake: Callable[..., Fake
     assert outcome.message.as_bytes() == MESSAGE
 
 
+def test_an_address_without_a_kind_is_a_path(fake: Callable[..., FakeMilter]) -> None:
+    with fake().running() as milter, Milter(milter.address.removeprefix("unix:")) as mta:
+        assert mta.connect().verdict is Verdict.CONTINUE
+
+
 def test_postfix_tells_the_queue_id_late_and_aborts_at_the_end(fake: Callable[..., FakeMilter]) -> None:
     with fake().running() as milter, Milter(milter.address) as mta:
         mta.send(MESSAGE, recipients=[b"<b@x>", b"<c@x>"], queue_id=b"QID", habits=POSTFIX)
