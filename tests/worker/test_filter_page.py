@@ -101,6 +101,16 @@ def test_table_has_the_arguments_of_each_method(name: str) -> None:
     assert not wrong
 
 
+def test_no_section_and_no_member_is_told_twice() -> None:
+    headings = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    assert len(headings) == len({*headings})
+    for name in defang_worker.__all__:
+        members = re.findall(
+            r"`(\w+)(?:\(.*?\))?`", " ".join(re.findall(r"^\| (`.*?`) \|", _section(name), re.MULTILINE))
+        )
+        assert len(members) == len({*members}), name
+
+
 def test_names_left_to_the_worker_exist() -> None:
     for name, members in FOR_THE_WORKER.items():
         assert members <= _public(getattr(defang_worker, name))
