@@ -7,6 +7,7 @@ Decodes only what has to be looked at whole: text, and what may be an archive.
 from collections.abc import Iterable
 from typing import Final
 
+from defang_worker.mime import sampling
 from defang_worker.mime.contents import embedded_files, is_message_content, is_mislabelled
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.field_checks import encodings
@@ -23,6 +24,7 @@ _DEFECT_OF_KIND: Final = {
 }
 _BASE64_FIRST: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n")
 # Files in files in ...: a limit on the levels.
+_MAX_FILES: Final = 1_000
 _MAX_LEVELS: Final = 5
 # What every second sender writes before the first part.
 _USUAL_PREAMBLE_BYTES: Final = 120
@@ -52,24 +54,32 @@ class BodyChecks:
             if field.name == b"content-transfer-encoding":
                 encoding = encodings(field.raw)[0]
                 break
-        if encoding in {"base64", "quoted-printable"}:
+        if encoding == "base64" and entity.end - entity.body_start > sampling.LARGE_BYTES:
+            sample = sampling.Sample()
+            if self._encoded(entity, encoding, sample) and not sample.is_worth_decoding(
+                entity.content_type, entity.filenames
+            ):
+                return
+        elif encoding in {"base64", "quoted-printable"}:
             self._encoded(entity, encoding)
         else:
             self._undeclared(entity, encoding)
         self._content(entity, encoding)
 
-    def _encoded(self, entity: Entity, encoding: str) -> None:
+    def _encoded(self, entity: Entity, encoding: str, sample: sampling.Sample | None = None) -> bool:
+        """Note what is wrong with an encoded body; return whether nothing is, and `sample` has seen the content."""
         from defang_worker.mime.damage import damages, first_odd_pair, is_regular_base64
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
-            if is_regular_base64(buffer, start, end):
-                return
+            if is_regular_base64(buffer, start, end, sample.take if sample else None):
+                return True
         elif first_odd_pair(buffer, start, end) < 0:
-            return
+            return True
         for damage in damages(buffer[start:end], encoding):
             self._note(entity, damage.name, start + damage.offset, damage.detail)
             self.damaged.add(entity)
+        return False
 
     def _undeclared(self, entity: Entity, encoding: str) -> None:
         """Note base64 that no field declares."""
@@ -120,6 +130,9 @@ class BodyChecks:
 
     def _files(self, host: Entity, content: bytes, level: int, *, is_text: bool) -> None:
         for file in embedded_files(content, is_text=is_text):
+            if len(self.shadows) >= _MAX_FILES:
+                self.incomplete = self.incomplete or "embedded-count"
+                return
             self._note(host, _DEFECT_OF_KIND[file.kind], host.start, "")
             self._add(host, file.kind, file.names, file.content, "application/octet-stream")
             if level < _MAX_LEVELS:

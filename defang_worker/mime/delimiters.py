@@ -15,6 +15,8 @@ from defang_worker.mime.headers import Buffer
 _DASHES: Final = re.compile(rb"\n[ \t\0\x0b\x0c\xa0\xc2>]{0,8}--")
 _DASHES_AT_START: Final = re.compile(rb"[ \t\0\x0b\x0c\xa0\xc2>]{0,8}--")
 _FIELD_FOLLOWS: Final = re.compile(rb"\r*\n(?:[ \t]*\r*\n)?(?:[A-Za-z][A-Za-z0-9-]*[ \t]*:|\r*\n)")
+MAX_DASH_LINES: Final = 100_000
+"""More are not listed."""
 _PADDING: Final = b" \t\r"
 # RFC 2046 allows 70 bytes for a boundary; a longer one still has to fit one line of mail.
 _MAX_LINE_BYTES: Final = 1_100
@@ -52,7 +54,7 @@ def dash_lines(buffer: Buffer) -> list[DashLine]:
     lines: list[DashLine] = []
     at = 0
     match = _DASHES_AT_START.match(buffer) or _DASHES.search(buffer)
-    while match is not None:
+    while match is not None and len(lines) < MAX_DASH_LINES:
         start = match.start() + (match[0][:1] == b"\n")
         at = buffer.find(b"\n", match.end())
         at = len(buffer) if at < 0 else at

@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 from defang_worker.mime.contents import is_message_content
 from defang_worker.mime.damage import is_regular_base64, looks_like_base64, other_readings
 from defang_worker.mime.decode import decode_body
-from defang_worker.mime.delimiters import DashLine, Outside, cuts, dash_lines, guessed, lines_between, present
+from defang_worker.mime.delimiters import (
+    MAX_DASH_LINES,
+    DashLine,
+    Outside,
+    cuts,
+    dash_lines,
+    guessed,
+    lines_between,
+    present,
+)
 from defang_worker.mime.field_checks import encodings
 from defang_worker.mime.filenames import canonical, names_of
 from defang_worker.mime.header_views import HeaderReading, MimeFields, header_readings, mime_fields
@@ -30,6 +39,10 @@ _MAX_ENTITIES: Final = 2_000
 _MAX_DEPTH: Final = 100
 # Of what is decoded or rewritten, in sizes of the message; small messages may grow more.
 _MAX_GROWTH: Final = 4
+# Looks at lines that may be delimiters; honest mail takes some hundreds.
+_MAX_LINE_LOOKS: Final = 200_000
+# In a big body; each may end a run of base64.
+_MAX_PADDINGS: Final = 10_000
 _FREE_BYTES: Final = 1 * MIB
 _FIRST_BYTES: Final = 64 * KIB
 _DECODED: Final = frozenset({"base64", "quoted-printable", "uuencode"})
@@ -109,6 +122,7 @@ class _Explorer:
         self._waiting: list[_Region] = []
         self._room = _FREE_BYTES + _MAX_GROWTH * len(tree.buffer)
         self._entities = 0
+        self._line_room = _MAX_LINE_LOOKS
         self._texts: list[Text] = []  # kept, so that their id() stays theirs
         self._spelled: set[bytes] = set()
         self._keys: dict[_Key, Entity] = {}
@@ -294,6 +308,10 @@ class _Explorer:
         if is_guessed:
             chosen += [text for text in guessed(text.buffer, lines, _MAX_BOUNDARIES) if text not in chosen]
         default_type = "message/rfc822" if "multipart/digest" in names else "text/plain"
+        self._line_room -= len(lines) * len(chosen)
+        if self._line_room < 0 or len(text.lines) >= MAX_DASH_LINES:
+            self._found.limit = self._found.limit or "view-lines"
+            return False
         found = False
         for index, boundary in enumerate(chosen):
             cut_view = view or ("guessed-boundary" if is_guessed else "other-boundary" if index else "")
@@ -379,6 +397,9 @@ class _Explorer:
             return
         body = region.text.buffer[reading.body_start : region.end]
         if encoding == "base64" and is_regular_base64(body, 0, len(body)):
+            return
+        if len(body) > _FREE_BYTES and body.count(b"=") > _MAX_PADDINGS:
+            self._found.limit = self._found.limit or "view-size"
             return
         for other in other_readings(body, encoding):
             if not self._spend(len(other.content)):

@@ -16,9 +16,12 @@ from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
 from defang_worker.mime.header_checks import MimeField, check_header, check_mime_version, check_names
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import check_entity, check_nesting, check_strays
-from defang_worker.mime.tree import Entity, Tree
+from defang_worker.mime.tree import KIB, Entity, Tree
 
 # Of one name in one entity: more say nothing new, and 2,000 fields could have as many each.
+# Honest headers are shorter, but for the message's own; of longer ones only so much is looked at closely.
+_LONG_HEADER_BYTES: Final = 4 * KIB
+_MAX_LONG_HEADERS_BYTES: Final = 300 * KIB
 _MAX_EQUAL: Final = 3
 
 
@@ -56,6 +59,8 @@ class _Examiner:
         self._tree = tree
         self._notes: dict[Entity, list[Defect]] = {}
         self._bodies = BodyChecks(self.note)
+        self._field_room = _MAX_LONG_HEADERS_BYTES
+        self._limit = tree.limit_exceeded
 
     def note(self, entity: Entity, name: str, offset: int, detail: str) -> None:
         """Keep a defect; offsets in a decoded source become that of the encoded part."""
@@ -75,8 +80,8 @@ class _Examiner:
         tree = self._tree
         self._entities()
         check_bytes(tree, self.note)
-        shadows, limit = self._bodies.shadows, tree.limit_exceeded or self._bodies.incomplete
-        if limit == tree.limit_exceeded and limit is not None:
+        shadows, limit = self._bodies.shadows, self._limit
+        if limit is not None:
             self.note(tree.root, "nesting-too-deep", 0, limit)
         names = {defect.name for notes in self._notes.values() for defect in notes}
         is_whole = severities.asks_for_views(names)
@@ -105,6 +110,14 @@ class _Examiner:
         check_nesting(deepest, depth_of[deepest], tree.part_count, self.note)
 
     def _entity(self, entity: Entity) -> None:
+        if self._field_room < 0:
+            return
+        header_bytes = min(entity.header_end - entity.start, entity.source.limits.max_header_bytes)
+        if header_bytes > _LONG_HEADER_BYTES:
+            self._field_room -= header_bytes
+            if self._field_room < 0:
+                self._limit = "header-size"
+                return
         fields: list[MimeField] = check_header(entity, self.note)
         parent = entity.parent
         if parent is None or parent.content_type in {"message/rfc822", "message/global"}:
