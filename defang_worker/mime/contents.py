@@ -39,7 +39,7 @@ _ARCHIVE_SUFFIXES: Final = frozenset(
     "mcworld gpkg fig usdz dwfx p7z".split()
 )
 _MAX_HEADER_BYTES: Final = 64 * 1024
-_TNEF_MAGIC: Final = b"\x78\x9f\x3e\x22"
+TNEF_MAGIC: Final = b"\x78\x9f\x3e\x22"
 
 
 def is_message_content(content: bytes, content_type: str, names: Iterable[str]) -> bool:
@@ -65,7 +65,7 @@ def is_message_content(content: bytes, content_type: str, names: Iterable[str]) 
 
 def embedded_files(content: bytes, *, is_text: bool) -> Iterator[EmbeddedFile]:
     """Yield the files inside a content that is no container of MIME's."""
-    if content.startswith(_TNEF_MAGIC):
+    if content.startswith(TNEF_MAGIC):
         from defang_worker.mime import tnef
 
         yield from tnef.embedded_files(content)

@@ -93,10 +93,11 @@ def other_readings(body: bytes, encoding: str) -> list[Reading]:
 # What is wrong with base64
 
 
-def is_regular_base64(buffer: Buffer, start: int, end: int) -> bool:
+def is_regular_base64(buffer: Buffer, start: int, end: int, take: Callable[[bytes], None] | None = None) -> bool:
     """Tell whether a body is base64 as encoders write it; costs little more than decoding, and hardly any memory.
 
-    True: lines of one length, nothing but the alphabet, padding at the end alone. False: ask `base64_damages`.
+    True: lines of one length, nothing but the alphabet, padding at the end alone; `take` has then been given the whole
+    decoded content in pieces, if the lines have a length to go by. False: ask `base64_damages`.
     """
     line_end = buffer.find(b"\n", start, end)
     if line_end < 0 or line_end - start > _LONGEST_LINE_BYTES:
@@ -115,11 +116,18 @@ def is_regular_base64(buffer: Buffer, start: int, end: int) -> bool:
             break
         if end_bytes == 2 and lines[characters::line_bytes] != b"\r" * count:
             break
-        if len(_decoded_or_nothing(lines)) * 4 != characters * count * 3:
+        decoded = _decoded_or_nothing(lines)
+        if len(decoded) * 4 != characters * count * 3:
             break
+        if take is not None:
+            take(decoded)
         at += count * line_bytes
     # One line more, so that a blank one after it is seen to be inside.
-    return not base64_damages(buffer[max(at - line_bytes, start) : end])
+    if base64_damages(buffer[max(at - line_bytes, start) : end]):
+        return False
+    if take is not None:
+        take(decode_body(buffer[at:end], "base64"))
+    return True
 
 
 def _decoded_or_nothing(lines: bytes) -> bytes:

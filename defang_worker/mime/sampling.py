@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a large content is worth decoding whole, found out while its base64 is checked anyway.
+
+Keeps the first bytes and the last ones, and looks for the few words that `contents` and `archives` go by. Called by
+`body_checks`.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from defang_worker.mime.contents import TNEF_MAGIC, is_message_content
+
+LARGE_BYTES: Final = 128 * 1024
+"""Of a body; a smaller one is as quickly decoded whole."""
+
+# An ISO image's mark stands 32 KiB from the start; a zip's directory ends within 64 KiB and some of the end.
+_HEAD_BYTES: Final = 40 * 1024
+_TAIL_BYTES: Final = 72 * 1024
+_ZIP_MEMBER: Final = b"PK\x03\x04"
+_FILE_IN_TEXT: Final = (b"begin", b"=ybegin", b"BinHex")
+_LONGEST_WORD_BYTES: Final = 7
+
+
+class Sample:
+    """Takes a content in pieces, one after the other."""
+
+    __slots__ = ("_has_word", "_head", "_tail", "_words")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._tail = b""
+        self._words: tuple[bytes, ...] = ()
+        self._has_word = False
+
+    def take(self, piece: bytes) -> None:
+        """Look at the next piece."""
+        if not self._head:
+            # Bytes that are no text have no files in text.
+            self._words = (_ZIP_MEMBER,) if b"\0" in piece[:512] else (_ZIP_MEMBER, *_FILE_IN_TEXT)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += piece[:_HEAD_BYTES]
+        if not self._has_word:
+            seam = self._tail[1 - _LONGEST_WORD_BYTES :] + piece[: _LONGEST_WORD_BYTES - 1]
+            self._has_word = any(word in piece or word in seam for word in self._words)
+        self._tail = piece if len(piece) >= _TAIL_BYTES else (self._tail + piece)[-_TAIL_BYTES:]
+
+    def is_worth_decoding(self, content_type: str, names: Iterable[str]) -> bool:
+        """Tell whether something may lie in the content that only its whole shows."""
+        from defang_worker.mime.archives.kinds import has_zip, kind_at_start  # noqa: PLC0415
+
+        head = self._head
+        return (
+            not head  # nothing was taken: the body is too odd to be read in pieces
+            or self._has_word
+            or content_type.startswith("text/")
+            or head.startswith(TNEF_MAGIC)
+            or is_message_content(head, content_type, names)
+            or kind_at_start(head) is not None
+            or has_zip(self._tail)
+        )
