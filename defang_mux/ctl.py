@@ -8,7 +8,6 @@ which monitors read by position (protocol.md, Control command). `layouts` has wh
 import errno
 import getopt
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
@@ -81,8 +80,17 @@ def run(path: str, typed: str, line: bytes, *, out: TextIO, err: TextIO) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 for any reply that could be shown, 1 otherwise."""
-    # A reader that has seen enough (`| head`) ends us as it ends any other program.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        status = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # A reader that has seen enough (`| head`). What is still in the buffer must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _main(argv: list[str] | None) -> int:
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a TextIOWrapper, in a program
     path, interactive, wants_help = DEFAULT_SOCKET, False, False
     try:

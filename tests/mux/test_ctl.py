@@ -317,3 +317,18 @@ def test_commands_from_standard_input_do_as_in_the_original(mux: FakeMux) -> Non
         assert ours(mux, "-i", lines=lines.encode()) == typed([ORIGINAL], mux, ["-i"], lines.encode())
         half = len(mux.got) // 2
         assert mux.got[:half] == mux.got[half:]
+
+
+def test_reader_that_has_seen_enough_is_no_traceback(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "defang_mux.ctl", "-v"],
+        check=False,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        timeout=30,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
