@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("defang.worker")
 
 _WARNING_NAME: Final = "warning.txt"
+# Views whose parts are text in no part.
+_OUTSIDE: Final = frozenset({"preamble-text", "epilogue-text"})
 
 
 class Body:
@@ -140,7 +142,11 @@ def _take_out(rebuild: Rebuild, part: Part, newline: bytes) -> None:
 
     shadow = part.entity
     assert isinstance(shadow, ShadowPart)
-    if part.replacement is not None:
+    if shadow.view in _OUTSIDE:
+        rebuild.clear_outside(shadow.host)
+        if part.replacement is not None:
+            rebuild.insert(part.replacement)
+    elif part.replacement is not None:
         rebuild.replace(shadow.host, part.replacement)
     elif (without := without_file(shadow, newline)) is not None:
         rebuild.replace(shadow.host, without)

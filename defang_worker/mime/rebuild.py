@@ -37,13 +37,14 @@ class Rebuild:
         self._collapse = collapse
         self._replaced: dict[Entity, bytes | None] = {}
         self._fields: dict[Entity, FieldChanges] = {}
+        self._cleared: list[Entity] = []
         self._inserted: list[tuple[int, bytes]] = []
         self._splices = Splices(tree.newline)
 
     @property
     def is_changed(self) -> bool:
         """True if there is anything to do; a message without changes must not be rewritten."""
-        return bool(self._replaced or self._inserted or self._fields)
+        return bool(self._replaced or self._inserted or self._fields or self._cleared)
 
     def drop(self, entity: Entity) -> None:
         """Remove an entity, what is in it, and its delimiter.
@@ -62,6 +63,10 @@ class Rebuild:
         Nothing comes of it if the entity is dropped or replaced.
         """
         self._fields[entity] = {**self._fields.get(entity, {}), **changes}
+
+    def clear_outside(self, multipart: Entity) -> None:
+        """Remove what stands before the first and after the last part of a multipart, which is in no part."""
+        self._cleared.append(multipart)
 
     def keep(self, entity: Entity) -> None:
         """Take back all that was said about an entity itself."""
@@ -87,6 +92,7 @@ class Rebuild:
         is_open = root.content_type == "multipart/mixed" and root.inner is None and not root.is_leaf
         self._plan(self._inserted if is_open else [])
         self._plan_fields()
+        self._plan_outside()
         self._splices.encode_inner_sources()
         if not self._inserted and (last := self._last_one(root)) is not None:
             return self._collapsed(root, last)
@@ -102,7 +108,7 @@ class Rebuild:
         Raises EditRefused, or CannotRebuild, which is one.
         """
         # Few messages need it.
-        from defang_worker.mime.canonical_rebuild import CanonicalRebuild  # noqa: PLC0415
+        from defang_worker.mime.canonical_rebuild import CanonicalRebuild
 
         return CanonicalRebuild(self._tree, self._replaced, self._fields).result(self._inserted)
 
@@ -229,6 +235,24 @@ class Rebuild:
             if entity.source.buffer[entity.start - 1 : entity.start] != b"\n" and entity.start:
                 header = newline + header
             self._splices.add(entity.source, entity.start, entity.header_end, header)
+
+    def _plan_outside(self) -> None:
+        """Make the splices for preambles and epilogues that go."""
+        for multipart in self._cleared:
+            if self._is_gone(multipart) or not multipart.children:
+                continue
+            if is_protected(multipart) or protector(multipart) is not None:
+                raise EditRefused(f"part {multipart.number or 'root'} is signed or encrypted, or in such a part")
+            source = multipart.children[0].source
+            is_whole = source is multipart.inner
+            self._splices.add(source, 0 if is_whole else multipart.body_start, multipart.children[0].delimiter, b"")
+            end = len(source.buffer) if is_whole else multipart.end
+            if multipart.close_start >= 0:
+                line_end = source.buffer.find(b"\n", multipart.close_start)
+                # A line end before the outer delimiter is that one's.
+                start = line_end + 1 if end == len(source.buffer) else line_end - len(self._tree.newline) + 1
+                if line_end >= 0 and start < end:
+                    self._splices.add(source, start, end, b"")
 
     def _is_gone(self, entity: Entity) -> bool:
         """Tell whether an entity, or its header, is already dealt with."""

@@ -283,3 +283,12 @@ def test_a_file_within_a_signed_text_cannot_be_cut_out() -> None:
     shadow(message).drop()
     assert message.finish_body() is None
     assert message.verdict is not None
+
+
+def test_text_outside_of_parts_goes_by_itself() -> None:
+    message = make(HEAD + b"Something that only some programs show, in many words.\n--b\n\none\n--b--\n")
+    for part in message.shadow_parts:
+        part.drop()
+    rebuilt = message.finish_body()
+    assert rebuilt is not None
+    assert (rebuilt.content_type, rebuilt.to_bytes()) == (None, b"--b\n\none\n--b--\n")

@@ -41,7 +41,7 @@ def answer_for(word: str) -> Response:
 class ObedientFilter(Filter):
     """Carries out the orders of the message under test."""
 
-    settings = Settings(warning_intro="Attention:\n")
+    settings = Settings(warning_intro="Attention:\n", ambiguity="log-only")
 
     def filter_relay(self, connection: Connection) -> Response:
         return answer_for(connection.hostname.partition(".")[0])

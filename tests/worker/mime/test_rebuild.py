@@ -571,3 +571,22 @@ def test_header_fields_of_the_message_are_changed_by_the_mail_server() -> None:
         HeaderChange("Content-Language", 1, "fr"),
         HeaderChange("Content-ID", 1, "<1@b.example>"),
     )
+
+
+# Text outside of parts
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_text_outside_of_parts_goes_and_the_parts_stay(newline: bytes) -> None:
+    inner = b"Content-Type: multipart/mixed; boundary=i\n\nbefore\n--i\n\none\n--i--\nafter"
+    body = (b"preamble\n--b\n" + inner + b"\n--b\n\ntwo\n--b--\nepilogue\n").replace(b"\n", newline)
+    head = HEAD.replace(b"\n", newline)
+
+    def edit(tree: Tree, rebuild: Rebuild) -> None:
+        rebuild.clear_outside(tree.root)
+        rebuild.clear_outside(tree.root.children[0])
+
+    expected = body
+    for text in (b"preamble\n", b"before\n", b"\nafter", b"epilogue\n"):
+        expected = expected.replace(text.replace(b"\n", newline), b"")
+    assert body_after(body, edit, head) == expected
