@@ -108,7 +108,7 @@ class Rebuild:
         Raises EditRefused, or CannotRebuild, which is one.
         """
         # Few messages need it.
-        from defang_worker.mime.canonical_rebuild import CanonicalRebuild
+        from defang_worker.mime.canonical_rebuild import CanonicalRebuild  # noqa: PLC0415
 
         return CanonicalRebuild(self._tree, self._replaced, self._fields).result(self._inserted)
 
