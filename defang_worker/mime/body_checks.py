@@ -68,7 +68,7 @@ class BodyChecks:
 
     def _encoded(self, entity: Entity, encoding: str, sample: sampling.Sample | None = None) -> bool:
         """Note what is wrong with an encoded body; return whether nothing is, and `sample` has seen the content."""
-        from defang_worker.mime.damage import damages, first_odd_pair, is_regular_base64
+        from defang_worker.mime.damage import damages, first_odd_pair, is_regular_base64  # noqa: PLC0415  # for rare mail
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
@@ -86,7 +86,7 @@ class BodyChecks:
         first = entity.source.buffer[entity.body_start : min(entity.body_start + 64, entity.end)]
         if not first.strip() or not _BASE64_FIRST.issuperset(first) or encoding not in {"7bit", "8bit", "binary"}:
             return
-        from defang_worker.mime.damage import looks_like_base64
+        from defang_worker.mime.damage import looks_like_base64  # noqa: PLC0415  # for rare mail
 
         body = entity.raw_body
         if looks_like_base64(body):
@@ -146,7 +146,7 @@ class BodyChecks:
         )
 
     def _archive(self, host: Entity, content: bytes, content_type: str, names: Iterable[str]) -> None:
-        from defang_worker.mime.archives import Archive, archive_kind
+        from defang_worker.mime.archives import Archive, archive_kind  # noqa: PLC0415  # for rare mail
 
         kind = archive_kind(content)
         if kind is None:

@@ -124,24 +124,18 @@ def _disposition_findings(main: bytes) -> Iterator[Finding]:
 
 
 def _parameter_findings(segments: list[bytes]) -> Iterator[Finding]:
-    if b"=" in segments[0]:
-        rest = segments[0].strip()
-        match = re.search(rb"[A-Za-z0-9*_-]+[ \t]*=", rest)
-        if match and match.start() > 0:
+    main = segments[0].strip()
+    if b"=" in main and (match := _NEXT_PARAMETER.search(main)):
+        if match.start() > 0:
             yield Finding("parameter-separator", "no semicolon before a parameter")
-        if match:
-            segments = [b"", rest[match.start() :], *segments[1:]]
+        segments = [b"", main[match.start() :], *segments[1:]]
     values: dict[bytes, bytes] = {}
     sections: dict[bytes, list[tuple[bytes, bytes]]] = {}
     for index, segment in enumerate(segments[1:], 1):
-        text = segment.strip()
-        if not text:
-            if index < len(segments) - 1:
-                yield Finding("parameter-separator", "doubled semicolon")
-            continue
-        name, equals, value = text.partition(b"=")
+        name, equals, value = segment.strip().partition(b"=")
         if not equals:
-            yield Finding("parameter-separator", "a parameter without a value")
+            if name or index < len(segments) - 1:
+                yield Finding("parameter-separator", "no value" if name else "doubled semicolon")
             continue
         if name != name.rstrip() or value != value.lstrip():
             yield Finding("space-around-equals")
@@ -153,9 +147,8 @@ def _parameter_findings(segments: list[bytes]) -> Iterator[Finding]:
         yield from _value_findings(base, value)
         if star:
             sections.setdefault(base, []).append((star + tail, value))
-        elif values.setdefault(name, value) != value:
-            if _unquoted(values[name]) != _unquoted(value):
-                yield Finding("duplicate-boundary" if name == b"boundary" else "duplicate-parameter")
+        elif _unquoted(values.setdefault(name, value)) != _unquoted(value):
+            yield Finding("duplicate-boundary" if name == b"boundary" else "duplicate-parameter")
     for base, pieces in sections.items():
         yield from _section_findings(base, pieces)
 
@@ -176,9 +169,7 @@ def _value_findings(name: bytes, value: bytes) -> Iterator[Finding]:
         elif is_boundary and b"\\" in inner:
             yield Finding(odd_quoting, "quoted pair")
         if tail.strip():
-            if _NEXT_PARAMETER.search(tail) and not is_boundary:
-                yield Finding("parameter-separator", "no semicolon between parameters")
-            elif _NEXT_PARAMETER.match(tail.lstrip(b" \t,")):
+            if (_NEXT_PARAMETER.search(tail) and not is_boundary) or _NEXT_PARAMETER.match(tail.lstrip(b" \t,")):
                 yield Finding("parameter-separator", "no semicolon between parameters")
             else:
                 yield Finding(odd_quoting, "text after the quotation mark")
@@ -295,7 +286,7 @@ def _encoding_findings(raw: bytes) -> Iterator[Finding]:
     known = encoding_name(value).encode("latin-1")
     if _ODD_BLANKS.search(value) or b"\0" in value:
         yield Finding("odd-whitespace", "control or strange blank in a field")
-    if value and known in _ENCODINGS or (len(found) > 1 and not bare.lower().startswith(b"x-")):
+    if (value and known in _ENCODINGS) or (len(found) > 1 and not bare.lower().startswith(b"x-")):
         yield Finding("transfer-encoding-spelling")
     else:
         yield Finding("transfer-encoding-unknown", "unknown" if value else "empty")

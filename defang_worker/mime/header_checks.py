@@ -5,14 +5,13 @@ One loop over the lines of a header; only lines and fields that are not plain go
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from defang_worker.mime.field_checks import Finding, conflicting_names, field_findings
 from defang_worker.mime.headers import strip_comments, unfold
 from defang_worker.mime.name_checks import name_findings
-from defang_worker.mime.readings import is_clean
 from defang_worker.mime.tree import Entity
 
 Note = Callable[[Entity, str, int, str], None]
@@ -59,9 +58,8 @@ def check_header(entity: Entity, note: Note) -> list[MimeField]:
     start = entity.start
     header = entity.source.buffer[start : min(entity.header_end, start + limits.max_header_bytes)]
     fields = _check_lines(entity, header, note)
-    if header.translate(None, _ORDINARY):
-        if match := _BREAKER_BEFORE_FIELD.search(header):
-            note(entity, "odd-whitespace", start + match.start(), "a control that some take for a line end")
+    if header.translate(None, _ORDINARY) and (match := _BREAKER_BEFORE_FIELD.search(header)):
+        note(entity, "odd-whitespace", start + match.start(), "a control that some take for a line end")
     _check_repeats(entity, fields, note)
     for field in fields:
         if field.name in _REPEATED and not _is_plain(field):
@@ -221,13 +219,3 @@ def _check_spellings(entity: Entity, note: Note) -> None:
             if found not in seen:
                 seen.add(found)
                 note(entity, found, entity.start, "")
-
-
-def plain_values(fields: list[MimeField], name: bytes) -> Iterator[bytes]:
-    """Yield the values of the fields of one name."""
-    return (field.raw for field in fields if field.name == name)
-
-
-def is_plain_type(raw: bytes) -> bool:
-    """Tell whether a Content-Type value keeps to the grammar."""
-    return is_clean(raw)

@@ -45,22 +45,25 @@ class MimeFields(NamedTuple):
 def header_readings(buffer: Buffer, start: int, end: int, max_bytes: int) -> list[HeaderReading]:
     """Return the ways to read the header of the entity at `start`."""
     found: list[HeaderReading] = []
-    _read_from(buffer, start, end, max_bytes, "", found)
+    found += _readings_from(buffer, start, end, max_bytes)
     junk = _JUNK.match(buffer, start, min(end, start + max_bytes))
     if junk:
-        _read_from(buffer, junk.end(), end, max_bytes, "after-junk", found)
+        others = _readings_from(buffer, junk.end(), end, max_bytes)
+        found += [reading._replace(view=reading.view or "after-junk") for reading in others]
     return list(dict.fromkeys(found))[:_MAX_READINGS]
 
 
-def _read_from(buffer: Buffer, start: int, end: int, max_bytes: int, view: str, found: list[HeaderReading]) -> None:
+def _readings_from(buffer: Buffer, start: int, end: int, max_bytes: int) -> list[HeaderReading]:
+    """Return the ways to read a header that begins at `start`."""
+    found: list[HeaderReading] = []
     if match := _BLANK_START.match(buffer, start, end):
-        found.append(HeaderReading(view, b"", match.end()))
+        found.append(HeaderReading("", b"", match.end()))
         header_end = body_start = match.end()
     else:
         match = _BLANK_LINE.search(buffer, max(start - 1, 0), end)
         header_end, body_start = (match.start() + 1, match.end()) if match else (end, end)
         header = buffer[start : min(header_end, start + max_bytes)]
-        found.append(HeaderReading(view, header, body_start))
+        found.append(HeaderReading("", header, body_start))
         if _LINE_BREAKERS.search(header):
             split = _LINE_BREAKERS.sub(b"\n", header)
             found.append(HeaderReading("control-as-line-end", split, body_start))
@@ -81,6 +84,7 @@ def _read_from(buffer: Buffer, start: int, end: int, max_bytes: int, view: str, 
         late_end, late_body = (blank.start() + 1, blank.end()) if blank else (end, end)
         late = buffer[fields_start : min(late_end, fields_start + max_bytes)]
         found.append(HeaderReading("late-fields", buffer[start : min(header_end, start + max_bytes)] + late, late_body))
+    return found
 
 
 def _first_stray(header: bytes) -> int:

@@ -106,11 +106,11 @@ def texts(raw: bytes, name: str) -> list[str]:
 
 def _first_words(spelling: bytes, name: str) -> list[str]:
     """Return the values up to their first blank, of parameters that are not quoted."""
-    found = []
-    for parameter in tokenize(spelling)[1]:
-        if parameter.name == name and not parameter.is_quoted and b" " in parameter.value:
-            found.append(guess_text(parameter.value.split()[0]))
-    return found
+    return [
+        guess_text(parameter.value.partition(b" ")[0])
+        for parameter in tokenize(spelling)[1]
+        if parameter.name == name and not parameter.is_quoted and b" " in parameter.value
+    ]
 
 
 def boundaries(raw: bytes) -> list[bytes]:

@@ -88,11 +88,9 @@ def _check_message(entity: Entity, encoding: str, note: Note) -> None:
         note(entity, "message-external-body", entity.start, "")
     elif entity.children:
         note(entity, "nested-message", entity.start, "")
-    if encoding in _ENCODED and (
-        entity.children or kind in {"message/rfc822", "message/partial", "message/external-body"}
-    ):
-        if kind != "message/global":
-            note(entity, "transfer-encoding-on-message", entity.start, "")
+    is_opened = entity.children or kind in {"message/rfc822", "message/partial", "message/external-body"}
+    if encoding in _ENCODED and is_opened and kind != "message/global":  # RFC 6532 section 3.7
+        note(entity, "transfer-encoding-on-message", entity.start, "")
 
 
 def _is_cut(entity: Entity, raw: bytes) -> bool:
@@ -166,7 +164,7 @@ def _check_near_delimiters(entity: Entity, boundary: bytes, note: Note) -> None:
 
 
 def _check_near(entity: Entity, at: int, size: int, note: Note) -> int:
-    """Note what the text of a delimiter at `at` is, which is none for strict readers; return 1 if it is a line's start."""
+    """Note what the text of a delimiter at `at` is, which is none for strict readers; return 1 if it begins a line."""
     buffer = entity.source.buffer
     line = buffer.rfind(b"\n", max(at - 100, 0), at) + 1
     if line == 0 and at > 100:

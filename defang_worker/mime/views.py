@@ -86,7 +86,7 @@ class _Examiner:
         names = {defect.name for notes in self._notes.values() for defect in notes}
         is_whole = severities.asks_for_views(names)
         if is_whole or self._bodies.seeds:
-            from defang_worker.mime.explore import explore
+            from defang_worker.mime.explore import explore  # noqa: PLC0415  # for rare mail
 
             explored = explore(tree, self._bodies.seeds, self._bodies.damaged, is_whole=is_whole)
             for shadow in explored.shadows:
@@ -120,10 +120,9 @@ class _Examiner:
                 return
         fields: list[MimeField] = check_header(entity, self.note)
         parent = entity.parent
-        if parent is None or parent.content_type in {"message/rfc822", "message/global"}:
-            if fields:
-                check_mime_version(entity, fields, self.note)
         if fields:
+            if parent is None or parent.content_type in {"message/rfc822", "message/global"}:
+                check_mime_version(entity, fields, self.note)
             check_names(entity, fields, self.note)
         check_entity(entity, fields, self.note)
         self._bodies.entity(entity, fields)

@@ -3,8 +3,9 @@
 
 from typing import NamedTuple
 
-from defang_worker.mime import canonical, parse
+from defang_worker.mime import Entity, canonical, parse
 from defang_worker.mime.archives import Archive, ArchiveError, archive_kind
+from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.views import examine
 
 
@@ -18,7 +19,7 @@ class Everything(NamedTuple):
 def everything(message: bytes) -> Everything:
     """Return the names and contents of all parts of all views, archive members included."""
     tree = parse(message)
-    parts = [*tree.walk(), *examine(tree).shadows]
+    parts: list[Entity | ShadowPart] = [*tree.walk(), *examine(tree).shadows]
     names = [name for part in parts for name in part.filenames]
     contents = [part.content for part in parts if part.is_leaf]
     for content in list(contents):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: E501  # one message a line
 """Well-formed mail, however odd it looks: exactly the names that it has, one reading, no defect above info."""
 
 import base64
@@ -6,6 +7,7 @@ import gzip
 import io
 import tarfile
 import zipfile
+from email.mime.base import MIMEBase
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from defang_worker.mime import parse
 from defang_worker.mime.defects import Severity
 from defang_worker.mime.views import examine
 from tests.worker.mime.everything import everything
-from tests.worker.mime.test_email_agreement import MESSAGES, MIMEBase
+from tests.worker.mime.test_email_agreement import MESSAGES
 from tests.worker.mime.variants import CODE, TEXT, TYPE, attached, b64, disposition, message, parts, rooted, with_file
 
 PDF = CODE + 'Content-Disposition: attachment; filename="report.pdf"\n'

@@ -29,7 +29,7 @@ def label(variant: Variant) -> str:
     return variant.construct
 
 
-def test_every_construct_but_those_of_archives_has_four_variants() -> None:
+def test_every_construct_but_those_of_archives_has_three_variants_at_least() -> None:
     counts = dict.fromkeys(DEFECT_OF, 0)
     for variant in VARIANTS:
         counts[variant.construct] += 1
@@ -60,6 +60,6 @@ def test_the_file_is_found_in_an_attached_message_too(variant: Variant) -> None:
     assert MARK.encode() in seen.content
 
 
-@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant.construct[0] not in "L"], ids=label)
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant.construct[0] != "L"], ids=label)
 def test_line_ends_do_not_change_the_verdict(variant: Variant) -> None:
     assert verdict(variant.message) == verdict(with_crlf(variant.message))

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: C901, E501, PLR0912, PLR0915  # lists of messages, in the order of the constructs
 """Messages for every construct that hides a file, several for each: what `test_variants.py` wants to be found.
 
 Each has an attachment blocked.exe whose content is MARK, unless it says otherwise. Written with LF, as latin-1.
@@ -588,9 +589,12 @@ def encoding_variants() -> Iterator[tuple[str, str]]:
     yield "E13", with_file(TYPE + "Content-Transfer-Encoding: 8bit\n" + FILE, b64(PLAIN, 60))
 
 
+def crlf(text: str) -> str:
+    return text.replace("\n", "\r\n")
+
+
 def byte_variants() -> Iterator[tuple[str, str]]:
     body = parts(TEXT, PART)
-    crlf = lambda text: text.replace("\n", "\r\n")  # noqa: E731
     yield "L01", with_file("Content-Type: application/octet-stream\r" + FILE + CODE)
     yield "L01", with_file(TYPE + FILE.rstrip("\n") + "\r" + CODE)
     yield "L01", message(parts(TEXT).replace("--b--\n", "\r--b\r" + PART.replace("\n", "\r") + "--b--\n"))

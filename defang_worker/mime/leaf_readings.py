@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The leaves of an exploration: each decoded in every way, and kept if it is new. Used by `explore.py`."""
+
+import hashlib
+from collections.abc import Callable, Container
+from typing import Final, NamedTuple
+
+from defang_worker.mime.contents import is_message_content
+from defang_worker.mime.damage import is_regular_base64, looks_like_base64, other_readings
+from defang_worker.mime.decode import decode_body
+from defang_worker.mime.filenames import canonical
+from defang_worker.mime.headers import Headers
+from defang_worker.mime.regions import Region, Room, Text
+from defang_worker.mime.shadow import ShadowPart
+from defang_worker.mime.tree import MIB, Entity, Tree
+
+DECODED: Final = frozenset({"base64", "quoted-printable", "uuencode"})
+"""Encodings that change the bytes."""
+_USUAL: Final = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
+# In a body of more than that: each padding may end a run of base64 that has to be decoded for itself.
+_BIG_BODY_BYTES: Final = 1 * MIB
+_MAX_PADDINGS: Final = 10_000
+
+
+class Leaf(NamedTuple):
+    """A region read as a leaf."""
+
+    region: Region
+    header: bytes
+    body_start: int
+    names: list[str]
+    content_type: str
+    view: str
+
+    @property
+    def body(self) -> bytes:
+        """The body, still encoded."""
+        return self.region.text.buffer[self.body_start : self.region.end]
+
+
+class _Key(NamedTuple):
+    text: int
+    start: int
+    end: int
+    encoding: str
+
+
+class LeafReader:
+    """Reads leaves, and keeps those that the strict tree does not have."""
+
+    def __init__(self, tree: Tree, damaged: Container[Entity], room: Room) -> None:
+        self._tree = tree
+        self._damaged = damaged
+        self._room = room
+        self._keys: dict[_Key, Entity] = {}
+        self._known: dict[bytes, set[str]] | None = None
+        self.shadows: list[ShadowPart] = []
+        self.open_message: Callable[[bytes, Entity, str, int], None] = lambda *_: None
+        """Called with content, host, view and depth of a leaf that is a message."""
+
+    def know(self, leaf: Entity, text: Text) -> None:
+        """Take note of a leaf of the strict tree, which lies in `text`."""
+        self._keys[_Key(id(text), leaf.body_start, leaf.end, leaf.transfer_encoding)] = leaf
+
+    def read(self, leaf: Leaf, declared: list[str]) -> None:
+        """Decode a leaf by each encoding that its fields may mean, and keep what is new."""
+        region = leaf.region
+        for index, encoding in enumerate(declared):
+            primary = self._keys.get(_Key(id(region.text), leaf.body_start, region.end, encoding))
+            if primary is not None and _has_names(primary, leaf.names):
+                if primary in self._damaged:
+                    self._damage(leaf, encoding)
+                continue
+            if not self._room.takes_bytes(region.end - leaf.body_start):
+                return
+            view = leaf.view or ("other-transfer-encoding" if index else "other-names")
+            self._record(leaf, decode_body(leaf.body, encoding), view)
+            self._damage(leaf, encoding)
+        if len(declared) > 1 or declared[0] not in _USUAL:
+            self._guess(leaf, declared)
+
+    def _damage(self, leaf: Leaf, encoding: str) -> None:
+        """Keep the other contents that a damaged body may be decoded to."""
+        if encoding not in {"base64", "quoted-printable"}:
+            return
+        body = leaf.body
+        if encoding == "base64" and is_regular_base64(body, 0, len(body)):
+            return
+        if len(body) > _BIG_BODY_BYTES and body.count(b"=") > _MAX_PADDINGS:
+            self._room.exceed("view-size")
+            return
+        for other in other_readings(body, encoding):
+            if not self._room.takes_bytes(len(other.content)):
+                return
+            self._record(leaf, other.content, leaf.view or other.view)
+
+    def _guess(self, leaf: Leaf, declared: list[str]) -> None:
+        """Read a body whose encoding is in doubt as it stands, and decoded by what it looks like."""
+        body = leaf.body
+        guesses = ["7bit"] if not DECODED.isdisjoint(declared) else []
+        if looks_like_base64(body):
+            guesses.append("base64")
+        if b"\nbegin " in body or body.startswith(b"begin "):
+            guesses.append("uuencode")
+        if b"=\n" in body or b"=\r\n" in body or b"=3D" in body:
+            guesses.append("quoted-printable")
+        for encoding in guesses:
+            if encoding not in declared and self._room.takes_bytes(len(body)):
+                self._record(leaf, decode_body(body, encoding), leaf.view or f"guessed-{encoding}")
+
+    def _record(self, leaf: Leaf, content: bytes, view: str) -> None:
+        """Keep a leaf unless the strict tree, or an earlier view, has the same content with the same names."""
+        known = self._known_contents()
+        key = hashlib.sha256(content).digest()
+        forms = {form for name in leaf.names if (form := canonical(name))}
+        if (key in known and forms <= known[key]) or not (forms or content.strip()):
+            return
+        known.setdefault(key, set()).update(forms)
+        host = leaf.region.host(self._tree)
+        max_fields = host.source.limits.max_header_fields
+        self.shadows.append(
+            ShadowPart(
+                host=host,
+                view=view,
+                names=tuple(leaf.names),
+                content=content,
+                content_type=leaf.content_type,
+                headers=Headers(leaf.header, 0, len(leaf.header), max_fields=max_fields),
+            )
+        )
+        if is_message_content(content, leaf.content_type, leaf.names):
+            self.open_message(content, host, view, leaf.region.depth + 1)
+
+    def _known_contents(self) -> dict[bytes, set[str]]:
+        if self._known is None:
+            self._known = {}
+            for leaf in self._tree.leaves():
+                forms = self._known.setdefault(hashlib.sha256(leaf.content).digest(), set())
+                forms.update(canonical(name) for name in leaf.filenames)
+        return self._known
+
+
+def _has_names(primary: Entity, names: list[str]) -> bool:
+    known = {canonical(name) for name in primary.filenames}
+    return all(canonical(name) in known for name in names)
