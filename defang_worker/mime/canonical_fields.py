@@ -29,6 +29,9 @@ _PLAIN_MESSAGES: Final = frozenset(
 )
 _KEPT_PARAMETERS: Final = ("charset", "format", "delsp", "method", "type", "start", "report-type")
 _PARAMETER_VALUE: Final = re.compile(r"""[A-Za-z0-9!#$%&'*+./:<>?@^_`{|}~-]{1,200}""")
+# Some readers take it for one, be there a blank line before it or not.
+_LIKE_FIELDS: Final = re.compile(rb"[\s>]*+(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*)*content-", re.IGNORECASE)
+_FIRST_BYTES: Final = 4096
 _CONTENT_ID: Final = re.compile(r"<[^<>\s\x00-\x20\x7f-\uffff]{1,250}>")
 _DISPOSITIONS: Final = frozenset({"inline", "attachment"})
 
@@ -156,9 +159,9 @@ def _charset(head: Entity, content: bytes) -> str:
 
 
 def _text_encoding(body: bytes, newline: bytes) -> str:
-    """Return quoted-printable for what is lines of text, base64 for the rest."""
+    """Return quoted-printable for what is lines of text, base64 for the rest and for what looks like a header."""
     lines = body.replace(newline, b"")
-    if b"\0" in lines or b"\n" in lines:
+    if b"\0" in lines or b"\n" in lines or _LIKE_FIELDS.match(body[:_FIRST_BYTES]):
         return "base64"
     foreign = len(lines) - len(lines.translate(None, bytes(range(0x7F, 0x100))))
     return "base64" if foreign * 2 > len(lines) else "quoted-printable"

@@ -47,7 +47,12 @@ class CanonicalRebuild:
 
         Raises CannotRebuild, and EditRefused for a change within a signed or encrypted part.
         """
-        root = self._tree.root
+        try:
+            return self._result(self._tree.root, inserted)
+        except RecursionError:  # with limits far over the usual ones
+            raise CannotRebuild("its parts lie too deep in one another") from None
+
+    def _result(self, root: Entity, inserted: Sequence[tuple[int, bytes]]) -> Rebuilt:
         self._require_possible(root)
         if root.content_type == "multipart/mixed" and root.children and root not in self._replaced:
             fields, body = self._multipart(root, self._parts(root, inserted))

@@ -87,8 +87,8 @@ def content_changes(
     values = {name.lower(): value for name, value in wanted.items()}
     new_type = None
     if "content-type" in values or not others_stay:
-        new_type = values.pop("content-type", None) or "text/plain"
-        if _unfolded(new_type) == copies.get("content-type", ("", ["text/plain"]))[1][0]:
+        new_type = _unfolded(values.pop("content-type", None) or "text/plain")
+        if new_type == copies.get("content-type", ("", ["text/plain"]))[1][0]:
             new_type = None
     copies.pop("content-type", None)
     changes: list[HeaderChange] = []
@@ -99,7 +99,7 @@ def content_changes(
     for name, value in wanted.items():
         key = name.lower()
         if key in values and value is not None and (key not in copies or copies[key][1][0] != _unfolded(value)):
-            changes.append(HeaderChange(name, 1, value))
+            changes.append(HeaderChange(name, 1, _unfolded(value)))
     return new_type, tuple(changes)
 
 

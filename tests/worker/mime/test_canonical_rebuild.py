@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_worker.mime import HeaderChange, Rebuild, Tree, canonical, entity, parse
+from defang_worker.mime import HeaderChange, Limits, Rebuild, Tree, canonical, entity, parse
 from defang_worker.mime.canonical_fields import canonical_value, safe_name
 from defang_worker.mime.canonical_rebuild import CannotRebuild
-from defang_worker.mime.one_reading import delivered, examined, second_reading
+from defang_worker.mime.one_reading import delivered, examined, rebuilt, second_reading
 from defang_worker.mime.protected import EditRefused
 from defang_worker.mime.views import examine
+from tests.worker.mime.variants import Variant, variants
 
 CORPUS = Path(__file__).parent / "corpus"
 MESSAGES = sorted(CORPUS.glob("*.eml"))
@@ -61,6 +62,38 @@ def test_an_attached_sample_has_one_reading_left_too(path: Path) -> None:
             Rebuild(tree).canonical_result()
         return
     assert second_reading(examined(tree, Rebuild(tree).canonical_result())) is None
+
+
+# At the top there is also what a mail server could not be told to change, in front of or in the header.
+REFUSED_AT_THE_TOP = {"B17", "H06", "H16", "L03", "L05", "L06", "L08", "T01", "T09"}
+REFUSED_INSIDE = {"T01", "T09"}
+
+
+@pytest.mark.parametrize("variant", variants(), ids=lambda variant: variant.construct)
+@pytest.mark.parametrize("is_attached", [False, True])
+def test_every_variant_has_one_reading_left_or_is_refused(variant: Variant, is_attached: bool) -> None:
+    outer = HEAD.replace(b"=b", b"=outermost") + b"--outermost\nContent-Type: message/rfc822\n\n"
+    message = outer + variant.message + b"\n--outermost--\n" if is_attached else variant.message
+    tree = parse(message)
+    examine(tree)
+    try:
+        result = rebuilt(tree, Rebuild(tree))
+    except EditRefused:
+        refused = REFUSED_INSIDE if is_attached else REFUSED_AT_THE_TOP
+        if variant.construct not in refused:
+            raise
+        return
+    again_tree = parse(delivered(tree, result))
+    examine(again_tree)
+    second = Rebuild(again_tree).canonical_result()
+    assert (second.content_type, second.header_changes, second.to_bytes()) == (None, (), result.to_bytes())
+
+
+def test_parts_in_one_another_beyond_pythons_limit_are_refused() -> None:
+    limits = Limits(max_depth=2000, max_parts=5000)
+    tree = parse(b"Content-Type: message/rfc822\n\n" * 1500 + b"Subject: x\n\ny\n", limits)
+    with pytest.raises(CannotRebuild, match="too deep"):
+        Rebuild(tree).canonical_result()
 
 
 def test_content_elsewhere_is_told_in_words() -> None:
