@@ -3,7 +3,7 @@
 
 A part is a range of the message's bytes; names, content and text are worked out when asked for. What a filter does to
 it shows at once in later reads, and is carried out when the message is rebuilt, which leaves all other parts' bytes
-alone.
+alone. Long because it is all that filters call a part.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 `Rebuild` collects wishes and turns them to a `Rebuilt` (output.py). Untouched parts keep every byte, signed ones
 stay valid, the preamble, the boundaries and the epilogue stay. No container is left empty, for RFC 2046
 section 5.1.1 wants one part at least: a short text takes the place of what was removed. What is said twice about
-one part, or about a part and what it stands in, is settled here; new bytes come from `compose.py`.
+one part, or about a part and what it stands in, is settled here, which is why one module has all kinds of changes;
+new bytes come from `compose.py`.
 """
 
 import os

@@ -16,7 +16,7 @@ import pytest
 
 from defang_common.wire import answers
 from defang_worker.api import filter_file
-from defang_worker.mime import rebuild
+from defang_worker.mime import canonical_rebuild, rebuild
 from tests.worker.conftest import make_worker
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,7 @@ def scan(case: Path, directory: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_scan_leaves_what_the_case_says(case: Path, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "_new_boundary", lambda: b"=_boundary")
+    monkeypatch.setattr(canonical_rebuild, "_new_boundary", lambda: b"boundary" * 5)
     left = scan(case, spool)
     if os.environ.get("UPDATE") == "1":
         for name in AFTER:
