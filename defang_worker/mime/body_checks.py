@@ -96,8 +96,9 @@ class BodyChecks:
             self._inside(entity, content, entity.content_type, entity.filenames, 0)
 
     def _outside(self, entity: Entity) -> None:
+        buffer = (entity.inner or entity.source).buffer
         for view, start, end in outside_texts(entity):
-            text = entity.source.buffer[start:end]
+            text = buffer[start:end]
             bare = text.strip()
             if not bare or (len(bare) < _USUAL_PREAMBLE_BYTES and b"\n" not in bare and b"MIME" in bare):
                 continue

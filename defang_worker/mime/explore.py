@@ -60,6 +60,8 @@ class _Type(NamedTuple):
 
     names: list[str]
     boundaries: list[bytes]
+    is_unreadable: bool = False
+    """Whether it may mean anything, a multipart too."""
 
     @property
     def is_multipart(self) -> bool:
@@ -147,7 +149,7 @@ class _Explorer:
     def _entity(self, region: Region, reading: HeaderReading) -> None:
         fields = mime_fields(reading.header)
         region = replace(region, view=region.view or reading.view)
-        types = [_Type(media_types(value), _boundaries(value)) for value in fields.types[:_MAX_BOUNDARIES]]
+        types = [_type(value) for value in fields.types[:_MAX_BOUNDARIES]]
         types = types or [_Type([region.default_type], [])]
         declared = [encoding for value in fields.encodings[:_MAX_ENCODINGS] for encoding in encodings(value)]
         declared = list(dict.fromkeys(declared)) or ["7bit"]
@@ -164,13 +166,13 @@ class _Explorer:
         is_split = is_leaf = False
         bodies: list[_Body] = []
         for index, kind in enumerate(types):
-            if not (kind.boundaries or kind.is_multipart or kind.is_message):
+            if not (kind.boundaries or kind.is_multipart or kind.is_message or kind.is_unreadable):
                 is_leaf = True
                 continue
             bodies = bodies or self._bodies(region, reading, declared)
             for body in bodies:
                 view = region.view or ("other-content-type" if index else body.view)
-                if (kind.boundaries or kind.is_multipart) and self._multipart(body, kind, view):
+                if (kind.boundaries or kind.is_multipart or kind.is_unreadable) and self._multipart(body, kind, view):
                     is_split = True
                 if kind.is_message and (body.view or reading.body_start < region.end):
                     is_split = True
@@ -204,7 +206,7 @@ class _Explorer:
         if not lines:
             return False
         chosen = present(lines, kind.boundaries, _MAX_BOUNDARIES)
-        if kind.is_multipart and not any(boundary.strip() for boundary in chosen):
+        if (kind.is_multipart or kind.is_unreadable) and not any(boundary.strip() for boundary in chosen):
             view = view or "guessed-boundary"
             chosen = list(dict.fromkeys(chosen + guessed(text.buffer, lines, _MAX_BOUNDARIES)))
         if not self._room.takes_lines(text, len(lines), len(chosen)):
@@ -250,8 +252,14 @@ class _Explorer:
                 self._push(replace(region, start=begin, outer_end=region.end))
 
 
-def _boundaries(value: bytes) -> list[bytes]:
-    return boundaries(value) if b"boundary" in value.lower() or b"=?" in value else []
+def _type(value: bytes) -> _Type:
+    lowered = value.lower()
+    names = media_types(value)
+    return _Type(
+        names,
+        boundaries(value) if b"boundary" in lowered or b"=?" in value else [],
+        names == ["application/octet-stream"] and b"octet" not in lowered,
+    )
 
 
 def _before_line_end(text: Text, start: int, end: int) -> int:

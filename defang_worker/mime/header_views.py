@@ -19,6 +19,7 @@ _FIELD_LINE: Final = re.compile(rb"[^\x00-\x20:\x7f]++[ \t]*+:")
 _CONTENT_FIELD: Final = re.compile(rb"(?:[ \t\x0b\x0c]*\r*\n)*content-[a-z-]{2,30}[ \t]*:", re.IGNORECASE)
 _LINE_BREAKERS: Final = re.compile(rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]|\x85")
 _NAME: Final = re.compile(rb"([^\n:]{1,120}):")
+_NAME_WITHOUT_COLON: Final = re.compile(rb"(content-(?:type|disposition|transfer-encoding))[ \t=;]", re.IGNORECASE)
 _NOT_IN_NAMES: Final = re.compile(rb"[^a-z-]+")
 # More readings of one header than this serve no reader.
 _MAX_READINGS: Final = 16
@@ -116,12 +117,12 @@ def mime_fields(header: bytes) -> MimeFields:
     while index < len(lines):
         line = lines[index]
         index += 1
-        match = _NAME.match(line.lstrip(b" \t\xef\xbb\xbf\0"))
+        match = _NAME.match(line.lstrip(b" \t\xef\xbb\xbf\0")) or _NAME_WITHOUT_COLON.match(line)
         kind = kinds.get(_NOT_IN_NAMES.sub(b"", match[1].lower())) if match else None
         first = index
         while index < len(lines) and lines[index][:1] in {b" ", b"\t"}:
             index += 1
         if kind is not None:
-            value = line.partition(b":")[2]
+            value = line[match.end() :] if match and match.re is _NAME_WITHOUT_COLON else line.partition(b":")[2]
             kind.append(b"\n".join([value, *lines[first:index]]).rstrip(b"\r"))
     return fields

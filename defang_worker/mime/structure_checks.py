@@ -117,6 +117,7 @@ def _check_multipart(entity: Entity, fields: list[MimeField], note: Note) -> Non
         note(entity, "boundary-empty", entity.start, "")
     _check_ancestors(entity, boundary, note)
     if entity.inner is not None:
+        _check_outside(entity, note)
         return
     if not entity.children:
         _check_without_parts(entity, boundary, note)
@@ -217,23 +218,28 @@ def _is_other_delimiter(entity: Entity, line: int) -> bool:
 
 
 def outside_texts(entity: Entity) -> list[tuple[str, int, int]]:
-    """Return name, start and end of what a multipart has around its parts, if that is more than blanks."""
-    if entity.boundary is None or entity.inner is not None:
+    """Return name, start and end of what a multipart has around its parts, in the buffer that the parts lie in."""
+    if entity.boundary is None:
         return []
+    if entity.inner is not None:
+        buffer, body_start, end = entity.inner.buffer, 0, len(entity.inner.buffer)
+    else:
+        buffer, body_start, end = entity.source.buffer, entity.body_start, entity.end
     first = entity.children[0].delimiter if entity.children else entity.close_start
     found: list[tuple[str, int, int]] = []
-    if first > entity.body_start:
-        found.append(("preamble", entity.body_start, first))
+    if first > body_start:
+        found.append(("preamble", body_start, first))
     if entity.close_start >= 0:
-        line_end = entity.source.buffer.find(b"\n", entity.close_start, entity.end)
-        if 0 <= line_end < entity.end - 1:
-            found.append(("epilogue", line_end + 1, entity.end))
+        line_end = buffer.find(b"\n", entity.close_start, end)
+        if 0 <= line_end < end - 1:
+            found.append(("epilogue", line_end + 1, end))
     return found
 
 
 def _check_outside(entity: Entity, note: Note) -> None:
+    buffer = (entity.inner or entity.source).buffer
     for view, start, end in outside_texts(entity):
-        text = entity.source.buffer[start : min(end, start + _OUTSIDE_BYTES)]
+        text = buffer[start : min(end, start + _OUTSIDE_BYTES)]
         if not text.strip():
             continue
         note(entity, "text-outside-parts", start, view)
