@@ -2,8 +2,8 @@
 """`Message`: one message in a scan, with its facts, its parts, and what a filter may do with the whole of it.
 
 Nothing is parsed or decoded before it is asked for, and nothing is rewritten unless a part was changed. The verbs
-record; `scan.py` carries out. Long because it is all that filters call a message; what takes more than a few lines stands
-in `additions.py`, `ambiguity.py`, `body.py` and `forecast.py`.
+record; `scan.py` carries out. Long because it is all that filters call a message; what takes more than a few lines
+stands in `additions.py`, `ambiguity.py`, `body.py` and `forecast.py`.
 """
 
 from __future__ import annotations
