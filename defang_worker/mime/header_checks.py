@@ -184,7 +184,9 @@ def check_mime_version(entity: Entity, fields: list[MimeField], note: Note) -> N
     versions = [field for field in fields if field.name == b"mime-version"]
     if not versions:
         # RFC 2045 section 4 wants it in attached messages, too, but digests of mailing lists hardly ever have it.
-        if entity.parent is None and any(field.name != b"content-location" for field in fields):
+        outer = entity.parent.parent if entity.parent is not None else None
+        is_in_digest = outer is not None and outer.content_type == "multipart/digest"
+        if not is_in_digest and any(field.name != b"content-location" for field in fields):
             note(entity, "mime-version", entity.start, "absent")
     elif len(versions) > 1:
         note(entity, "mime-version", versions[1].offset, "repeated")
