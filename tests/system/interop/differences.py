@@ -233,7 +233,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         name="faults-defer",
-        reason="A filter that fails costs the worker not its life, and a check's reply has a code and a text of its own.",
+        reason="A filter that fails costs the worker not its life, and the reply of a check has code and text.",
         holds=our_worker,
         transactions=_DYING_CHECKS,
         expected=with_reply(WORKER_FAULT),
