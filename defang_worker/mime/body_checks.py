@@ -40,6 +40,8 @@ class BodyChecks:
         """Contents that are messages, and the leaves that have them."""
         self.damaged: set[Entity] = set()
         """Leaves whose body can be decoded in several ways."""
+        self.regular: list[Entity] = []
+        """Large leaves whose body was found to be base64 in lines of one length."""
         self.incomplete: str | None = None
 
     def entity(self, entity: Entity, fields: list[MimeField]) -> None:
@@ -56,10 +58,10 @@ class BodyChecks:
                 break
         if encoding == "base64" and entity.end - entity.body_start > sampling.LARGE_BYTES:
             sample = sampling.Sample()
-            if self._encoded(entity, encoding, sample) and not sample.is_worth_decoding(
-                entity.content_type, entity.filenames
-            ):
-                return
+            if self._encoded(entity, encoding, sample):
+                self.regular.append(entity)
+                if not sample.is_worth_decoding(entity.content_type, entity.filenames):
+                    return
         elif encoding in {"base64", "quoted-printable"}:
             self._encoded(entity, encoding)
         else:

@@ -25,19 +25,33 @@ def _first_crlf(buffer: Buffer, start: int, end: int) -> int:
     return buffer.find(b"\r\n", start, end)
 
 
-def check_bytes(tree: Tree, note: Note) -> None:
-    """Note the bytes of the message, and of what was decoded as a message, that readers treat differently."""
+def check_bytes(tree: Tree, regular: list[Entity], note: Note) -> None:
+    """Note the bytes of the message, and of what was decoded as a message, that readers treat differently.
+
+    The bodies of `regular` are known to have no long line.
+    """
     sources: dict[int, Entity] = {id(tree.root.source): tree.root}
     for entity in tree.walk():
         if entity.inner is not None and entity.children:
             sources.setdefault(id(entity.inner), entity.children[0])
     for entity in sources.values():
-        _check_source(tree, entity, entity.source, note)
+        _check_source(tree, entity, entity.source, regular, note)
 
 
-def _check_source(tree: Tree, entity: Entity, source: Source, note: Note) -> None:
+def _check_source(tree: Tree, entity: Entity, source: Source, regular: list[Entity], note: Note) -> None:
     size = len(source.buffer)
-    searches: list[tuple[str, _Search]] = [("nul-byte", _first_nul), ("line-too-long", first_long_line)]
+
+    def long_line(buffer: Buffer, start: int, end: int) -> int:
+        # Regular bodies begin and end with a line, so the line is not in one, or it is whole in what is around.
+        for leaf in regular:
+            if leaf.source is source and start <= leaf.body_start < end:
+                found = first_long_line(buffer, start, leaf.body_start)
+                if found >= 0:
+                    return found
+                start = min(leaf.end, end)
+        return first_long_line(buffer, start, end)
+
+    searches: list[tuple[str, _Search]] = [("nul-byte", _first_nul), ("line-too-long", long_line)]
     first_end = source.buffer.find(b"\n")
     if source.buffer.find(b"\r") >= 0:
         is_crlf = first_end > 0 and source.buffer[first_end - 1] == 0x0D

@@ -9,6 +9,7 @@ is copied but headers. Any bytes give a tree; there is no recursion.
 import re
 from typing import Final
 
+from defang_worker.mime.dashes import find_dashed
 from defang_worker.mime.decode import decode_body, encoding_name
 from defang_worker.mime.fields import StructuredField, parse_field
 from defang_worker.mime.headers import Buffer, count_fields, first_value
@@ -116,7 +117,7 @@ class _Scan:
 
     def _seek(self, start: int) -> None:
         """Find the next line with two dashes whose preceding line end is at `start` or later."""
-        found = self._buffer.find(_DASHES, start)
+        found = find_dashed(self._buffer, _DASHES, start, self._size)
         self._hit = self._size if found < 0 else found + 1
 
     def _header(self, entity: Entity) -> Entity | None:

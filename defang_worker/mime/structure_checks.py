@@ -5,6 +5,7 @@ import re
 from typing import Final
 
 from defang_worker.mime.contents import embedded_files
+from defang_worker.mime.dashes import find_dashed
 from defang_worker.mime.delimiters import dash_lines, guessed
 from defang_worker.mime.header_checks import MimeField, Note
 from defang_worker.mime.readings import boundaries
@@ -158,7 +159,7 @@ def _check_near_delimiters(entity: Entity, boundary: bytes, note: Note) -> None:
     needle = b"--" + boundary
     known = {child.delimiter for child in entity.children} | {entity.close_start}
     at, near = entity.start, 0
-    while near < _MAX_NEAR and (at := buffer.find(needle, at, entity.end)) >= 0:
+    while near < _MAX_NEAR and (at := find_dashed(buffer, needle, at, entity.end)) >= 0:
         if at not in known:
             near += _check_near(entity, at, len(needle), note)
         at += len(needle)

@@ -79,7 +79,7 @@ class _Examiner:
     def run(self) -> Examination:
         tree = self._tree
         self._entities()
-        check_bytes(tree, self.note)
+        check_bytes(tree, self._bodies.regular, self.note)
         shadows, limit = self._bodies.shadows, self._limit
         if limit is not None:
             self.note(tree.root, "nesting-too-deep", 0, limit)

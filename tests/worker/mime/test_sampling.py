@@ -37,7 +37,14 @@ def test_member_of_a_zip_is_seen_across_the_seam_of_two_pieces(piece_bytes: int,
     assert is_worth_decoding(BINARY[:at] + b"PK\x03\x04" + BINARY[at:], piece_bytes=piece_bytes)
 
 
-@pytest.mark.parametrize("word", [b"begin 644 a.exe\n", b"=ybegin line=128\n", b"(This file must be converted with BinHex"])
+def test_member_of_a_zip_is_seen_among_very_many_that_look_alike() -> None:
+    assert not is_worth_decoding(BINARY + b"PK" * 1000 + BINARY)
+    assert is_worth_decoding(BINARY + b"PK" * 1000 + b"PK\x03\x04" + BINARY)
+
+
+@pytest.mark.parametrize(
+    "word", [b"begin 644 a.exe\n", b"=ybegin line=128\n", b"(This file must be converted with BinHex"]
+)
 def test_file_in_text_is_worth_decoding(word: bytes) -> None:
     assert is_worth_decoding(TEXT + word + TEXT)
     assert not is_worth_decoding(TEXT + TEXT)
