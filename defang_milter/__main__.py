@@ -10,7 +10,7 @@ from contextlib import suppress
 import milter
 
 from defang_common.host import daemon
-from defang_milter import listener
+from defang_milter import listener, memory
 from defang_milter.settings import PROGRAM, Settings, parse
 
 # Connections, requests and large messages take up to three descriptors a session.
@@ -34,6 +34,7 @@ def _allow_many_descriptors() -> None:
 
 def _run(settings: Settings) -> int:
     _allow_many_descriptors()
+    memory.keep_freed_memory()
     how = daemon.DaemonSettings(
         label=PROGRAM,
         user=settings.user,
