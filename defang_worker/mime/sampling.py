@@ -18,9 +18,9 @@ LARGE_BYTES: Final = 128 * 1024
 _HEAD_BYTES: Final = 40 * 1024
 _TAIL_BYTES: Final = 72 * 1024
 _ZIP_MEMBER: Final = b"PK\x03\x04"
-# Two bytes are found several times as fast as four; where there are very many, the four are.
-_ZIP_START: Final = _ZIP_MEMBER[:2]
-_MAX_ZIP_STARTS: Final = 64
+# A zip behind other bytes is found by its directory at the end. Only one without that has to be searched for, and the
+# tools that unpack such look for it near the start.
+_ZIP_SEARCHED_BYTES: Final = 1024 * 1024
 _FILE_IN_TEXT: Final = (b"begin", b"=ybegin", b"BinHex")
 _LONGEST_WORD_BYTES: Final = 7
 
@@ -28,9 +28,10 @@ _LONGEST_WORD_BYTES: Final = 7
 class Sample:
     """Takes a content in pieces, one after the other."""
 
-    __slots__ = ("_has_word", "_head", "_last", "_last_bytes", "_words")
+    __slots__ = ("_bytes", "_has_word", "_head", "_last", "_last_bytes", "_words")
 
     def __init__(self) -> None:
+        self._bytes = 0
         self._head = b""
         self._last: deque[bytes] = deque()
         self._last_bytes = 0
@@ -41,17 +42,16 @@ class Sample:
         """Look at the next piece."""
         if not self._head:
             # Bytes that are no text have no files in text.
-            self._words = () if b"\0" in piece[:512] else _FILE_IN_TEXT
+            self._words = (_ZIP_MEMBER,) if b"\0" in piece[:512] else (_ZIP_MEMBER, *_FILE_IN_TEXT)
         if len(self._head) < _HEAD_BYTES:
             self._head += piece[:_HEAD_BYTES]
-        if not self._has_word:
+        if self._words and not self._has_word:
             before = self._last[-1] if self._last else b""
             seam = before[1 - _LONGEST_WORD_BYTES :] + piece[: _LONGEST_WORD_BYTES - 1]
-            self._has_word = (
-                _has_zip_member(piece)
-                or _ZIP_MEMBER in seam
-                or any(word in piece or word in seam for word in self._words)
-            )
+            self._has_word = any(word in piece or word in seam for word in self._words)
+        self._bytes += len(piece)
+        if self._bytes >= _ZIP_SEARCHED_BYTES:
+            self._words = tuple(word for word in self._words if word is not _ZIP_MEMBER)
         self._last.append(piece)
         self._last_bytes += len(piece)
         while self._last_bytes - len(self._last[0]) >= _TAIL_BYTES:
@@ -71,14 +71,3 @@ class Sample:
             or kind_at_start(head) is not None
             or has_zip(b"".join(self._last))
         )
-
-
-def _has_zip_member(piece: bytes) -> bool:
-    at = -2
-    for _ in range(_MAX_ZIP_STARTS):
-        at = piece.find(_ZIP_START, at + 2)
-        if at < 0:
-            return False
-        if piece.startswith(_ZIP_MEMBER, at):
-            return True
-    return _ZIP_MEMBER in piece
