@@ -41,16 +41,17 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     directory = to_text(request.directory)
     queue_id = to_text(request.queue_id)
     tags.enter("Filtering", queue_id)
+    size, answer = _COLLECT_FROM_BYTES, answers.SCAN_OK
     try:
         size = _scan(site, directory)
     except (FilterFault, OSError, WireError) as fault:
         _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
-        return answers.encode_error(f"scan failed: {fault}")
+        answer = answers.encode_error(f"scan failed: {fault}")
     finally:
         tags.leave("Filtering", queue_id)
     if size >= _COLLECT_FROM_BYTES:
         gc.collect()
-    return answers.SCAN_OK
+    return answer
 
 
 def _scan(site: SiteFilter, directory: str) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -12,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from defang_common.wire import results
+from defang_worker import scan as scan_module
 from defang_worker.api import filter_file
 from tests.worker.conftest import COMMANDS, LoadFilter, make_worker
 
 SUGGESTED_MINIMUM = Path(__file__).parents[2] / "docs" / "filters" / "suggested_minimum.py"
+LARGE = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n%b\n--b--\n" % (b"x" * 1_000_000)
 DROP_ALL = """
 def filter_part(message, part):
     part.drop("gone")
@@ -126,8 +129,7 @@ def test_structure_that_a_filter_first_looks_at_itself_is_limited_too(load_filte
 
 
 def test_large_message_is_not_kept(load_filter: LoadFilter, workdir: Path) -> None:
-    message = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n%b\n--b--\n" % (b"x" * 1_000_000)
-    (workdir / "INPUTMSG").write_bytes(message)
+    (workdir / "INPUTMSG").write_bytes(LARGE)
     site = load_filter(
         """
         def filter_part(message, part):
@@ -135,6 +137,23 @@ def test_large_message_is_not_kept(load_filter: LoadFilter, workdir: Path) -> No
         """
     )
     assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    assert str(workdir) not in Path("/proc/self/maps").read_text()
+
+
+def test_large_message_is_not_kept_if_the_filter_fails(
+    load_filter: LoadFilter, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The log's records, which pytest keeps, hold the exception, and that the message.
+    monkeypatch.setattr(scan_module, "_log", logging.getLogger("discarded"))
+    logging.getLogger("discarded").disabled = True
+    (workdir / "INPUTMSG").write_bytes(LARGE)
+    site = load_filter(
+        """
+        def filter_part(message, part):
+            assert part.size == 1
+        """
+    )
+    assert make_worker(site).answer(scan_line(workdir)).startswith(b"error: ")
     assert str(workdir) not in Path("/proc/self/maps").read_text()
 
 
