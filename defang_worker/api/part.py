@@ -3,17 +3,15 @@
 
 A part is a range of the message's bytes; names, content and text are worked out when asked for. What a filter does to
 it shows at once in later reads, and is carried out when the message is rebuilt, which leaves all other parts' bytes
-alone. Long because it is all that filters call a part.
+alone. What a part tells of itself stands in `part_facts.py`.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from defang_worker.api.words import to_text
+from defang_worker.api.part_facts import PartFacts
 from defang_worker.mime import compose
-from defang_worker.mime.decode import decode_body
 from defang_worker.mime.parse import parse
 from defang_worker.mime.protected import protector
 from defang_worker.mime.shadow import ShadowPart
@@ -22,36 +20,10 @@ if TYPE_CHECKING:
     from defang_worker.api.message import Message
     from defang_worker.mime.defects import Defect
     from defang_worker.mime.header_edit import FieldChanges
-    from defang_worker.mime.headers import Headers
     from defang_worker.mime.tree import Entity
 
-# A smaller body is as quickly decoded whole, and then is there for later.
-_DECODED_WHOLE_BYTES: Final = 64 * 1024
 
-
-class PartHeaders:
-    """The header fields of a part, for reading; names are compared without case, values are unfolded text."""
-
-    __slots__ = ("_headers",)
-
-    def __init__(self, headers: Headers) -> None:
-        self._headers = headers
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first field of that name, or `default`."""
-        value = self._headers.get(name)
-        return default if value is None else to_text(value)
-
-    def all(self, name: str) -> list[str]:
-        """The values of all fields of that name."""
-        return [to_text(value) for value in self._headers.all(name)]
-
-    def items(self) -> list[tuple[str, str]]:
-        """All fields, name and value."""
-        return [(to_text(name), to_text(value)) for name, value in self._headers.items()]
-
-
-class Part:
+class Part(PartFacts):
     """A part with a body (`is_leaf`), or a container: multipart/*, or an attached message, whose child it is then.
 
     A part that only another reading of the message has, or a file inside a part's content, `is_shadow`: it is shown
@@ -144,94 +116,6 @@ class Part:
         """Whether it stands in a signed or encrypted part, so that it cannot be changed."""
         entity = self.entity
         return protector(entity.host if isinstance(entity, ShadowPart) else entity) is not None
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it has a body rather than parts. A multipart in which no parts were found is a leaf, too."""
-        return self._shown.is_leaf
-
-    @property
-    def is_multipart(self) -> bool:
-        """Whether it calls itself multipart/*."""
-        return self._shown.is_multipart
-
-    @property
-    def content_type(self) -> str:
-        """Type and subtype in small letters, text/plain if there is none; application/octet-stream if unreadable."""
-        return self._shown.content_type
-
-    @property
-    def disposition(self) -> str:
-        """`attachment`, `inline`, another word in small letters, or empty."""
-        return self._shown.disposition
-
-    @property
-    def charset(self) -> str:
-        """The declared charset in small letters; us-ascii if there is none."""
-        return self._shown.charset
-
-    @property
-    def headers(self) -> PartHeaders:
-        """The part's own header fields."""
-        return PartHeaders(self._shown.headers)
-
-    @property
-    def filename(self) -> str:
-        """The name that most clients would show, decoded; empty if there is none. Rules want `filenames`."""
-        return self._shown.filename
-
-    @property
-    def filenames(self) -> tuple[str, ...]:
-        """All names that any client might show or save under: as spelled, and in canonical form without tricks."""
-        return self._shown.filenames
-
-    @property
-    def extension(self) -> str:
-        """The last dot of `filename` and what follows it, in small letters and without tricks; or empty."""
-        return self._shown.extension
-
-    def matches(self, pattern: str | re.Pattern[str]) -> bool:
-        """Whether the pattern is found in any of `filenames`; one given as text is taken without regard to case."""
-        return self._shown.matches(pattern)
-
-    @property
-    def data(self) -> bytes:
-        """The body, its transfer encoding undone; of a container the bytes that its parts lie in."""
-        return self._shown.content
-
-    def head(self, size: int) -> bytes:
-        """The first bytes of `data`, without decoding a large body for them."""
-        entity = self._shown
-        if (
-            isinstance(entity, ShadowPart)
-            or not entity.is_leaf
-            or entity.end - entity.body_start <= _DECODED_WHOLE_BYTES
-        ):
-            return self.data[:size]
-        # Encoded, a byte takes four at most, but for line ends and blanks; those are what the rest is for.
-        start = entity.source.buffer[entity.body_start : entity.body_start + 4 * size + 1024]
-        found = decode_body(start, entity.transfer_encoding)[:size]
-        return found if len(found) == size else self.data[:size]
-
-    @property
-    def detected_type(self) -> str:
-        """What it is by its content, whatever its name and type say: a word of `FileType` or `ArchiveKind`.
-
-        "pe", "script", "ole-macros", "ooxml", "zip", "iso", "image" ...; "unknown" for plain text and all else.
-        """
-        from defang_worker.mime import filetype  # noqa: PLC0415 (for filters that ask)
-
-        return filetype.type_at_start(self.head(filetype.HEAD_BYTES)) or filetype.detected_type(self.data)
-
-    @property
-    def text(self) -> str:
-        """The body as text in its charset; bytes that do not fit it are guessed at. Never fails."""
-        return self._shown.text
-
-    @property
-    def size(self) -> int:
-        """The length of `data` in bytes."""
-        return len(self.data)
 
     def keep(self, warning: str | None = None) -> None:
         """Leaves the part as it came, which is the default, and takes back an earlier `drop` or `replace`.

@@ -17,7 +17,7 @@ import pytest
 import defang_worker
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import HOOKS
-from defang_worker.api.part import PartHeaders
+from defang_worker.api.part_facts import PartHeaders
 from tests.worker.conftest import make_worker
 
 DOCS = Path(__file__).parents[2] / "docs"

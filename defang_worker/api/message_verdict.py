@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verbs of `Message` that say what becomes of it as a whole: verdict, the MTA's quarantine, sender, recipients.
+
+They only record, in the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from defang_common.wire.results import Quarantine
+from defang_worker.api.verdicts import Response
+from defang_worker.api.words import to_bytes
+
+if TYPE_CHECKING:
+    from defang_worker.api.envelope import Envelope
+    from defang_worker.api.journal import Journal
+
+_log: Final = logging.getLogger("defang.worker")
+
+
+class MessageVerdict:
+    """The first verdict stands, later ones are only logged."""
+
+    __slots__ = ()
+
+    envelope: Envelope
+    journal: Journal
+
+    @property
+    def verdict(self) -> Response | None:
+        """The verdict that stands, or None."""
+        return self.journal.verdict
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the message has been rejected, deferred or discarded."""
+        return self.journal.verdict is not None
+
+    def reject(self, reply: str = "", *, code: int = 554, dsn: str = "5.7.1") -> None:
+        """Refuses the message for good; `reply` is what the client gets to read."""
+        self.decide(Response.reject(reply, code=code, dsn=dsn))
+
+    def tempfail(self, reply: str = "", *, code: int = 451, dsn: str = "4.3.0") -> None:
+        """Refuses the message for now: the client keeps it and tries again."""
+        self.decide(Response.tempfail(reply, code=code, dsn=dsn))
+
+    def discard(self) -> None:
+        """Accepts the message towards the client, and delivers it to nobody."""
+        self.decide(Response.discard())
+
+    def decide(self, verdict: Response) -> None:
+        """Takes a final response as the message's verdict; raises ValueError for one that is not final."""
+        if not verdict.is_final:
+            raise ValueError(f"{verdict.verdict.name} is no verdict on a message")
+        if not self.journal.decide(verdict):
+            _log.info("the first verdict stands, not taken: %s", verdict)
+        elif correction := verdict.correction():
+            _log.warning("%s", correction)
+
+    def mta_quarantine(self, reason: str) -> None:
+        """Has the MTA keep the message back: Sendmail in its quarantine, Postfix in the hold queue."""
+        text = " ".join(reason.split())
+        if not text:
+            raise ValueError("a quarantine needs a reason")
+        self.journal.record(Quarantine(reason=to_bytes(text)))
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether the MTA has been asked to keep the message back."""
+        return self.journal.is_quarantined
+
+    def add_recipient(self, address: str) -> None:
+        """Adds an envelope recipient; `envelope.recipients` still shows those that came."""
+        self.envelope.add_recipient(address)
+
+    def delete_recipient(self, address: str) -> None:
+        """Removes an envelope recipient, named exactly as in `envelope.recipients`."""
+        self.envelope.delete_recipient(address)
+
+    def set_sender(self, address: str) -> None:
+        """Changes the envelope sender; the last call counts."""
+        self.envelope.set_sender(address)
