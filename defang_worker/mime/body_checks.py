@@ -10,8 +10,8 @@ from typing import Final
 from defang_worker.mime import sampling
 from defang_worker.mime.contents import embedded_files, is_message_content, is_mislabelled
 from defang_worker.mime.decode import decode_body
-from defang_worker.mime.field_checks import encodings
 from defang_worker.mime.header_checks import MimeField, Note
+from defang_worker.mime.readings import encodings
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import outside_texts
 from defang_worker.mime.tree import Entity

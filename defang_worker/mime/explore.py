@@ -11,13 +11,12 @@ from typing import Final, NamedTuple
 
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.delimiters import Outside, cuts, guessed, lines_between, present
-from defang_worker.mime.field_checks import encodings
 from defang_worker.mime.filenames import names_of
 from defang_worker.mime.header_views import HeaderReading, header_readings, mime_fields
 from defang_worker.mime.headers import Buffer
 from defang_worker.mime.leaf_readings import DECODED, Leaf, LeafReader
 from defang_worker.mime.line_ends import other_line_ends
-from defang_worker.mime.readings import boundaries, media_types
+from defang_worker.mime.readings import boundaries, encodings, media_types
 from defang_worker.mime.regions import Region, Room, Text
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import KIB, Entity, Tree

@@ -11,10 +11,9 @@ from typing import Final, NamedTuple
 
 from defang_worker.mime.charsets import is_plain_charset
 from defang_worker.mime.decode import encoding_name
-from defang_worker.mime.fields import parameter_texts, split_charset, tokenize, unpercent
-from defang_worker.mime.filenames import canonical
+from defang_worker.mime.fields import split_charset, tokenize, unpercent
 from defang_worker.mime.headers import strip_comments, unfold
-from defang_worker.mime.readings import is_clean
+from defang_worker.mime.readings import encodings, is_clean
 
 _SPLIT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"|[;"]', re.DOTALL)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
@@ -290,31 +289,3 @@ def _encoding_findings(raw: bytes) -> Iterator[Finding]:
         yield Finding("transfer-encoding-spelling")
     else:
         yield Finding("transfer-encoding-unknown", "unknown" if value else "empty")
-
-
-def encodings(raw: bytes) -> list[str]:
-    """Return the transfer encodings that a field value may be taken for, the usual one first."""
-    value = unfold(raw)
-    found = [encoding_name(value)]
-    reduced = re.sub(rb"[^a-z0-9]", b"", value.lower())
-    if b"base64" in reduced or b"b64" in reduced:
-        found.append("base64")
-    if b"quoted" in reduced or b"printable" in reduced or reduced in {b"qp", b"xqp"}:
-        found.append("quoted-printable")
-    if b"uu" in reduced:
-        found.append("uuencode")
-    return list(dict.fromkeys(found))
-
-
-def conflicting_names(dispositions: list[bytes], types: list[bytes]) -> bool:
-    """Tell whether the fields of one part name the file differently, each parameter read as usual."""
-    forms: set[str] = set()
-    for values, name in ((dispositions, "filename"), (types, "name")):
-        for raw in values:
-            value = unfold(raw)
-            parameters = tokenize(strip_comments(value) if b"(" in value else value)[1]
-            plain = [parameter for parameter in parameters if parameter.name == name]
-            extended = [parameter for parameter in parameters if parameter.name.startswith(f"{name}*")]
-            for group in (plain, extended):
-                forms.update(canonical(text) for text in parameter_texts(group, name)[:1])
-    return len(forms) > 1

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from defang_worker.mime.field_checks import Finding, conflicting_names, field_findings
+from defang_worker.mime.field_checks import Finding, field_findings
 from defang_worker.mime.headers import strip_comments, unfold
-from defang_worker.mime.name_checks import name_findings
+from defang_worker.mime.name_checks import conflicting_names, name_findings
 from defang_worker.mime.tree import Entity
 
 Note = Callable[[Entity, str, int, str], None]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a file name, as decoded."""
+"""What is wrong with a file name, as decoded, and with the names of one part beside one another."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+from defang_worker.mime.fields import parameter_texts, tokenize
 from defang_worker.mime.filenames import canonical
+from defang_worker.mime.headers import strip_comments, unfold
 
 # File systems take 255 bytes (ext4, APFS) or 255 UTF-16 units (NTFS).
 _MAX_NAME_BYTES: Final = 255
@@ -57,3 +59,17 @@ def _is_confusable(name: str) -> bool:
     folded = unicodedata.normalize("NFKC", name)
     # Japanese names have full-width letters among others, as a matter of course.
     return bool(_FULL_WIDTH_DOT.search(name)) or folded.isascii() or bool(_COMPATIBLE.search(name.rpartition(".")[2]))
+
+
+def conflicting_names(dispositions: list[bytes], types: list[bytes]) -> bool:
+    """Tell whether the fields of one part name the file differently, each parameter read as usual."""
+    forms: set[str] = set()
+    for values, name in ((dispositions, "filename"), (types, "name")):
+        for raw in values:
+            value = unfold(raw)
+            parameters = tokenize(strip_comments(value) if b"(" in value else value)[1]
+            plain = [parameter for parameter in parameters if parameter.name == name]
+            extended = [parameter for parameter in parameters if parameter.name.startswith(f"{name}*")]
+            for group in (plain, extended):
+                forms.update(canonical(text) for text in parameter_texts(group, name)[:1])
+    return len(forms) > 1

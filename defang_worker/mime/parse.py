@@ -10,23 +10,19 @@ import re
 from typing import Final
 
 from defang_worker.mime.dashes import find_dashed
-from defang_worker.mime.decode import decode_body, encoding_name
-from defang_worker.mime.fields import StructuredField, parse_field
-from defang_worker.mime.headers import Buffer, count_fields, first_value
+from defang_worker.mime.decode import decode_body
+from defang_worker.mime.headers import Buffer, count_fields
+from defang_worker.mime.opening import PLAIN, read_opening
 from defang_worker.mime.tree import Entity, Limits, Source, Tree
 
 _DASHES: Final = b"\n--"
 _BLANK_LINE: Final = re.compile(rb"\n\r*+\n")
 _NO_FIELD: Final = re.compile(rb"^(?![ \t]|[^\x00-\x20:\x7f]++[ \t]*+:)[^\r\n]", re.MULTILINE)
 _EMPTY_LINE: Final = re.compile(rb"\r*+\n")
-_TYPE: Final = re.compile(rb"([^\s/;()\",=]++)[ \t]*+/[ \t]*+([^\s/;()\",=]++)")
-_MULTIPART: Final = re.compile(rb"multipart(?![^\s/;])", re.IGNORECASE)
 # Lines that begin with dashes, kept for the examination; honest mail has some dozens.
 _MAX_STRAYS: Final = 1_000
 _PADDING: Final = b" \t\r"
 _ENCODED: Final = frozenset({"base64", "quoted-printable"})
-# message/news is RFC 1036's older brother of message/rfc822, and shown like it.
-_MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/news", "message/external-body"})
 
 
 def parse(buffer: Buffer, limits: Limits | None = None) -> Tree:
@@ -127,29 +123,23 @@ class _Scan:
             entity.body_start = match.end()
         else:
             self._find_header_end(entity, max(start - 1, 0))
-        boundary: bytes | None = None
         self._open.append((entity, None, None))
         header = self._buffer[start : min(entity.header_end, start + self._source.limits.max_header_bytes)]
         self._check_header(entity, header)
-        parent = entity.parent
-        if parent is not None and parent.content_type == "multipart/digest":
+        opening = read_opening(header) if header else PLAIN
+        is_message = opening.is_message
+        if opening.content_type is not None:
+            entity.content_type = opening.content_type
+        elif entity.parent is not None and entity.parent.content_type == "multipart/digest":
             entity.content_type = "message/rfc822"  # RFC 2046 section 5.1.5
-        elif not header:
-            return None
-        lowered = header.lower()
-        value = first_value(header, lowered, b"content-type")
-        field = _read_type(entity, value) if value is not None else None
-        if entity.content_type.startswith("multipart/"):
-            boundary = _boundary(field) if field else None
-            if boundary is None:
-                return None
-        elif not _is_opened(entity.content_type, field):
+            is_message = True
+        boundary = opening.boundary
+        if boundary is None and not is_message:
             return None
         if len(self._open) + self._depth > self._source.limits.max_depth:
             self._exceed("depth")
             return None
-        encoding = first_value(header, lowered, b"content-transfer-encoding")
-        if encoding is not None and encoding_name(encoding) in _ENCODED:
+        if opening.encoding in _ENCODED:
             self._waiting.append(entity)
             if boundary is None:
                 return None
@@ -269,40 +259,3 @@ class _Scan:
 
     def _exceed(self, limit: str) -> None:
         self._tree.limit_exceeded = self._tree.limit_exceeded or limit
-
-
-def _read_type(entity: Entity, value: bytes) -> StructuredField | None:
-    """Set the type of `entity` by its Content-Type value; return the field if its parameters matter."""
-    if match := _TYPE.match(value):
-        entity.content_type = f"{match[1].decode('latin-1')}/{match[2].decode('latin-1')}".lower()
-        if entity.content_type[:2] not in {"mu", "me"}:  # multipart or message
-            return None
-        return parse_field(value)
-    field = parse_field(value)
-    if b"(" in value and (match := _TYPE.match(f"{field.value}".encode("latin-1"))):
-        entity.content_type = match[0].decode("latin-1").lower()
-    elif _MULTIPART.match(value):  # RFC 2046 section 5.1.3: an unknown multipart is mixed
-        entity.content_type = "multipart/mixed"
-    else:
-        entity.content_type = "application/octet-stream"
-    return field
-
-
-def _boundary(field: StructuredField) -> bytes | None:
-    boundary = field.parameter("boundary")
-    if boundary is None:
-        texts = field.texts("boundary")
-        boundary = texts[0].encode("utf-8", "replace") if texts else None
-    # RFC 2046 section 5.1.1: no blank at the end, and delimiter lines may be padded.
-    return boundary.rstrip(_PADDING) if boundary is not None else None
-
-
-def _is_opened(content_type: str, field: StructuredField | None) -> bool:
-    """Tell whether the body of a message/* is itself a message that has to be looked into."""
-    if content_type in _MESSAGES:
-        return True
-    if content_type != "message/partial" or field is None:
-        return False
-    # Only the first fragment has a header; without a readable number it may be the first.
-    number = field.parameter("number") or b""
-    return not number.isdigit() or int(number[:9]) == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that any reader may take from one Content-Type or Content-Disposition field.
+"""Everything that any reader may take from one Content-Type, Content-Disposition or Content-Transfer-Encoding field.
 
 The value is spelled in a few ways (comments or quotes as text, folds without their blank, odd bytes as
 blanks or as nothing) and each spelling is cut into tokens once, so that the cost stays linear in its length.
@@ -9,7 +9,8 @@ A field that is well-formed has one spelling. `fields.py` reads a spelling.
 import re
 from typing import Final
 
-from defang_worker.mime.charsets import decode_text, guess_text
+from defang_worker.mime.charsets import guess_text
+from defang_worker.mime.decode import encoding_name
 from defang_worker.mime.fields import (
     Parameter,
     decode_words,
@@ -163,6 +164,15 @@ def media_types(raw: bytes) -> list[str]:
     return list(found) or ["application/octet-stream"]
 
 
-def decoded_with(raw: bytes, charset: str) -> str:
-    """Return percent-encoded bytes as text in `charset`."""
-    return decode_text(unpercent(raw), charset)
+def encodings(raw: bytes) -> list[str]:
+    """Return the transfer encodings that a field value may be taken for, the usual one first."""
+    value = unfold(raw)
+    found = [encoding_name(value)]
+    reduced = re.sub(rb"[^a-z0-9]", b"", value.lower())
+    if b"base64" in reduced or b"b64" in reduced:
+        found.append("base64")
+    if b"quoted" in reduced or b"printable" in reduced or reduced in {b"qp", b"xqp"}:
+        found.append("quoted-printable")
+    if b"uu" in reduced:
+        found.append("uuencode")
+    return list(dict.fromkeys(found))
