@@ -20,6 +20,7 @@ from defang_worker.api.hooks import NOTHING_SAID, FilterFault
 from defang_worker.api.message import Message
 from defang_worker.api.verdicts import Verdict
 from defang_worker.api.words import to_text
+from defang_worker.effects.contract import EffectFailed
 
 if TYPE_CHECKING:
     from defang_common.wire.requests import Scan
@@ -44,7 +45,7 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     size, answer = _COLLECT_FROM_BYTES, answers.SCAN_OK
     try:
         size = _scan(site, directory)
-    except (FilterFault, OSError, WireError) as fault:
+    except (FilterFault, EffectFailed, OSError, WireError) as fault:
         _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
         answer = answers.encode_error(f"scan failed: {fault}")
     finally:
@@ -61,6 +62,7 @@ def _scan(site: SiteFilter, directory: str) -> int:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
     message = Message(told, workdir.open_message(directory), directory, site.settings)
     lines = _filter(site, message, directory, told.subject_count)
+    message.outbox.store(site.effects)
     workdir.append_results(directory, [*lines, _FINISH])
     return message.size
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from dataclasses import replace
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.hooks import HOOKS, Filter, SiteFilter, describe
 from defang_worker.api.settings import Settings
+from defang_worker.effects.site import SiteEffects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from defang_worker.effects.contract import Effects
 
 NO_FILTER: Final = "/dev/null"
 """Given as the filter's path, this means none: every message passes unchanged."""
@@ -36,10 +40,18 @@ class FilterNotLoaded(Exception):
     """The file is no filter; the text names it, and the line where there is one."""
 
 
-def load(path: str) -> SiteFilter:
-    """The filter in that file; raises FilterNotLoaded. Its module code runs, `on_start` does not."""
+def load(path: str, effects: Effects | None = None) -> SiteFilter:
+    """The filter in that file; raises FilterNotLoaded. Its module code runs, `on_start` does not.
+
+    `effects` is what carries out what the filter wants done outside of working directories: None for the real ones.
+    """
+    site = _load(path)
+    return site if effects is None else replace(site, effects=effects)
+
+
+def _load(path: str) -> SiteFilter:
     if path == NO_FILTER:
-        return SiteFilter(path=path, settings=Settings(), hooks={})
+        return SiteFilter(path=path, settings=Settings(), hooks={}, effects=_real_effects(Settings()))
     path = os.path.abspath(path)  # noqa: PTH100  # pathlib would leave `..` in
     module = _execute(path)
     classes = _filter_classes(module)
@@ -114,7 +126,11 @@ def _site_filter(path: str, settings: object, hooks: dict[str, Callable[..., obj
         raise FilterNotLoaded(f"{path}: settings is to be a Settings object, not {type(settings).__name__}")
     for name, hook in hooks.items():
         _check_signature(path, name, hook)
-    return SiteFilter(path=path, settings=settings, hooks=hooks)
+    return SiteFilter(path=path, settings=settings, hooks=hooks, effects=_real_effects(settings))
+
+
+def _real_effects(settings: Settings) -> SiteEffects:
+    return SiteEffects(submit_to=settings.submit_to, state_dir=settings.quarantine_dir)
 
 
 def _check_signature(path: str, name: str, hook: Callable[..., object]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from defang_worker.api.envelope import Connection, Envelope, Recipient
     from defang_worker.api.message import Message
     from defang_worker.api.part import Part
+    from defang_worker.effects.contract import Effects
 
 
 class Filter:
@@ -91,11 +92,12 @@ class FilterFault(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFilter:
-    """A loaded filter: its file, its settings and the callbacks that it defines."""
+    """A loaded filter: its file, its settings, the callbacks that it defines, and what carries out its wishes."""
 
     path: str
     settings: Settings
     hooks: dict[str, Callable[..., object]]
+    effects: Effects
 
     def has(self, hook: str) -> bool:
         """Whether the filter defines that callback."""

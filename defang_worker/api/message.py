@@ -18,6 +18,7 @@ from defang_worker.api.journal import Journal
 from defang_worker.api.message_body import MessageBody
 from defang_worker.api.message_facts import MessageFacts
 from defang_worker.api.message_verdict import MessageVerdict
+from defang_worker.api.outbox import Outbox
 from defang_worker.api.part import Part
 from defang_worker.mime.parse import parse
 from defang_worker.mime.protected import EditRefused
@@ -58,6 +59,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
         "envelope",
         "headers",
         "journal",
+        "outbox",
         "raw",
         "scratch",
     )
@@ -67,6 +69,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
         self._settings = settings
         self.journal = Journal()
         self.body = Body(settings)
+        self.outbox = Outbox()
         self._tree: Tree | None = None
         self._root: Part | None = None
         self._shadows: tuple[Part, ...] | None = None

@@ -12,7 +12,25 @@ class Settings:
     """A filter's settings, with values that serve without any."""
 
     admin: str = "postmaster@localhost"
-    """Whom the warnings name for questions."""
+    """Whom the warnings name for questions, and who gets the notices for the administrator."""
+
+    admin_name: str = "Mail administrator"
+    """The name that stands beside this address."""
+
+    daemon: str = "mailer-daemon@localhost"
+    """From whom the notices are."""
+
+    daemon_name: str = "Mail filter"
+    """The name that stands beside this address."""
+
+    submit_to: str = "/usr/sbin/sendmail"
+    """How mails leave: through a program with sendmail's options, or by SMTP to "host:port"."""
+
+    quarantine_dir: str = "/var/spool/MD-Quarantine"
+    """Where quarantined messages and parts are kept. It has to be there, and to belong to the workers' user."""
+
+    quarantine_report: bool = False
+    """Whether the administrator gets a mail for each message of which something was quarantined."""
 
     warning_index: int = 0
     """Where the part with the warnings goes: 0 is first, -1 last."""
@@ -53,6 +71,11 @@ class Settings:
     def __post_init__(self) -> None:
         # Here, so that a filter with a misspelt name is not loaded.
         named(self.ambiguity or "default")
+        host, _, port = self.submit_to.rpartition(":")
+        if not self.submit_to.startswith("/") and not (host and port.isdigit()):
+            raise ValueError(f"submit_to is to be an absolute path or host:port, not {self.submit_to!r}")
+        if not self.quarantine_dir.startswith("/"):
+            raise ValueError(f"quarantine_dir is to be an absolute path, not {self.quarantine_dir!r}")
 
     @property
     def policy(self) -> Policy:

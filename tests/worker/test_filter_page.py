@@ -30,7 +30,7 @@ FOR_THE_WORKER = {
     "Envelope": {"commands", "directory", "journal", "of_commands", "of_request", "tested"},
     "Recipient": {"of_commands", "of_request"},
     "Defect": {"of", "with_severity"},
-    "Message": {"body", "defects_of", "finish_body", "journal", "refused_for_structure", "results"},
+    "Message": {"body", "defects_of", "finish_body", "journal", "outbox", "refused_for_structure", "results"},
     "Headers": {"changes"},
     "Part": {"entity", "field_changes", "put", "replacement", "shown"},
     "Response": {"correction", "to_answer", "to_result"},

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The effects by name: `Effects`, what carries them out, and the values that it is given.
+
+The values are complete: who carries one out decides nothing. Every method raises `EffectFailed` if it could not do all
+that it was asked to; the message is then deferred, so that its client keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from defang_worker.mime.headers import Buffer
+
+
+class EffectFailed(Exception):
+    """Something could not be stored, published or submitted; the text names it and the cause."""
+
+
+class LetterKind(StrEnum):
+    """What a mail of ours is for; the value is the word in logs and in what is shown of a trial."""
+
+    SENDER_NOTICE = "sender-notice"
+    ADMIN_NOTICE = "admin-notice"
+    RECIPIENT_NOTICE = "recipient-notice"
+    QUARANTINE_REPORT = "quarantine-report"
+    COPY = "copy"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A mail to submit, with its envelope."""
+
+    kind: LetterKind
+    sender: str
+    """Without angle brackets; empty for the null sender."""
+    recipients: tuple[str, ...]
+    """Without angle brackets; at least one."""
+    content: tuple[Buffer, ...]
+    """Header and body in pieces, with LF line ends."""
+    mail_args: tuple[str, ...] = ()
+    """ESMTP arguments of MAIL, as the client gave them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineEntry:
+    """A directory to be made in the quarantine, with its files by name."""
+
+    directory: str
+    """The quarantine."""
+    time: datetime
+    """Local time, which the directory is named for."""
+    files: Mapping[str, Buffer]
+    same_as: Mapping[str, str] = field(default_factory=dict)
+    """Files with the content of a file that is there already, by its path; nobody changes those any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFile:
+    """A file to be shown to the world, such as an attachment that a message has only a link to."""
+
+    directory: str
+    name: str
+    content: Buffer
+
+
+class Effects(Protocol):
+    """Carries out what filters want done."""
+
+    def quarantine(self, entry: QuarantineEntry) -> str:
+        """Stores the entry; the path of its directory. All of it is on disk then."""
+
+    def forget(self, path: str) -> None:
+        """Removes an entry that `quarantine` has made for a message that is deferred after all."""
+
+    def publish(self, file: PublishedFile) -> None:
+        """Makes the file appear whole, readable for all; one that is there stays, and counts as new."""
+
+    def submit(self, letter: Letter) -> None:
+        """Hands one mail to the mail system."""
+
+    def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:
+        """Hands over all of them, leaving out those that an earlier try under the same ledger name handed over."""

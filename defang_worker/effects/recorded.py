@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`RecordedEffects`: notes what a filter wants done and does none of it, for trying a filter and for tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from defang_worker.effects.contract import Letter, PublishedFile, QuarantineEntry
+
+
+class RecordedEffects:
+    """Effects that only leave a note, in order."""
+
+    def __init__(self) -> None:
+        self.quarantined: list[QuarantineEntry] = []
+        self.published: list[PublishedFile] = []
+        self.letters: list[Letter] = []
+        """Notices and copies alike; `kind` tells them apart."""
+
+    def quarantine(self, entry: QuarantineEntry) -> str:
+        """Notes the entry, and gives the path that it might get."""
+        self.quarantined.append(entry)
+        return f"{entry.directory}/{entry.time:%Y-%m-%d-%H}/qdir-{entry.time:%Y-%m-%d-%H.%M.%S}-001"
+
+    def forget(self, path: str) -> None:  # noqa: ARG002  # the contract's
+        """Takes back the last note."""
+        self.quarantined.pop()
+
+    def publish(self, file: PublishedFile) -> None:
+        """Notes the file."""
+        self.published.append(file)
+
+    def submit(self, letter: Letter) -> None:
+        """Notes the letter."""
+        self.letters.append(letter)
+
+    def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:  # noqa: ARG002  # the contract's
+        """Notes the letters."""
+        self.letters.extend(letters)
