@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `Message` and `Part` do to text parts: texts and HTML added, warnings put in, HTML that says the same removed.
+"""What `Message` and `Part` do to text parts: texts and HTML added, warnings put in, HTML that says the
+same removed, web addresses shortened.
 
 Loaded when a filter first asks for it. Attachments, signed and encrypted parts are left alone.
 """
@@ -14,7 +15,7 @@ from defang_worker.mime.protected import is_protected
 from defang_worker.mime.shadow import ShadowPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from defang_worker.api.message import Message
     from defang_worker.api.part import Part
@@ -24,17 +25,24 @@ _RULER: Final = "=" * 75
 
 def to_part(part: Part, text: str, *, is_html: bool = False, prepend: bool = False) -> bool:
     """Adds to one text part; False if that cannot be done faithfully, or not at all."""
-    entity, before = part.shown, part.entity
-    if isinstance(entity, ShadowPart) or isinstance(before, ShadowPart):
+    edit = _edit_of(part)
+    if edit is None:
         return False
-    if not entity.is_leaf or part.is_dropped or part.is_protected:
-        return False
-    message = part.message
-    edit = TextEdit(entity, message.newline, eight_bit=message.takes_eight_bit, content_only=before.is_message_root)
     new = edit.with_html(text, at_start=prepend) if is_html else edit.with_text(text, at_start=prepend)
     if new is not None:
         part.put(new)
     return new is not None
+
+
+def _edit_of(part: Part) -> TextEdit | None:
+    """What edits a text part; None for parts that cannot be edited."""
+    entity, before = part.shown, part.entity
+    if isinstance(entity, ShadowPart) or isinstance(before, ShadowPart):
+        return None
+    if not entity.is_leaf or part.is_dropped or part.is_protected:
+        return None
+    message = part.message
+    return TextEdit(entity, message.newline, eight_bit=message.takes_eight_bit, content_only=before.is_message_root)
 
 
 def to_message(message: Message, text: str, *, is_html: bool = False, everywhere: bool, prepend: bool) -> int:
@@ -69,6 +77,22 @@ def remove_redundant_html(message: Message) -> bool:
                     child.drop()
                     removed = True
     return removed
+
+
+def strip_tracking(message: Message, names: Sequence[str]) -> int:
+    """Takes the parameters of these names out of the web addresses in all texts; how many addresses it changed."""
+    from defang_worker.mime.uris import Stripper  # noqa: PLC0415  # few filters ask for it
+
+    changed = 0
+    for content_type, is_html in (("text/plain", False), ("text/html", True)):
+        for part in _texts(message, content_type, everywhere=True):
+            stripper = Stripper(names)
+            if (edit := _edit_of(part)) is not None:
+                new = edit.with_edit(stripper.html if is_html else stripper.text)
+                if new is not None:
+                    part.put(new)
+                    changed += stripper.changed
+    return changed
 
 
 def _texts(message: Message, content_type: str, *, everywhere: bool) -> Iterator[Part]:

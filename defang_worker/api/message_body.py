@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 from defang_worker.mime import compose
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from defang_worker.api.body import Body
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.message import Message
@@ -67,6 +69,18 @@ class MessageBody:
         from defang_worker.api import additions  # noqa: PLC0415
 
         return additions.remove_redundant_html(self._whole)
+
+    def strip_tracking_params(self, names: Sequence[str] = ("utm_*",)) -> int:
+        """Takes query parameters of these names (`*` and `?` as in file names) out of the web addresses in all texts
+        and HTML; how many addresses it changed.
+
+        No other character changes. Attachments, signed and encrypted parts are left alone.
+        """
+        if not self.body.may_change("Message.strip_tracking_params"):
+            return 0
+        from defang_worker.api import additions  # noqa: PLC0415
+
+        return additions.strip_tracking(self._whole, names)
 
     @property
     def takes_eight_bit(self) -> bool:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from defang_worker.api.part_facts import PartFacts
 from defang_worker.mime import compose
+from defang_worker.mime.header_edit import header_with, is_field_value
 from defang_worker.mime.parse import parse
 from defang_worker.mime.protected import protector
 from defang_worker.mime.shadow import ShadowPart
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from defang_worker.api.message import Message
     from defang_worker.mime.defects import Defect
     from defang_worker.mime.header_edit import FieldChanges
@@ -160,21 +163,44 @@ class Part(PartFacts):
         """Gives the part a name and a type that nothing is started by; its content stays as it is.
 
         Without a file name it becomes the old one with `.bin` behind it. Nothing happens to a container.
+        Raises ValueError for a type with a line end in it.
         """
+        if not is_field_value(content_type):
+            raise ValueError(f"no content type: {content_type!r}")
         if not self._message.body.may_change("Part.defang") or self.is_shadow or not self.is_leaf:
             return
         from defang_worker.mime.canonical_fields import safe_name  # noqa: PLC0415  # for filters that rename
 
         name = filename or f"{safe_name(self.filename) or 'unnamed'}.bin"
         disposition = self.disposition if self.disposition in {"inline", "attachment"} else "attachment"
-        self.field_changes = {
+        told = warning or f"The attachment {self.filename or self.content_type} was renamed to {name}."
+        changes = {
             "Content-Type": content_type + compose.name_parameter("name", name),
             "Content-Disposition": disposition + compose.name_parameter("filename", name),
             "Content-Description": None,
             "Content-Location": None,
         }
-        self._message.body.part_changed(self)
-        self._message.warn(warning or f"The attachment {self.filename or self.content_type} was renamed to {name}.")
+        self.is_dropped = False
+        if self.replacement is None:
+            self.field_changes = changes
+            self._message.body.part_changed(self)
+        else:
+            self._become(_with_fields(self._shown, changes), is_dropped=False, warning=None)
+        self._message.warn(told)
+
+    def filter_through(self, argv: Sequence[str], *, timeout_s: float = 30.0) -> bool:
+        """Puts what a program makes of the content in its place; whether it made a difference.
+
+        The program reads the decoded content from standard input and writes the new one to standard output. It is
+        started without a shell, in the message's directory, and killed with all that it started when the time is over.
+        Raises `defang_worker.programs.ProgramFailed` if it cannot be started, takes too long, puts out more than 64 MiB
+        or ends with another status than 0; ValueError for a container.
+        """
+        if not self._message.body.may_change("Part.filter_through"):
+            return False
+        from defang_worker.api import external  # noqa: PLC0415  # for filters that start programs
+
+        return external.filter_through(self, argv, timeout_s)
 
     def append_text(self, text: str, *, prepend: bool = False) -> bool:
         """Puts text behind (or before) that of a text part, in its charset; False if that cannot be done faithfully."""
@@ -190,7 +216,9 @@ class Part(PartFacts):
         return may_change and additions.to_part(self, html, is_html=True, prepend=prepend)
 
     def put(self, new: bytes) -> None:
-        """Has an edited entity, header and body, stand in the part's place; for `additions.py`."""
+        """Has an edited entity, header and body, stand in the part's place; for `additions.py` and `external.py`."""
+        if self.field_changes is not None:
+            new = _with_fields(parse(new).root, self.field_changes)
         self._become(new, is_dropped=False, warning=None)
 
     @property
@@ -206,3 +234,9 @@ class Part(PartFacts):
         self._message.body.part_changed(self)
         if warning is not None:
             self._message.warn(warning)
+
+
+def _with_fields(entity: Entity | ShadowPart, changes: FieldChanges) -> bytes:
+    """The entity with fields of its header changed, its body as it is."""
+    assert not isinstance(entity, ShadowPart)
+    return header_with(entity, changes, b"\n") + b"\n" + entity.raw_body

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A text put before or after what a text part has: disclaimers, warnings.
+"""A text part changed: a text put before or after what it has (disclaimers, warnings), or edited in place.
 
 In the part's charset if that has the characters, else the part becomes UTF-8 (HTML gets character references
 instead). What was there keeps its decoded bytes, and its encoded ones as far as the transfer encoding allows. Takes an
@@ -8,19 +8,20 @@ entity, gives a new one as bytes for `Rebuild.replace`, or None where nothing ca
 
 import codecs
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from defang_worker.mime.compose import encode_base64, quoted_printable, text_encoding
+from defang_worker.mime.compose import quoted_printable, text_encoding
 from defang_worker.mime.contents import embedded_files
 from defang_worker.mime.decode import decode_quoted_printable
 from defang_worker.mime.fields import parse_field
 from defang_worker.mime.header_edit import FieldChanges, header_with
 from defang_worker.mime.html import end_of_body, start_of_body
+from defang_worker.mime.new_body import PLAIN, with_body
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import Entity
 
-_PLAIN: Final = frozenset({"7bit", "8bit", "binary"})
-_EDITABLE: Final = _PLAIN | {"quoted-printable", "base64"}
+_EDITABLE: Final = PLAIN | {"quoted-printable", "base64"}
 # Codecs with shifts, in which a byte below 0x80 is not always the ASCII character.
 _WITH_SHIFTS: Final = ("utf-7", "iso2022", "hz")
 _WITH_ORDER: Final = {"utf-16": ("utf-16-le", "utf-16-be"), "utf-32": ("utf-32-le", "utf-32-be")}
@@ -104,6 +105,22 @@ class TextEdit:
         """Return the entity without a range of its decoded content."""
         return self._encoded(self._content[:start] + self._content[end:], {})
 
+    def with_edit(self, edit: Callable[[str], str]) -> bytes | None:
+        """Return the entity with its text as `edit` makes it; None if it stays the same or cannot be read.
+
+        In charsets with ASCII in them `edit` gets the bytes as Latin-1, so that it may change ASCII characters only.
+        """
+        if self._entity.transfer_encoding not in _EDITABLE:
+            return None
+        codec = self._codec or "ascii"
+        codec = "latin-1" if _is_ascii_based(codec) else codec
+        try:
+            shown = self._content.decode(codec)
+            new = edit(shown)
+            return None if new == shown else self._encoded(new.encode(codec), {})
+        except UnicodeError:
+            return None
+
     # Text
 
     def _text_place(self, block: str, codec: str | None, *, is_flowed: bool, at_start: bool) -> _Place | None:
@@ -169,8 +186,8 @@ class TextEdit:
 
     def _with(self, place: _Place) -> bytes:
         encoding = self._entity.transfer_encoding
-        fits = text_encoding(place.new, eight_bit=encoding != "7bit") in _PLAIN
-        if encoding in _PLAIN and fits:
+        fits = text_encoding(place.new, eight_bit=encoding != "7bit") in PLAIN
+        if encoding in PLAIN and fits:
             raw = self._entity.raw_body
             return self._entity_of(raw[: place.at] + place.new + raw[place.at :], {})
         if encoding == "quoted-printable" and (body := self._spliced_qp(place)) is not None:
@@ -197,16 +214,14 @@ class TextEdit:
 
     def _encoded(self, body: bytes, changes: FieldChanges) -> bytes:
         """Return the entity with another body, in its own transfer encoding if that will do."""
-        encoding = self._entity.transfer_encoding
-        if encoding in _PLAIN:
-            encoding = text_encoding(body, eight_bit=self._eight_bit or encoding != "7bit")
-        if encoding == "base64":
-            body = encode_base64(body, self._newline)
-        elif encoding == "quoted-printable":
-            body = quoted_printable(body, self._newline)
-        if encoding != self._entity.transfer_encoding:
-            changes = {**changes, "Content-Transfer-Encoding": encoding}
-        return self._entity_of(body, changes)
+        return with_body(
+            self._entity,
+            body,
+            self._newline,
+            eight_bit=self._eight_bit,
+            content_only=self._content_only,
+            changes=changes,
+        )
 
     def _entity_of(self, body: bytes, changes: FieldChanges) -> bytes:
         header = header_with(self._entity, changes, self._newline, content_only=self._content_only)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where in an HTML text something can be put so that browsers show it.
+"""Where in an HTML text something can be put so that browsers show it, and which of it are tags and shown text.
 
 A tokenizer after the HTML standard (section 13.2.5), no parser: comments, quoted attributes and the raw text of scripts
-and the like are stepped over, nothing is rewritten. `boilerplate.py` calls it. Linear in the text's length.
+and the like are stepped over, nothing is rewritten. `boilerplate.py` and
+`uris.py` call it. Linear in the text's length.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 # Possessive repeats are of single characters only: see headers.py.
@@ -49,6 +51,23 @@ def start_of_body(html: str) -> int:
     return best
 
 
+def shown_spans(html: str) -> Iterator[tuple[bool, int, int]]:
+    """Yield what is a tag (True) or text that is shown (False), as start and end; comments and scripts are neither."""
+    at = 0
+    while match := _OPENING.search(html, at):
+        if match.start() > at:
+            yield False, at, match.start()
+        if match[2]:
+            end = _tag_end(html, match.end())
+            if end >= 0:
+                yield True, match.start(), end
+        at = _after(html, match)
+        if at < 0:
+            return
+    if at < len(html):
+        yield False, at, len(html)
+
+
 def _after(html: str, opening: re.Match[str]) -> int:
     """Return the offset behind what begins with `opening`, a raw text element's content included; -1 if it never ends.
 
@@ -63,13 +82,19 @@ def _after(html: str, opening: re.Match[str]) -> int:
     if opening[2] is None:
         end_of_bogus = html.find(">", at)
         return end_of_bogus + 1 if end_of_bogus >= 0 else -1
-    while match := _IN_TAG.search(html, at):
-        at = match.end()
-        if match[0] == ">":
-            break
-    else:
+    at = _tag_end(html, at)
+    if at < 0:
         return -1
     if not opening[1] and (raw := _RAW_TEXT_ENDS.get(opening[2].lower())):
         end = raw.search(html, at)
         return end.start() if end else -1
     return at
+
+
+def _tag_end(html: str, at: int) -> int:
+    """Return the offset behind the tag that goes on at `at`; -1 if it never ends."""
+    while match := _IN_TAG.search(html, at):
+        at = match.end()
+        if match[0] == ">":
+            return at
+    return -1

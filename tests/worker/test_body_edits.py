@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from defang_common.wire import commands
@@ -292,3 +294,53 @@ def test_text_outside_of_parts_goes_by_itself() -> None:
     rebuilt = message.finish_body()
     assert rebuilt is not None
     assert (rebuilt.content_type, rebuilt.to_bytes()) == (None, b"--b\n\none\n--b--\n")
+
+
+# Web addresses
+
+
+def test_tracking_parameters_leave_texts_and_html_in_their_charsets_and_encodings() -> None:
+    message = make(
+        HEAD + b"--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n"
+        b"Gr=C3=BC=C3=9Fe  http://a.example/?utm_source=3Dx&id=3D1\n\n  end\n"
+        b'--b\nContent-Type: text/html; charset=iso-8859-1\n\n<a title="\xfc" href="http://a.example/?utm_a=1">\xdf</a>\n'
+        b"--b\nContent-Type: text/plain; charset=utf-16le\nContent-Transfer-Encoding: base64\n\n"
+        + b64encode("http://a.example/?utm_a=1 \u010d".encode("utf-16-le"))
+        + b"\n--b\nContent-Type: text/plain\nContent-Disposition: attachment\n\nhttp://a.example/?utm_a=1\n--b--\n"
+    )
+    assert message.strip_tracking_params() == 3
+    plain, html, wide, attached = contents(after(message))
+    assert plain == "Gr\u00fc\u00dfe  http://a.example/?id=1\n\n  end".encode()
+    assert html == b'<a title="\xfc" href="http://a.example/">\xdf</a>'
+    assert wide.decode("utf-16-le") == "http://a.example/ \u010d"
+    assert attached == b"http://a.example/?utm_a=1"
+
+
+def test_message_without_tracking_parameters_is_not_rewritten() -> None:
+    message = make(HEAD + TEXTS)
+    assert message.strip_tracking_params(("utm_*", "gclid")) == 0
+    assert message.finish_body() is None
+
+
+def test_part_that_was_renamed_stays_so_when_its_text_is_edited() -> None:
+    message = make(HEAD + TEXTS)
+    part = message.root.children[1]
+    part.defang("b.txt")
+    assert part.append_text("more")
+    renamed = [leaf for leaf in after(message).leaves() if leaf.filename == "b.txt"]
+    assert [leaf.content for leaf in renamed] == [b"file\n\nmore\n"]
+
+
+def test_part_that_was_edited_keeps_the_edit_when_it_is_renamed() -> None:
+    message = make(HEAD + TEXTS)
+    part = message.root.children[1]
+    part.drop()
+    part.replace("other", filename="c.exe")
+    part.defang("c.bin")
+    assert not part.is_dropped
+    assert [leaf.content for leaf in after(message).leaves() if leaf.filename == "c.bin"] == [b"other\n"]
+
+
+def test_type_with_a_line_end_cannot_be_given_to_a_part() -> None:
+    with pytest.raises(ValueError, match="no content type"):
+        make(HEAD + TEXTS).root.children[1].defang(content_type="text/plain\nX-Injected: yes")

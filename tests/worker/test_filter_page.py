@@ -161,6 +161,7 @@ def _iso(raw: bytes) -> bytes:
         ("Reject a subject", _subject, "B554 5.7.1 We%20do%20not%20play"),
         ("Drop disk images", _iso, "C"),
         ("Add a header", bytes, "HX-Client 192.0.2.7"),
+        ("Filter a part through another program", bytes, "C"),
         ("Quarantine at the mail server", bytes, "Qstray%20carriage%20returns%20or%20NULs%20in%20the%20body"),
     ],
 )
@@ -188,4 +189,4 @@ def test_recipe_refuses_one_recipient_and_no_other(workdir: Path) -> None:
 
 
 def test_every_recipe_is_tried() -> None:
-    assert len([name for name in RECIPES if name in _section("Recipes")]) == 5
+    assert len([name for name in RECIPES if name in _section("Recipes")]) == 6
