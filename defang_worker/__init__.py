@@ -7,6 +7,7 @@ from defang_worker.api.hooks import Filter
 from defang_worker.api.message import Message
 from defang_worker.api.part import Part
 from defang_worker.api.settings import Settings
+from defang_worker.api.stages import WrongStage
 from defang_worker.api.verdicts import Response, Verdict
 from defang_worker.mime.defects import Defect, Severity
 from defang_worker.mime.policy import Action, Policy
@@ -29,4 +30,5 @@ __all__ = [
     "Settings",
     "Severity",
     "Verdict",
+    "WrongStage",
 ]

@@ -16,11 +16,10 @@ from defang_common.wire.errors import Unencodable
 from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
 from defang_worker.api.envelope import Connection, Envelope, Recipient
 from defang_worker.api.hooks import FilterFault
+from defang_worker.api.stages import Stage
 from defang_worker.workdir import append_results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from defang_common.wire.answers import Answer
     from defang_worker.api.hooks import SiteFilter
     from defang_worker.api.verdicts import Response
@@ -40,9 +39,9 @@ def check(site: SiteFilter, request: Check) -> Answer:
     """The answer to a client that connects, says HELO, names a sender or a recipient."""
     match request:
         case RelayOk():
-            return _of_connection(site, "filter_relay", request)
+            return _of_connection(site, Stage.RELAY, request)
         case HeloOk():
-            return _of_connection(site, "filter_helo", request)
+            return _of_connection(site, Stage.HELO, request)
         case SenderOk():
             return _of_sender(site, request)
         case RecipOk():
@@ -51,7 +50,7 @@ def check(site: SiteFilter, request: Check) -> Answer:
             assert_never(request)
 
 
-def _of_connection(site: SiteFilter, hook: str, request: RelayOk | HeloOk) -> Answer:
+def _of_connection(site: SiteFilter, hook: Stage, request: RelayOk | HeloOk) -> Answer:
     if not site.has(hook):
         return _CONTINUE
     try:
@@ -65,27 +64,31 @@ def _of_connection(site: SiteFilter, hook: str, request: RelayOk | HeloOk) -> An
 
 
 def _of_sender(site: SiteFilter, request: SenderOk) -> Answer:
-    if not site.has("filter_sender"):
+    if not site.has(Stage.SENDER):
         return _CONTINUE
     envelope = Envelope.of_request(request)
-    return _of_envelope(envelope, lambda: site.ask("filter_sender", envelope))
+    return _of_envelope(site, Stage.SENDER, envelope)
 
 
 def _of_recipient(site: SiteFilter, request: RecipOk) -> Answer:
-    if not site.has("filter_recipient"):
+    if not site.has(Stage.RECIPIENT):
         return _CONTINUE
     tested = Recipient.of_request(request)
     envelope = Envelope.of_request(request, tested)
-    return _of_envelope(envelope, lambda: site.ask("filter_recipient", envelope, tested))
+    return _of_envelope(site, Stage.RECIPIENT, envelope, tested)
 
 
-def _of_envelope(envelope: Envelope, ask: Callable[[], Response]) -> Answer:
+def _of_envelope(site: SiteFilter, hook: Stage, envelope: Envelope, *more: Recipient) -> Answer:
+    guard = envelope.journal.guard
+    guard.stage = hook
     try:
-        answer = _checked(ask())
+        answer = _checked(site.ask(hook, envelope, *more))
         if answer.verdict is Verdict.CONTINUE and (lines := envelope.journal.results([])):
             append_results(envelope.directory, lines)
     except (FilterFault, Unencodable, OSError) as fault:
         return _tempfail(fault)
+    finally:
+        guard.stage = Stage.OVER
     return answer
 
 

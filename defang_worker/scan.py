@@ -18,6 +18,7 @@ from defang_worker import workdir
 from defang_worker.api import ambiguity
 from defang_worker.api.hooks import NOTHING_SAID, FilterFault
 from defang_worker.api.message import Message
+from defang_worker.api.stages import Stage
 from defang_worker.api.verdicts import Verdict
 from defang_worker.api.words import to_text
 from defang_worker.effects.contract import EffectFailed
@@ -61,8 +62,13 @@ def _scan(site: SiteFilter, directory: str) -> int:
     for line in told.unknown_lines:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
     message = Message(told, workdir.open_message(directory), directory, site.settings)
-    lines = _filter(site, message, directory, told.subject_count)
+    try:
+        lines = _filter(site, message, directory, told.subject_count)
+    finally:
+        message.journal.guard.stage = Stage.OVER
     message.outbox.store(site.effects)
+    if message.headers.earlier_changed and not message.is_rejected:
+        workdir.drop_begun_headers(directory)
     workdir.append_results(directory, [*lines, _FINISH])
     return message.size
 
@@ -78,10 +84,10 @@ def _filter(site: SiteFilter, message: Message, directory: str, subject_count: i
     is_examined = looks_at_parts or site.settings.ambiguity is not None
     if is_examined and message.refused_for_structure():
         return message.results(None)
-    _call(site, "filter_begin", message)
+    _call(site, Stage.BEGIN, message)
     if looks_at_parts:
         _visit_parts(site, message)
-    _call(site, "filter_end", message)
+    _call(site, Stage.END, message)
     if is_examined:
         ambiguity.judge(message, site.settings)
     rebuilt = message.finish_body()
@@ -89,14 +95,15 @@ def _filter(site: SiteFilter, message: Message, directory: str, subject_count: i
         workdir.write_body(directory, rebuilt)
     if is_examined:
         ambiguity.tell(message, site.settings, is_rewritten=rebuilt is not None)
-    _call(site, "filter_wrapup", message)
+    _call(site, Stage.WRAPUP, message)
     return message.results(rebuilt)
 
 
-def _call(site: SiteFilter, hook: str, message: Message, *more: object) -> None:
+def _call(site: SiteFilter, hook: Stage, message: Message, *more: object) -> None:
     """Calls the callback if there is one; a final response that it returns is the message's verdict."""
     if not site.has(hook):
         return
+    message.journal.guard.stage = hook
     response = site.ask(hook, message, *more)
     if response is NOTHING_SAID:
         return
@@ -118,9 +125,9 @@ def _visit_parts(site: SiteFilter, message: Message) -> None:
     waiting = list(reversed(root.children)) if root.is_multipart and not root.is_leaf else [root]
     while waiting:
         part = waiting.pop()
-        _call(site, "filter_part" if part.is_leaf else "filter_multipart", message, part)
+        _call(site, Stage.PART if part.is_leaf else Stage.MULTIPART, message, part)
         if not part.is_dropped:
             waiting.extend(reversed(part.children))
     for part in message.shadow_parts:
         if not part.is_gone:
-            _call(site, "filter_part" if part.is_leaf else "filter_multipart", message, part)
+            _call(site, Stage.PART if part.is_leaf else Stage.MULTIPART, message, part)

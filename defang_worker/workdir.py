@@ -97,6 +97,30 @@ def write_body(directory: str, body: Rebuilt) -> None:
         os.close(descriptor)
 
 
+def read_begun_results(directory: str) -> list[Result]:
+    """What sender and recipient checks wrote to RESULTS; raises OSError or Malformed."""
+    try:
+        begun = _read(f"{directory}/{RESULTS}")
+    except FileNotFoundError:
+        return []
+    return list(results.decode(begun, need_end=False).changes) if begun else []
+
+
+def drop_begun_headers(directory: str) -> None:
+    """Takes the lines that add header fields out of RESULTS; raises OSError.
+
+    The file is unfinished then, so that a crash in the midst of it leaves a temporary failure.
+    """
+    end_if_forked()
+    begun = read_begun_results(directory)
+    kept = [change for change in begun if not isinstance(change, results.AddHeader | results.InsertHeader)]
+    descriptor = os.open(f"{directory}/{RESULTS}", os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        _write(descriptor, b"".join(map(results.encode_line, kept)))
+    finally:
+        os.close(descriptor)
+
+
 def append_results(directory: str, lines: list[Result]) -> None:
     """Appends the lines to RESULTS, which sender and recipient checks may have begun.
 

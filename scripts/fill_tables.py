@@ -19,9 +19,13 @@ from defang_milter import settings as milter_settings
 from defang_mux import ctl
 from defang_mux import settings as mux_settings
 from defang_mux.pool import state
+from defang_worker.api.stages import VERBS, Stage
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "protocol.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "options.md"]
+DOCUMENTS = [
+    ROOT / "protocol.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "options", "writing-filters")),
+]
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -115,6 +119,34 @@ def _control_options() -> str:
     return _options((row.letter, row.name, row.placeholder, row.help) for row in ctl.OPTIONS)
 
 
+# Callbacks that stand in one column of the table of stages; the first tells for all of them.
+_STAGE_COLUMNS = (
+    ("`filter_relay`, `filter_helo`", Stage.RELAY),
+    ("`filter_sender`, `filter_recipient`", Stage.SENDER),
+    ("`filter_begin` to `filter_end`", Stage.BEGIN),
+    ("`filter_wrapup`", Stage.WRAPUP),
+)
+
+
+def _stages() -> str:
+    """Verbs of one object and with the same stages in one row."""
+    rows: dict[tuple[str, frozenset[Stage]], list[str]] = {}
+    for name, allowed in VERBS.items():
+        owner, _, verb = name.partition(".")
+        rows.setdefault((owner, allowed), []).append(verb)
+    return _markdown(
+        ["Of", "Verbs", *(head for head, _ in _STAGE_COLUMNS)],
+        (
+            [
+                f"`{owner}`",
+                ", ".join(map(_code, verbs)),
+                *("yes" if one in allowed else "" for _, one in _STAGE_COLUMNS),
+            ]
+            for (owner, allowed), verbs in rows.items()
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "results": _results,
@@ -123,6 +155,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "milter-options": _milter_options,
     "mux-options": _mux_options,
     "control-options": _control_options,
+    "stages": _stages,
 }
 
 

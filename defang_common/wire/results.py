@@ -278,11 +278,11 @@ def _fit_reply(verdict: Verdict, what: Bounce | Tempfail) -> Bounce | Tempfail:
     return type(what)(code=full.code, dsn=full.dsn, text=full.text or b"")
 
 
-def decode(data: bytes) -> Results:
+def decode(data: bytes, *, need_end: bool = True) -> Results:
     """What the file asks for, up to its first verdict or its `F`.
 
-    Raises `NotFinished` if it has neither, `LineTooLong` or `Malformed` if it is over a limit,
-    or if words follow a letter that has none.
+    Raises `NotFinished` if it has neither (unless `need_end` is False, for a file that checks have begun),
+    `LineTooLong` or `Malformed` if it is over a limit, or if words follow a letter that has none.
     Unknown letters and lines without their words are ignored and named in `oddities`.
     """
     if len(data) > MAX_FILE_BYTES:
@@ -306,4 +306,6 @@ def decode(data: bytes) -> Results:
                 return Results(changes=tuple(changes), verdict=None, oddities=tuple(oddities))
             case _:
                 changes.append(result)
-    raise NotFinished("RESULTS has no closing F")
+    if need_end:
+        raise NotFinished("RESULTS has no closing F")
+    return Results(changes=tuple(changes), verdict=None, oddities=tuple(oddities))

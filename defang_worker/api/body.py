@@ -7,10 +7,10 @@ body of it; a message that nobody changed is not rewritten.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import results
+from defang_worker.api.stages import Stage
 from defang_worker.mime import compose
 from defang_worker.mime.parse import parse
 from defang_worker.mime.rebuild import Rebuild
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from defang_common.wire.results import Result
     from defang_worker.api.part import Part
     from defang_worker.api.settings import Settings
+    from defang_worker.api.stages import Guard
     from defang_worker.mime.output import Rebuilt
     from defang_worker.mime.tree import Entity, Tree
-
-_log: Final = logging.getLogger("defang.worker")
 
 _WARNING_NAME: Final = "warning.txt"
 # Views whose parts are text in no part.
@@ -34,24 +33,26 @@ _OUTSIDE: Final = frozenset({"preamble-text", "epilogue-text"})
 class Body:
     """The changes wanted for one message's body."""
 
-    __slots__ = ("_added", "_changed", "_settings", "is_final", "one_reading", "warnings", "warnings_told")
+    __slots__ = ("_added", "_changed", "_guard", "_settings", "one_reading", "warnings", "warnings_told")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guard: Guard) -> None:
         self._settings = settings
+        self._guard = guard
         self._changed: dict[Part, None] = {}
         self._added: list[tuple[bytes, int]] = []
         self.warnings: list[str] = []
         self.warnings_told = False
         """Whether the warnings stand in the text already, and need no part."""
-        self.is_final = False
         self.one_reading = False
         """Whether the message has to be rewritten so that one reading is left, even if nothing else changes."""
 
     def may_change(self, verb: str) -> bool:
-        """Whether it is not too late for that; if it is, the log says so."""
-        if self.is_final:
-            _log.warning("%s does nothing in filter_wrapup: the body is final", verb)
-        return not self.is_final
+        """Whether it is not too late for that; raises WrongStage under test."""
+        return self._guard.allows(verb)
+
+    def end_changes(self) -> None:
+        """From now on nothing of the body may be changed."""
+        self._guard.stage = Stage.WRAPUP
 
     def part_changed(self, part: Part) -> None:
         """Notes a part that was kept, dropped or replaced."""

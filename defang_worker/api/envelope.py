@@ -249,12 +249,18 @@ class Envelope:
 
     def add_recipient(self, address: str) -> None:
         """Adds an envelope recipient; `recipients` still shows those that came."""
-        self.journal.record(AddRecipient(address=address_bytes(address)))
+        entry = AddRecipient(address=address_bytes(address))
+        if self.journal.guard.allows("Envelope.add_recipient"):
+            self.journal.record(entry)
 
     def delete_recipient(self, address: str) -> None:
         """Removes an envelope recipient, named exactly as in `recipients`."""
-        self.journal.record(DeleteRecipient(address=address_bytes(address)))
+        entry = DeleteRecipient(address=address_bytes(address))
+        if self.journal.guard.allows("Envelope.delete_recipient"):
+            self.journal.record(entry)
 
     def set_sender(self, address: str) -> None:
         """Changes the envelope sender; the last call counts."""
-        self.journal.record(ChangeSender(address=address_bytes(address)))
+        entry = ChangeSender(address=address_bytes(address))
+        if self.journal.guard.allows("Envelope.set_sender"):
+            self.journal.record(entry)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from defang_common.wire.results import AddHeader, ChangeHeader, DeleteHeader, InsertHeader
+from defang_worker.api.stages import Guard
 from defang_worker.api.words import header_name, header_value, unfolded
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from defang_worker.api.journal import Journal
 
     Fields = Callable[[], list[tuple[bytes, bytes]]]
+    Earlier = Callable[[], list[Result]]
 
 
 class HeaderAdditions(Protocol):
@@ -42,24 +44,45 @@ class QueuedHeaders:
 
     def add(self, name: str, value: str) -> None:
         """Appends a field at the end of the header."""
-        self._journal.record(AddHeader(name=header_name(name), value=header_value(value)))
+        self._record("Headers.add", AddHeader(name=header_name(name), value=header_value(value)))
 
     def insert(self, name: str, value: str, index: int = 0) -> None:
         """Inserts a field at an absolute position, 0 being the top."""
-        self._journal.record(InsertHeader(name=header_name(name), index=max(index, 0), value=header_value(value)))
+        entry = InsertHeader(name=header_name(name), index=max(index, 0), value=header_value(value))
+        self._record("Headers.insert", entry)
+
+    def replace(self, name: str, value: str, nth: int = 1) -> None:
+        """Not possible before the header has come: raises WrongStage under test, and else does nothing."""
+        self._record("Headers.replace", ChangeHeader(name=header_name(name), index=nth, value=header_value(value)))
+
+    def delete(self, name: str, nth: int = 1) -> None:
+        """Not possible before the header has come, as `replace`."""
+        self._record("Headers.delete", DeleteHeader(name=header_name(name), index=nth))
+
+    def delete_all(self, name: str) -> None:
+        """Not possible before the header has come, as `replace`."""
+        self._record("Headers.delete_all", DeleteHeader(name=header_name(name), index=1))
+
+    def _record(self, verb: str, entry: Result) -> None:
+        if self._journal.guard.allows(verb):
+            self._journal.record(entry)
 
 
 class _Field:
-    """One field: `number` counts the original ones of its name from 1 and is 0 for a new one."""
+    """One field: `number` counts the original ones of its name from 1 and is 0 for a new one.
 
-    __slots__ = ("changed", "index", "key", "name", "number", "value")
+    `is_earlier` if it is new but stands in RESULTS already, for a check added it.
+    """
 
-    def __init__(self, name: bytes, value: bytes, *, number: int = 0, index: int | None = None) -> None:
+    __slots__ = ("changed", "index", "is_earlier", "key", "name", "number", "value")
+
+    def __init__(self, name: bytes, value: bytes, *, index: int | None = None, is_earlier: bool = False) -> None:
         self.name = name
         self.key = name.lower()
         self.value = value
-        self.number = number
+        self.number = 0
         self.index = index
+        self.is_earlier = is_earlier
         self.changed = False
 
 
@@ -74,11 +97,18 @@ class Headers:
     have, or a value with a line feed that does not fold, raises ValueError.
     """
 
-    __slots__ = ("_deleted", "_fields", "_load", "_new")
+    __slots__ = ("_deleted", "_earlier", "_fields", "_guard", "_load", "_new", "earlier_changed")
 
-    def __init__(self, load: Fields) -> None:
-        """`load` gives the fields as they came, name and raw value each; it is called when first needed."""
+    def __init__(self, load: Fields, *, earlier: Earlier = list, guard: Guard | None = None) -> None:
+        """`load` gives the fields as they came, name and raw value each; `earlier` what checks asked for.
+
+        Both are called when first needed.
+        """
         self._load = load
+        self._earlier = earlier
+        self._guard = guard or Guard()
+        self.earlier_changed = False
+        """Whether a field that a check added was changed or deleted, so that RESULTS has to be written anew."""
         self._fields: list[_Field] | None = None
         self._new: list[_Field] = []
         self._deleted: list[_Field] = []
@@ -91,7 +121,17 @@ class Headers:
                 field = _Field(name, value)
                 field.number = count[field.key] = count.get(field.key, 0) + 1
                 fields.append(field)
+            for change in self._earlier():
+                self._take_over(change, fields)
         return self._fields
+
+    def _take_over(self, change: Result, fields: list[_Field]) -> None:
+        """Shows a field that a sender or recipient check has added."""
+        match change:
+            case AddHeader(name=name, value=value):
+                fields.append(_Field(name, value, is_earlier=True))
+            case InsertHeader(name=name, value=value, index=index):
+                fields.insert(index, _Field(name, value, index=index, is_earlier=True))
 
     def _named(self, name: str) -> list[_Field]:
         key = _key(name)
@@ -126,12 +166,16 @@ class Headers:
     def add(self, name: str, value: str) -> None:
         """Appends a field at the end of the header."""
         field = _Field(header_name(name), header_value(value))
+        if not self._guard.allows("Headers.add"):
+            return
         self._all().append(field)
         self._new.append(field)
 
     def insert(self, name: str, value: str, index: int = 0) -> None:
         """Inserts a field at an absolute position, 0 being the top; one below 0 is taken as 0."""
         field = _Field(header_name(name), header_value(value), index=max(index, 0))
+        if not self._guard.allows("Headers.insert"):
+            return
         self._all().insert(max(index, 0), field)
         self._new.append(field)
 
@@ -141,6 +185,8 @@ class Headers:
         With fewer fields of that name a new one is added, unless the value is empty. A nth below 1 is taken as 1.
         """
         raw = header_value(value)
+        if not self._guard.allows("Headers.replace"):
+            return
         if not raw:
             self.delete(name, nth)
             return
@@ -150,14 +196,19 @@ class Headers:
         elif found[0].value != raw:
             found[0].value = raw
             found[0].changed = True
+            self.earlier_changed = self.earlier_changed or found[0].is_earlier
 
     def delete(self, name: str, nth: int = 1) -> None:
         """Deletes the nth field of that name, if there is one. A nth below 1 is taken as 1."""
+        if not self._guard.allows("Headers.delete"):
+            return
         for field in self._named(name)[max(nth, 1) - 1 :][:1]:
             self._remove(field)
 
     def delete_all(self, name: str) -> None:
         """Deletes every field of that name, those that the filter added too."""
+        if not self._guard.allows("Headers.delete_all"):
+            return
         for field in self._named(name):
             self._remove(field)
 
@@ -165,6 +216,8 @@ class Headers:
         self._all().remove(field)
         if field.number:
             self._deleted.append(field)
+        elif field.is_earlier:
+            self.earlier_changed = True
         else:
             self._new.remove(field)
 
@@ -173,7 +226,10 @@ class Headers:
         return [(field.name, field.value) for field in self._all()]
 
     def changes(self) -> list[Result]:
-        """The difference to the header that came, as lines of RESULTS."""
+        """The difference to the header that came, as lines of RESULTS.
+
+        What checks added stands there already; only if `earlier_changed` it is among these.
+        """
         out: list[Result] = [
             ChangeHeader(name=field.name, index=field.number, value=field.value)
             for field in self._fields or ()
@@ -183,7 +239,8 @@ class Headers:
             DeleteHeader(name=field.name, index=field.number)
             for field in sorted(self._deleted, key=lambda field: field.number, reverse=True)
         ]
-        for field in self._new:
+        earlier = [field for field in self._fields or () if field.is_earlier] if self.earlier_changed else []
+        for field in [*earlier, *self._new]:
             if field.index is None:
                 out.append(AddHeader(name=field.name, value=field.value))
             else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from defang_common.wire.results import Quarantine
+from defang_worker.api.stages import Guard
 
 if TYPE_CHECKING:
     from defang_common.wire.results import Result
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """Envelope edits, quarantine requests and the verdict of one message or one check."""
+    """Envelope edits, quarantine requests and the verdict of one message or one check; `guard` knows where that is."""
 
-    __slots__ = ("_entries", "verdict")
+    __slots__ = ("_entries", "guard", "verdict")
 
     def __init__(self) -> None:
+        self.guard = Guard()
         self._entries: list[Result] = []
         self.verdict: Response | None = None
 

@@ -24,6 +24,7 @@ from defang_worker.mime.parse import parse
 from defang_worker.mime.protected import EditRefused
 from defang_worker.mime.tree import Entity
 from defang_worker.mime.views import examine
+from defang_worker.workdir import read_begun_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,14 +69,16 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
         self._commands = commands
         self._settings = settings
         self.journal = Journal()
-        self.body = Body(settings)
+        self.body = Body(settings, self.journal.guard)
         self.outbox = Outbox()
         self._tree: Tree | None = None
         self._root: Part | None = None
         self._shadows: tuple[Part, ...] | None = None
         self.raw = raw
         """The whole message as it came, with LF line ends; bytes, or a memory map of the same use."""
-        self.headers = Headers(self.headers_as_they_came)
+        self.headers = Headers(
+            self.headers_as_they_came, earlier=lambda: read_begun_results(directory), guard=self.journal.guard
+        )
         """The header fields of the message itself, live and editable."""
         self.envelope = Envelope.of_commands(commands, directory, self.journal, self.headers)
         """Who sends to whom, and from where."""
@@ -179,7 +182,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
             from defang_worker.api import additions  # noqa: PLC0415  # a site's choice
 
             self.body.warnings_told = additions.warnings(self, self.body.warning_intro, self.body.warnings)
-        self.body.is_final = True
+        self.body.end_changes()
         if self.is_rejected or not self.body.is_changed:
             return None
         try:

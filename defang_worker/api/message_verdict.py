@@ -54,6 +54,8 @@ class MessageVerdict:
         """Takes a final response as the message's verdict; raises ValueError for one that is not final."""
         if not verdict.is_final:
             raise ValueError(f"{verdict.verdict.name} is no verdict on a message")
+        if not self.journal.guard.allows(f"Message.{verdict.verdict.name.lower()}"):
+            return
         if not self.journal.decide(verdict):
             _log.info("the first verdict stands, not taken: %s", verdict)
         elif correction := verdict.correction():
@@ -64,7 +66,8 @@ class MessageVerdict:
         text = " ".join(reason.split())
         if not text:
             raise ValueError("a quarantine needs a reason")
-        self.journal.record(Quarantine(reason=to_bytes(text)))
+        if self.journal.guard.allows("Message.mta_quarantine"):
+            self.journal.record(Quarantine(reason=to_bytes(text)))
 
     @property
     def is_quarantined(self) -> bool:

@@ -138,7 +138,7 @@ def test_nothing_is_added_in_wrapup(caplog: pytest.LogCaptureFixture) -> None:
     assert message.append_text("x") == message.append_html("x") == 0
     assert not message.root.append_text("x")
     assert not message.remove_redundant_html()
-    assert caplog.text.count("the body is final") == 4
+    assert caplog.text.count("has no effect in filter_wrapup") == 4
 
 
 # Names

@@ -31,7 +31,7 @@ FOR_THE_WORKER = {
     "Recipient": {"of_commands", "of_request"},
     "Defect": {"of", "with_severity"},
     "Message": {"body", "defects_of", "finish_body", "journal", "outbox", "refused_for_structure", "results"},
-    "Headers": {"changes"},
+    "Headers": {"changes", "earlier_changed"},
     "Part": {"entity", "field_changes", "put", "replacement", "shown"},
     "Response": {"correction", "to_answer", "to_result"},
 }
@@ -62,7 +62,7 @@ def _told(heading: str) -> dict[str, str]:
 
 
 def _public(cls: type) -> set[str]:
-    inherited = {name for base in (str, int) if issubclass(cls, base) for name in dir(base)}
+    inherited = {name for base in (str, int, Exception) if issubclass(cls, base) for name in dir(base)}
     return {name for name in dir(cls) if not name.startswith("_")} - inherited | set(getattr(cls, "__members__", ()))
 
 
