@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from defang_worker.mime import sampling
-from defang_worker.mime.contents import embedded_files, is_message_content, is_mislabelled
+from defang_worker.mime.contents import embedded_files, is_mere_text, is_message_content, is_mislabelled
 from defang_worker.mime.decode import decode_body
-from defang_worker.mime.header_checks import MimeField, Note
-from defang_worker.mime.readings import encodings
+from defang_worker.mime.header_checks import Note
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import outside_texts
 from defang_worker.mime.tree import Entity
@@ -44,18 +43,13 @@ class BodyChecks:
         """Large leaves whose body was found to be base64 in lines of one length."""
         self.incomplete: str | None = None
 
-    def entity(self, entity: Entity, fields: list[MimeField]) -> None:
-        """Look at one entity."""
+    def entity(self, entity: Entity, encoding: str) -> None:
+        """Look at one entity, whose body has this transfer encoding."""
         if entity.children:
             self._outside(entity)
             return
         if entity.is_multipart:
             self._outside(entity)
-        encoding = "7bit"
-        for field in fields:
-            if field.name == b"content-transfer-encoding":
-                encoding = encodings(field.raw)[0]
-                break
         if encoding == "base64" and entity.end - entity.body_start > sampling.LARGE_BYTES:
             sample = sampling.Sample()
             if self._encoded(entity, encoding, sample):
@@ -115,7 +109,9 @@ class BodyChecks:
         names = entity.filenames
         if encoding == "uuencode":
             self._files(entity, entity.raw_body, 0, is_text=True)
-        self._inside(entity, entity.content, entity.content_type, names, 0)
+        content = entity.content
+        if not is_mere_text(content, 0, len(content)):
+            self._inside(entity, content, entity.content_type, names, 0)
 
     def content(self, shadow: ShadowPart) -> None:
         """Look into the content of a part of another view."""

@@ -10,9 +10,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from defang_worker.mime.embedded import EmbeddedFile
+from defang_worker.mime.headers import Buffer
 
 _FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _JUNK: Final = re.compile(rb"(?:\xef\xbb\xbf|\r*\n|>?From [^\n]*\n)*")
+# A word, and what neither base64 nor the name of a field has behind it; within 64 bytes, which is where those show.
+_PROSE: Final = re.compile(
+    rb"(?!PK|BZ|x\x9f)(?:\r?\n){0,4}(?!From )[A-Za-z0-9-]{0,40}"
+    rb"(?:[ \t]{1,8}[^\s:\0]|[!-*,.;<?@\[-`{-~\x80-\xee\xf0-\xff])"
+)
 _TELLING: Final = frozenset({b"mime-version", b"content-type"})
 _OF_MAIL: Final = frozenset({b"from", b"to", b"subject", b"date", b"message-id", b"received", b"return-path"})
 _MESSAGE_NAMES: Final = (".eml", ".msg", ".mht", ".mhtml", ".nws")
@@ -42,6 +48,20 @@ _ARCHIVE_SUFFIXES: Final = frozenset(
 )
 _MAX_HEADER_BYTES: Final = 64 * 1024
 TNEF_MAGIC: Final = b"\x78\x9f\x3e\x22"
+
+
+def is_mere_text(buffer: Buffer, start: int, end: int) -> bool:
+    """Tell in no time of most texts that they are no message, no base64, no archive, and have no file in them.
+
+    What is here must imply that, and only that; a content of which it is not told is looked at more closely.
+    """
+    return (
+        _PROSE.match(buffer, start, end) is not None
+        and buffer.find(b"begin", start, end) < 0
+        and buffer.find(b"BinHex", start, end) < 0
+        and buffer.find(b"PK\x03\x04", start, end) < 0
+        and buffer.find(b"\0", start, min(end, start + 512)) < 0
+    )
 
 
 def is_message_content(content: bytes, content_type: str, names: Iterable[str]) -> bool:

@@ -12,8 +12,9 @@ from typing import Final
 from defang_worker.mime.dashes import find_dashed
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.headers import Buffer, count_fields
-from defang_worker.mime.opening import PLAIN, read_opening
+from defang_worker.mime.opening import PLAIN, Opening, read_opening
 from defang_worker.mime.tree import Entity, Limits, Source, Tree
+from defang_worker.mime.usual import usual_header
 
 _DASHES: Final = b"\n--"
 _BLANK_LINE: Final = re.compile(rb"\n\r*+\n")
@@ -125,8 +126,7 @@ class _Scan:
             self._find_header_end(entity, max(start - 1, 0))
         self._open.append((entity, None, None))
         header = self._buffer[start : min(entity.header_end, start + self._source.limits.max_header_bytes)]
-        self._check_header(entity, header)
-        opening = read_opening(header) if header else PLAIN
+        opening = self._opening(entity, header)
         is_message = opening.is_message
         if opening.content_type is not None:
             entity.content_type = opening.content_type
@@ -182,12 +182,19 @@ class _Scan:
         if end < entity.header_end:
             entity.header_end = entity.body_start = end
 
-    def _check_header(self, entity: Entity, header: bytes) -> None:
+    def _opening(self, entity: Entity, header: bytes) -> Opening:
+        """Return what the header says of the body; look at the limits of its size, and keep it if it is a usual one."""
         limits = self._source.limits
+        if not header:
+            return PLAIN
         if entity.header_end - entity.start > limits.max_header_bytes:
             self._exceed("header-size")
-        if header.count(b"\n") > limits.max_header_fields and count_fields(header) > limits.max_header_fields:
+        elif header.count(b"\n") <= limits.max_header_fields:
+            entity.usual = usual = usual_header(header)
+            return usual.opening if usual is not None else read_opening(header)
+        if count_fields(header) > limits.max_header_fields:
             self._exceed("header-count")
+        return read_opening(header)
 
     def _delimiter(self) -> tuple[int, bool, int]:
         """Return what the line at the current hit is: index of the multipart or -1, closing?, where the line ends."""

@@ -2,6 +2,7 @@
 """What is wrong with the structure of a message: header ends, boundaries, delimiters, nesting."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from defang_worker.mime.contents import embedded_files
@@ -32,12 +33,11 @@ _OUTSIDE_BYTES: Final = 64 * 1024
 _MAX_NEAR: Final = 50
 
 
-def check_entity(entity: Entity, fields: list[MimeField], note: Note) -> None:
+def check_entity(entity: Entity, fields: Sequence[MimeField], note: Note) -> None:
     """Note the structural defects of one entity, leaf or container."""
     _check_start(entity, fields, note)
-    encoding = (
-        entity.transfer_encoding if any(field.name == b"content-transfer-encoding" for field in fields) else "7bit"
-    )
+    is_declared = entity.usual is not None or any(field.name == b"content-transfer-encoding" for field in fields)
+    encoding = entity.transfer_encoding if is_declared else "7bit"
     kind = entity.content_type
     if kind.startswith("multipart/"):
         _check_multipart(entity, fields, note)
@@ -51,7 +51,7 @@ def check_entity(entity: Entity, fields: list[MimeField], note: Note) -> None:
             note(entity, "boundary-on-leaf", field.offset, "")
 
 
-def _check_start(entity: Entity, fields: list[MimeField], note: Note) -> None:
+def _check_start(entity: Entity, fields: Sequence[MimeField], note: Note) -> None:
     """Note what stands before the header, and how it ends."""
     buffer, start = entity.source.buffer, entity.start
     body = buffer[entity.body_start : min(entity.body_start + 512, entity.end)]
@@ -103,7 +103,7 @@ def _is_cut(entity: Entity, raw: bytes) -> bool:
     )
 
 
-def _check_multipart(entity: Entity, fields: list[MimeField], note: Note) -> None:
+def _check_multipart(entity: Entity, fields: Sequence[MimeField], note: Note) -> None:
     if entity.content_type not in _KNOWN_MULTIPARTS:
         note(entity, "unknown-multipart", entity.start, "")
     if entity.content_type == "multipart/digest" and entity.children:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from defang_worker.mime.defects import Defect
+    from defang_worker.mime.usual import UsualHeader
     from defang_worker.mime.views import Examination
 
 KIB: Final = 1024
@@ -80,6 +81,7 @@ class Entity:
         "parent",
         "source",
         "start",
+        "usual",
     )
 
     is_shadow: Final = False
@@ -107,6 +109,8 @@ class Entity:
         a transfer encoding that RFC 2045 section 6.4 forbids, but which some clients decode."""
         self.defects: tuple[Defect, ...] = ()
         """What is wrong with the entity itself, once `views.examine` has seen the tree."""
+        self.usual: UsualHeader | None = None
+        """What the header says if it has the usual form; None if it has to be read field by field."""
         self._headers: Headers | None = None
         self._content: bytes | None = None
         self._names: tuple[str, ...] | None = None
@@ -165,17 +169,23 @@ class Entity:
     @property
     def disposition(self) -> str:
         """Content-Disposition without parameters, in small letters: "attachment", "inline", or empty."""
+        if self.usual is not None:
+            return self.usual.disposition
         value = self.headers.get("content-disposition")
         return parse_field(value).value if value else ""
 
     @property
     def charset(self) -> str:
         """The declared charset in small letters; us-ascii if none is."""
+        if self.usual is not None:
+            return self.usual.charset
         return (self.parameter("charset") or "us-ascii").lower()
 
     @property
     def transfer_encoding(self) -> str:
         """The declared encoding in its usual spelling, 7bit if none is; the first field counts."""
+        if self.usual is not None:
+            return self.usual.opening.encoding
         return encoding_name(self.headers.get("content-transfer-encoding"))
 
     def parameter(self, name: str) -> str | None:
@@ -195,6 +205,8 @@ class Entity:
     @property
     def filenames(self) -> tuple[str, ...]:
         """All names that any client might show or save under, decoded; canonical forms last."""
+        if self.usual is not None:
+            return self.usual.filenames
         if self._names is None:
             self._names = all_names(spelled_names(self.headers))
         return self._names

@@ -12,8 +12,10 @@ from typing import Final
 from defang_worker.mime import severities
 from defang_worker.mime.body_checks import BodyChecks
 from defang_worker.mime.byte_checks import check_bytes
+from defang_worker.mime.contents import is_mere_text
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
 from defang_worker.mime.header_checks import MimeField, check_header, check_mime_version, check_names
+from defang_worker.mime.readings import encodings
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import check_entity, check_nesting, check_strays
 from defang_worker.mime.tree import KIB, Entity, Tree
@@ -23,6 +25,7 @@ from defang_worker.mime.tree import KIB, Entity, Tree
 _LONG_HEADER_BYTES: Final = 4 * KIB
 _MAX_LONG_HEADERS_BYTES: Final = 300 * KIB
 _MAX_EQUAL: Final = 3
+_UNENCODED: Final = frozenset({"7bit", "8bit", "binary"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +121,19 @@ class _Examiner:
             if self._field_room < 0:
                 self._limit = "header-size"
                 return
+        if _has_usual_form(entity):
+            if not _is_mere_text(entity):
+                check_entity(entity, (), self.note)
+                self._bodies.entity(entity, entity.transfer_encoding)
+            return
         fields: list[MimeField] = check_header(entity, self.note)
-        parent = entity.parent
         if fields:
-            if parent is None or parent.content_type in {"message/rfc822", "message/global"}:
+            if _wants_version(entity):
                 check_mime_version(entity, fields, self.note)
             check_names(entity, fields, self.note)
         check_entity(entity, fields, self.note)
-        self._bodies.entity(entity, fields)
+        declared = [field.raw for field in fields if field.name == b"content-transfer-encoding"]
+        self._bodies.entity(entity, encodings(declared[0])[0] if declared else "7bit")
 
     def _conclusion(self, shadows: list[ShadowPart], limit: str | None) -> Examination:
         divergence = severities.divergence(self._tree, shadows, self._notes)
@@ -137,3 +145,29 @@ class _Examiner:
         found.sort(key=lambda defect: -defect.severity)
         views = {shadow.view for shadow in shadows if shadow.view not in severities.NO_VIEWS}
         return Examination(shadows=tuple(shadows), defects=tuple(found), incomplete=limit, view_count=1 + len(views))
+
+
+def _has_usual_form(entity: Entity) -> bool:
+    """Tell whether the header leaves nothing to check: usual fields, a blank line, a version where one must be."""
+    usual = entity.usual
+    return (
+        usual is not None
+        and entity.start < entity.header_end < entity.body_start
+        and (usual.has_version or not usual.has_fields or not _wants_version(entity))
+        and entity.boundary == usual.opening.boundary  # nesting that is too deep is not opened
+    )
+
+
+def _wants_version(entity: Entity) -> bool:
+    parent = entity.parent
+    return parent is None or parent.content_type in {"message/rfc822", "message/global"}
+
+
+def _is_mere_text(entity: Entity) -> bool:
+    """Tell of a leaf with a header of the usual form whether nothing can be wrong with the body either."""
+    return (
+        entity.transfer_encoding in _UNENCODED
+        and entity.content_type[:2] not in {"mu", "me"}  # multipart and message
+        and not entity.children
+        and is_mere_text(entity.source.buffer, entity.body_start, entity.end)
+    )
