@@ -4,8 +4,9 @@
 Decodes only what has to be looked at whole: text, and what may be an archive.
 """
 
-from collections.abc import Iterable
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime import sampling
 from defang_worker.mime.contents import embedded_files, is_mere_text, is_message_content, is_mislabelled
@@ -14,6 +15,11 @@ from defang_worker.mime.header_checks import Note
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import outside_texts
 from defang_worker.mime.tree import Entity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from defang_worker.mime.base64_faults import Damage
 
 _DEFECT_OF_KIND: Final = {
     "uuencode": "uuencode-in-text",
@@ -37,8 +43,8 @@ class BodyChecks:
         self.shadows: list[ShadowPart] = []
         self.seeds: list[tuple[bytes, Entity]] = []
         """Contents that are messages, and the leaves that have them."""
-        self.damaged: set[Entity] = set()
-        """Leaves whose body can be decoded in several ways."""
+        self.damaged: dict[Entity, list[Damage]] = {}
+        """Leaves whose body can be decoded in several ways, and what is wrong with it."""
         self.regular: list[Entity] = []
         """Large leaves whose body was found to be base64 in lines of one length."""
         self.incomplete: str | None = None
@@ -64,18 +70,23 @@ class BodyChecks:
 
     def _encoded(self, entity: Entity, encoding: str, sample: sampling.Sample | None = None) -> bool:
         """Note what is wrong with an encoded body; return whether nothing is, and `sample` has seen the content."""
-        from defang_worker.mime.damage import damages, first_odd_pair, is_regular_base64  # noqa: PLC0415  # for rare mail
+        from defang_worker.mime.damage import (  # noqa: PLC0415  # for rare mail
+            first_odd_pair,
+            irregularities,
+            quoted_printable_damages,
+        )
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
-            if is_regular_base64(buffer, start, end, sample.take if sample else None):
-                return True
-        elif first_odd_pair(buffer, start, end) < 0:
+            found = irregularities(buffer, start, end, sample.take if sample else None)
+        elif first_odd_pair(buffer, start, end) >= 0:
+            found = quoted_printable_damages(buffer[start:end])
+        else:
             return True
-        for damage in damages(buffer[start:end], encoding):
+        for damage in found:
             self._note(entity, damage.name, start + damage.offset, damage.detail)
-            self.damaged.add(entity)
-        return False
+            self.damaged[entity] = found
+        return not found
 
     def _undeclared(self, entity: Entity, encoding: str) -> None:
         """Note base64 that no field declares."""

@@ -5,10 +5,11 @@ Works through regions of bytes from a stack, each read in all ways that its byte
 however many readings lead to it. Called by `views.py` for a message that the strict reading found fault with.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from defang_worker.mime.base64_faults import Damage
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.delimiters import Outside, cuts, guessed, lines_between, present
 from defang_worker.mime.filenames import names_of
@@ -45,7 +46,7 @@ class Explored:
 
 
 def explore(
-    tree: Tree, messages: Iterable[tuple[bytes, Entity]], damaged: Container[Entity], *, is_whole: bool
+    tree: Tree, messages: Iterable[tuple[bytes, Entity]], damaged: Mapping[Entity, list[Damage]], *, is_whole: bool
 ) -> Explored:
     """Return all leaves that are not in `tree`: in `messages`, which are contents of leaves, and in the message itself.
 
@@ -83,7 +84,7 @@ class _Body(NamedTuple):
 
 
 class _Explorer:
-    def __init__(self, tree: Tree, damaged: Container[Entity]) -> None:
+    def __init__(self, tree: Tree, damaged: Mapping[Entity, list[Damage]]) -> None:
         self._tree = tree
         self._room = Room(len(tree.buffer))
         self._leaves = LeafReader(tree, damaged, self._room)

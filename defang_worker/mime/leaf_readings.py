@@ -2,24 +2,22 @@
 """The leaves of an exploration: each decoded in every way, and kept if it is new. Used by `explore.py`."""
 
 import hashlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from defang_worker.mime.base64_faults import Damage
 from defang_worker.mime.contents import is_message_content
-from defang_worker.mime.damage import is_regular_base64, looks_like_base64, other_readings
+from defang_worker.mime.damage import irregularities, looks_like_base64, other_readings
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.filenames import canonical
 from defang_worker.mime.headers import Headers
 from defang_worker.mime.regions import Region, Room, Text
 from defang_worker.mime.shadow import ShadowPart
-from defang_worker.mime.tree import MIB, Entity, Tree
+from defang_worker.mime.tree import Entity, Tree
 
 DECODED: Final = frozenset({"base64", "quoted-printable", "uuencode"})
 """Encodings that change the bytes."""
 _USUAL: Final = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
-# In a body of more than that: each padding may end a run of base64 that has to be decoded for itself.
-_BIG_BODY_BYTES: Final = 1 * MIB
-_MAX_PADDINGS: Final = 10_000
 
 
 class Leaf(NamedTuple):
@@ -48,7 +46,7 @@ class _Key(NamedTuple):
 class LeafReader:
     """Reads leaves, and keeps those that the strict tree does not have."""
 
-    def __init__(self, tree: Tree, damaged: Container[Entity], room: Room) -> None:
+    def __init__(self, tree: Tree, damaged: Mapping[Entity, list[Damage]], room: Room) -> None:
         self._tree = tree
         self._damaged = damaged
         self._room = room
@@ -68,28 +66,23 @@ class LeafReader:
         for index, encoding in enumerate(declared):
             primary = self._keys.get(_Key(id(region.text), leaf.body_start, region.end, encoding))
             if primary is not None and _has_names(primary, leaf.names):
-                if primary in self._damaged:
-                    self._damage(leaf, encoding)
+                if (faults := self._damaged.get(primary)) is not None:
+                    self._damage(leaf, encoding, primary.content, faults)
                 continue
             if not self._room.takes_bytes(region.end - leaf.body_start):
                 return
             view = leaf.view or ("other-transfer-encoding" if index else "other-names")
-            self._record(leaf, decode_body(leaf.body, encoding), view)
-            self._damage(leaf, encoding)
+            content = decode_body(leaf.body, encoding)
+            self._record(leaf, content, view)
+            faults = irregularities(leaf.body, 0, region.end - leaf.body_start) if encoding == "base64" else []
+            if faults or encoding == "quoted-printable":
+                self._damage(leaf, encoding, content, faults)
         if len(declared) > 1 or declared[0] not in _USUAL:
             self._guess(leaf, declared)
 
-    def _damage(self, leaf: Leaf, encoding: str) -> None:
+    def _damage(self, leaf: Leaf, encoding: str, usual: bytes, faults: list[Damage]) -> None:
         """Keep the other contents that a damaged body may be decoded to."""
-        if encoding not in {"base64", "quoted-printable"}:
-            return
-        body = leaf.body
-        if encoding == "base64" and is_regular_base64(body, 0, len(body)):
-            return
-        if len(body) > _BIG_BODY_BYTES and body.count(b"=") > _MAX_PADDINGS:
-            self._room.exceed("view-size")
-            return
-        for other in other_readings(body, encoding):
+        for other in other_readings(leaf.body, encoding, usual, faults):
             if not self._room.takes_bytes(len(other.content)):
                 return
             self._record(leaf, other.content, leaf.view or other.view)

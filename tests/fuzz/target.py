@@ -45,11 +45,11 @@ def check_structure(data: bytes) -> None:
 def check_encodings(data: bytes) -> None:
     """Encoded bodies are decoded, and their damage has names."""
     for encoding in ("base64", "quoted-printable", "uuencode"):
-        decode_body(data, encoding)
+        usual = decode_body(data, encoding)
         found = damage.damages(data, encoding)
         assert all(one.name in DEFECTS and 0 <= one.offset <= len(data) for one in found)
-        assert all(reading.content for reading in damage.other_readings(data, encoding))
-    assert damage.is_regular_base64(data, 0, len(data)) == (not damage.damages(data, "base64"))
+        assert all(reading.content for reading in damage.other_readings(data, encoding, usual, found))
+    assert damage.irregularities(data, 0, len(data)) == damage.damages(data, "base64")
     damage.looks_like_base64(data)
 
 
