@@ -4,6 +4,7 @@
 from defang_worker.api.envelope import Address, Connection, Envelope, Recipient
 from defang_worker.api.headers import Headers
 from defang_worker.api.hooks import Filter
+from defang_worker.api.lookup import CommandFailed, Lookup
 from defang_worker.api.message import Message
 from defang_worker.api.part import Part
 from defang_worker.api.settings import Settings
@@ -16,12 +17,14 @@ from defang_worker.mime.tree import Limits
 __all__ = [
     "Action",
     "Address",
+    "CommandFailed",
     "Connection",
     "Defect",
     "Envelope",
     "Filter",
     "Headers",
     "Limits",
+    "Lookup",
     "Message",
     "Part",
     "Policy",

@@ -168,8 +168,20 @@ def _stop(site: SiteFilter) -> int:
 
 def _test(site: SiteFilter) -> int:
     callbacks = ", ".join(site.hooks) or "none"
-    sys.stdout.write(f"{site.path}: the filter can be used; callbacks: {callbacks}\n")
-    return 0
+    status = _validated(site) if site.has("on_validate") else 0
+    if status == 0:
+        sys.stdout.write(f"{site.path}: the filter can be used; callbacks: {callbacks}\n")
+    return status
+
+
+def _validated(site: SiteFilter) -> int:
+    """What the filter's own test says, as an exit status."""
+    if site.has("on_start"):
+        site.call("on_start")
+    status = site.call("on_validate")
+    if not isinstance(status, int | None):
+        raise FilterFault(f"on_validate: {site.path}: returned {status!r:.100}, not an exit status or None")
+    return status or _stop(site)
 
 
 if __name__ == "__main__":

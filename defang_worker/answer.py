@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks at connect, HELO, MAIL and RCPT, and the requests that need no message: each to one Answer or line.
+"""Checks at connect, HELO, MAIL and RCPT: each to one Answer.
 
 A callback that is not there costs nothing: the answer is "continue". What a callback wants done to the message goes to
 RESULTS before the answer, and only if the answer lets sender or recipient pass.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, assert_never
 
-from defang_common.wire import answers, percent
+from defang_common.wire import answers
 from defang_common.wire.answers import Verdict
 from defang_common.wire.errors import Unencodable
 from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 Check = RelayOk | HeloOk | SenderOk | RecipOk
 
 _log: Final = logging.getLogger("defang.worker")
-
-NO_SUCH_MAP: Final = b"PERM %s\n" % percent.encode(b"no such map")
-"""The answer to a lookup in a table that the filter does not have."""
 
 _CONTINUE: Final = answers.answer(Verdict.CONTINUE)
 _TEMPFAIL: Final = answers.answer(Verdict.TEMPFAIL)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from defang_common.wire import answers, requests
 from defang_common.wire.errors import Malformed
-from defang_worker import answer, scan
+from defang_worker import answer, scan, services
 from defang_worker.workdir import end_if_forked
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _log: Final = logging.getLogger("defang.worker")
 # Our multiplexor and the original pass no line over 4 KiB; a longer one is answered with an error.
 _MAX_LINE_BYTES: Final = 64 * 1024
 _READ_BYTES: Final = 64 * 1024
-_UNKNOWN_COMMAND: Final = answers.encode_error("Unknown command")
 
 
 class Worker:
@@ -66,11 +65,13 @@ class Worker:
             case requests.Ping():
                 return answers.PONG
             case requests.Map():
-                return answer.NO_SUCH_MAP
+                return services.look_up(self._site, request)
             case requests.Tick():
-                return answers.encode_error("this filter has no ticks")
-            case requests.Free() | requests.Own():
-                return _UNKNOWN_COMMAND
+                return services.tick(self._site, request)
+            case requests.Own():
+                return services.own(self._site, request)
+            case requests.Free():
+                return services.UNKNOWN_COMMAND
             case _:
                 assert_never(request)
 

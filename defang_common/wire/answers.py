@@ -15,7 +15,7 @@ from typing import Final
 from defang_common.shown import shown
 
 from . import percent
-from .errors import Malformed
+from .errors import Malformed, Unencodable
 from .lines import MAX_ANSWER_LINE_BYTES
 
 SCAN_OK: Final = b"ok\n"
@@ -26,6 +26,16 @@ PONG: Final = b"PONG\n"
 REJECT_TEXT: Final = b"Forbidden for policy reasons"
 TEMPFAIL_TEXT: Final = b"Please try again later"
 """Both texts are the original's, and stand in where a filter gives none."""
+
+
+class LookupStatus(StrEnum):
+    """What came of looking a key up; the value is its word on the wire, to the MTA too."""
+
+    OK = "OK"
+    NOT_FOUND = "NOTFOUND"
+    TEMP = "TEMP"
+    TIMEOUT = "TIMEOUT"
+    PERM = "PERM"
 
 
 class Verdict(StrEnum):
@@ -107,6 +117,36 @@ def encode_error(text: str) -> bytes:
     return b"error: " + safe.encode("ascii")[:1000] + b"\n"
 
 
+def encode_lookup(status: LookupStatus, text: bytes) -> bytes:
+    """The line with what came of a lookup; raises `Unencodable` if the value takes it over the limit of a line."""
+    line = b"%s %s" % (status.encode(), percent.encode(text))
+    if len(line) > MAX_ANSWER_LINE_BYTES:
+        raise Unencodable(f"the value of a lookup takes {len(line)} bytes, limit {MAX_ANSWER_LINE_BYTES}")
+    return line + b"\n"
+
+
+def decode_lookup(reply: bytes) -> bytes:
+    """Status, blank and text, decoded as the MTA gets them; raises `Malformed` for what is no answer to a lookup."""
+    status, blank, _ = reply.partition(b" ")
+    if not blank or status not in _LOOKUP_WORDS:
+        raise Malformed(f"no answer to a lookup: {shown(reply.strip()) or 'nothing'}")
+    return percent.decode(reply.removesuffix(b"\n"))
+
+
+def encode_tock(kind: int) -> bytes:
+    """The line that says that a tick's work is done."""
+    return b"tock %d\n" % kind
+
+
+def encode_own(text: bytes) -> bytes:
+    """The answer to a command of the site's own; raises `Unencodable` if it goes over the limit of a line."""
+    line = b"ok " + percent.encode(text)
+    if len(line) > MAX_ANSWER_LINE_BYTES:
+        raise Unencodable(f"the answer to a command takes {len(line)} bytes, limit {MAX_ANSWER_LINE_BYTES}")
+    return line + b"\n"
+
+
+_LOOKUP_WORDS: Final = frozenset(status.encode() for status in LookupStatus)
 _BARE: Final = {b"ok %s\n" % verdict.encode(): Answer(verdict, None, *fit(verdict, b"", b"")) for verdict in Verdict}
 _LONG: Final = re.compile(rb"ok (-1|0|1|2|3) (.+)", re.DOTALL)
 _CUT_ESCAPE: Final = re.compile(rb"%[0-9A-F]?\Z")

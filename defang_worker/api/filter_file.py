@@ -33,6 +33,10 @@ _RENAMED: Final = {
     "filter": "filter_part",
     "filter_initialize": "on_start",
     "filter_cleanup": "on_stop",
+    "filter_validate": "on_validate",
+    "filter_unknown_cmd": "filter_unknown_command",
+    "filter_create_parser": "Settings(limits=...)",
+    "defang_warning": "part.defang(warning=...)",
 }
 
 

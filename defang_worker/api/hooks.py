@@ -18,6 +18,7 @@ from defang_worker.api.verdicts import Response
 
 if TYPE_CHECKING:
     from defang_worker.api.envelope import Connection, Envelope, Recipient
+    from defang_worker.api.lookup import Lookup
     from defang_worker.api.message import Message
     from defang_worker.api.part import Part
     from defang_worker.effects.contract import Effects
@@ -46,6 +47,23 @@ class Filter:
 
     def on_stop(self) -> int | None:
         """Once, when the process is retired; the number returned is its exit status."""
+
+    def on_validate(self) -> int | None:
+        """Only by `defang-worker test`, after `on_start`: is all there that the filter needs? The number returned is
+        the exit status."""
+
+    def filter_map(self, table: str, key: str) -> Lookup:
+        """The mail server looks a key up in a table (socketmap). Without this callback there is no table."""
+        raise NotImplementedError
+
+    def filter_tick(self, kind: int) -> None:
+        """Every so many seconds in one of the processes, for each kind of tick from 0 on."""
+
+    def filter_unknown_command(self, command: str, words: tuple[str, ...]) -> str | None:
+        """`md-mx-ctrl` was given a command that the multiplexor does not know, which comes in small letters.
+
+        The text returned is shown; None if the filter does not know it either. Raise `CommandFailed` for an error.
+        """
 
     def filter_relay(self, connection: Connection) -> Response | None:
         """A client has connected. A refusal's text, code and delay cannot be sent at this stage."""

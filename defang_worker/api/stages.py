@@ -62,10 +62,12 @@ VERBS: Final[dict[str, frozenset[Stage]]] = {
     "Message.append_text": _BODY,
     "Message.append_html": _BODY,
     "Message.remove_redundant_html": _BODY,
+    "Message.strip_tracking_params": _BODY,
     "Part.keep": _BODY,
     "Part.drop": _BODY,
     "Part.replace": _BODY,
     "Part.defang": _BODY,
+    "Part.filter_through": _BODY,
     "Part.append_text": _BODY,
     "Part.append_html": _BODY,
 }

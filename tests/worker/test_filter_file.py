@@ -90,6 +90,15 @@ def test_file_may_have_any_name_and_import_its_neighbors(spool: Path) -> None:
     [
         ("def filter_prat(message, part): pass", ":2: no callback is named filter_prat; filter_part perhaps?"),
         ("def filter(entity, fname): pass", ":2: no callback is named filter; filter_part perhaps?"),
+        (
+            "def filter_unknown_cmd(): pass",
+            ":2: no callback is named filter_unknown_cmd; filter_unknown_command perhaps?",
+        ),
+        ("def filter_validate(): pass", ":2: no callback is named filter_validate; on_validate perhaps?"),
+        (
+            "def filter_create_parser(): pass",
+            ":2: no callback is named filter_create_parser; Settings(limits=...) perhaps?",
+        ),
         ("def filter_initialize(): pass", ":2: no callback is named filter_initialize; on_start perhaps?"),
         ("def filter_xyzzy_plugh(): pass", ":2: no callback is named filter_xyzzy_plugh; known are on_start, "),
         (
@@ -102,7 +111,7 @@ def test_file_may_have_any_name_and_import_its_neighbors(spool: Path) -> None:
         ("async def filter_begin(message): pass", ":2: filter_begin is to be a plain def, not an async one"),
         ("class F(Filter):\n    filter_begin = 5", "filter_begin is no function"),
         ("filter_begin = 5", "no callback in it"),
-        ("x = 1", "no callback in it; known are on_start, on_stop, filter_relay"),
+        ("x = 1", "no callback in it; known are on_start, on_stop, on_validate, filter_map"),
         ("class F(Filter): pass", "no callback in it"),
         ("def filter_begin(m): pass\nsettings = {}", "settings is to be a Settings object, not dict"),
         (
@@ -144,6 +153,10 @@ def test_every_callback_of_the_life_cycle_is_known() -> None:
     assert HOOKS == {
         "on_start": (),
         "on_stop": (),
+        "on_validate": (),
+        "filter_map": ("table", "key"),
+        "filter_tick": ("kind",),
+        "filter_unknown_command": ("command", "words"),
         "filter_relay": ("connection",),
         "filter_helo": ("connection",),
         "filter_sender": ("envelope",),

@@ -99,7 +99,7 @@ def test_answers_come_in_the_order_of_the_requests() -> None:
         (b"PING", b"PONG\n"),
         (b"ping\r", b"PONG\n"),
         (b"free", b"error: Unknown command\n"),
-        (b"tick 1", b"error: this filter has no ticks\n"),
+        (b"tick 1", b"error: tick 1: this filter has no ticks\n"),
         (b"map aliases bob", b"PERM no%20such%20map\n"),
         (b"scan Q1", b"error: scan: 2 words expected, 1 found\n"),
         (b"senderok a b", b"error: senderok: 6 words expected, 2 found\n"),

@@ -154,6 +154,22 @@ def test_test_mode_says_what_was_found(filter_path: str, mode: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("says", "status"), [("None", 0), ("0", 0), ("3", 3), ("1 / 0", os.EX_TEMPFAIL), ("'yes'", os.EX_TEMPFAIL)]
+)
+def test_test_mode_runs_the_filters_own_test_between_start_and_stop(spool: Path, says: str, status: int) -> None:
+    (spool / "filter.py").write_text(
+        "def on_start(): print('begin')\n"
+        f"def on_validate():\n    print('test')\n    return {says}\n"
+        "def on_stop(): print('end')\n"
+    )
+    done = run("-f", str(spool / "filter.py"), "test")
+    assert done.returncode == status
+    assert done.stdout.startswith(b"begin\ntest\n")
+    assert (b"the filter can be used" in done.stdout) == (status == 0)
+    assert (b"end" in done.stdout) == (status == 0)
+
+
 def test_one_directory_can_be_scanned(workdir: Path) -> None:
     done = run("scan", "--filter", "/dev/null", str(workdir))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

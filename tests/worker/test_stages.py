@@ -60,10 +60,12 @@ CALLS = {
     "Part.drop": "message.root.children[0].drop()",
     "Part.replace": 'message.root.children[0].replace("text")',
     "Part.defang": "message.root.children[0].defang()",
+    "Message.strip_tracking_params": "message.strip_tracking_params()",
+    "Part.filter_through": 'message.root.children[0].filter_through(["/usr/bin/tr", "a-z", "A-Z"])',
     "Part.append_text": 'message.root.children[0].append_text("text")',
     "Part.append_html": 'message.root.children[1].children[0].append_html("text")',
 }
-NO_EFFECT = {"Message.remove_redundant_html"}  # on this message
+NO_EFFECT = {"Message.remove_redundant_html", "Message.strip_tracking_params"}  # on this message
 # What only looks, and what stands for other verbs of the table.
 LOOKS = {
     "Envelope": set[str](),
