@@ -12,7 +12,7 @@ from typing import Final
 from defang_worker.mime.embedded import EmbeddedFile
 from defang_worker.mime.headers import Buffer
 
-_FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*:[^\n]*(?:\n|\Z)(?:[ \t][^\n]*(?:\n|\Z))*")
 _JUNK: Final = re.compile(rb"(?:\xef\xbb\xbf|\r*\n|>?From [^\n]*\n)*")
 # A word, and what neither base64 nor the name of a field has behind it; within 64 bytes, which is where those show.
 _PROSE: Final = re.compile(
@@ -35,6 +35,8 @@ _NO_MESSAGES: Final = frozenset(
         "message/global-disposition-notification",
     }
 )
+# Their likes under names of their own: message/rfc822-headers, message/x-delivery-status.
+_NO_MESSAGE_SUFFIXES: Final = ("-headers", "-status", "-notification", "-report")
 _NO_ARCHIVES: Final = frozenset({"application/pdf", "application/rtf", "application/postscript"})
 # Archives, and the documents and programs that are zips or cabinets inside.
 _ARCHIVE_SUFFIXES: Final = frozenset(
@@ -46,6 +48,8 @@ _ARCHIVE_SUFFIXES: Final = frozenset(
         "ace arj exe scr msi wim svgz emz wmz bz kra ora mcworld gpkg fig usdz dwfx p7z"
     ).split()
 )
+# Archivers number the pieces of one in several files: papers.zip.001.
+_SPLIT_NUMBER: Final = re.compile(r"(?<=\w)\.\d{2,3}$")
 _MAX_HEADER_BYTES: Final = 64 * 1024
 TNEF_MAGIC: Final = b"\x78\x9f\x3e\x22"
 
@@ -66,7 +70,9 @@ def is_mere_text(buffer: Buffer, start: int, end: int) -> bool:
 
 def is_message_content(content: bytes, content_type: str, names: Iterable[str]) -> bool:
     """Tell whether a leaf's content is a whole message, by its first lines or by its name."""
-    if content_type in _NO_MESSAGES:
+    if content_type in _NO_MESSAGES or (
+        content_type.startswith("message/") and content_type.endswith(_NO_MESSAGE_SUFFIXES)
+    ):
         return False
     first = content[:2]
     if not first or not (first[:1].isalpha() or first[:1] in b"\r\n>\xef"):
@@ -78,6 +84,8 @@ def is_message_content(content: bytes, content_type: str, names: Iterable[str]) 
         at = match.end()
     if any(name.lower().rstrip(". ").endswith(_MESSAGE_NAMES) for name in names) or content_type.startswith("message/"):
         return bool(found)
+    if len(found) < 50 and not content[at : at + _MAX_HEADER_BYTES].strip():
+        return False  # a header alone, as reports on mail have it; nothing can be in that
     return (
         len(found) >= 3
         and not _TELLING.isdisjoint(found)
@@ -112,5 +120,7 @@ def is_mislabelled(kind: str, content_type: str, names: Iterable[str]) -> bool:
     """Tell whether an archive goes under a name or a type that is none of an archive's."""
     if content_type.startswith(("image/", "audio/", "video/", "text/")) or content_type in _NO_ARCHIVES:
         return True
-    suffixes = [name.lower().rstrip(". ").rpartition(".")[2] for name in names if "=?" not in name]
+    suffixes = [
+        _SPLIT_NUMBER.sub("", name.lower().rstrip(". ")).rpartition(".")[2] for name in names if "=?" not in name
+    ]
     return bool(suffixes) and not any(suffix in _ARCHIVE_SUFFIXES or suffix == kind for suffix in suffixes)

@@ -19,7 +19,8 @@ _SPLIT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"|[;"]', re.DOTALL)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
 _TYPE: Final = re.compile(rb"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
-_QUOTED_FOLD: Final = re.compile(rb'"[^"\n]*\n[^"]*"')
+# RFC 5322 section 3.2.4 allows the fold, but readers keep or drop its blank: of concern where the value is compared.
+_QUOTED_FOLD: Final = re.compile(rb'(?:name|boundary)[*0-9]*[ \t]*=\s*"(?:[^"\\\n]++|\\.)*+\n', re.IGNORECASE)
 _NEEDLESS_PAIR: Final = re.compile(rb'(?<!\\)(?:\\\\)*\\[^"\\]', re.DOTALL)
 _NEXT_PARAMETER: Final = re.compile(rb"[A-Za-z0-9*_-]+[ \t]*=")
 _COMMENT: Final = re.compile(rb"\(([^()]*)\)")
@@ -37,6 +38,8 @@ _DISPOSITIONS: Final = frozenset(
     b"recipient-list notification by-reference info-package recording-session".split()
 )
 _NAME_PARAMETERS: Final = frozenset({b"filename", b"name"})
+# How other parameters are quoted makes no part appear or vanish.
+_COMPARED_PARAMETERS: Final = _NAME_PARAMETERS | {b"boundary"}
 _MAX_BOUNDARY_BYTES: Final = 70
 
 
@@ -158,12 +161,12 @@ def _unquoted(value: bytes) -> bytes:
 
 def _value_findings(name: bytes, value: bytes) -> Iterator[Finding]:
     """Yield what is wrong with one parameter's value, quotation marks and all."""
-    is_boundary, is_name = name == b"boundary", name in _NAME_PARAMETERS
+    is_boundary, is_name, is_compared = name == b"boundary", name in _NAME_PARAMETERS, name in _COMPARED_PARAMETERS
     odd_quoting = "boundary-odd-quoting" if is_boundary else "odd-quoting"
     match = _QUOTED.match(value)
     if match:
         inner, tail = match[1], value[match.end() :]
-        if b"\\" in inner and _NEEDLESS_PAIR.search(inner):
+        if b"\\" in inner and is_compared and _NEEDLESS_PAIR.search(inner):
             yield Finding(odd_quoting, "needless quoted pair")
         elif is_boundary and b"\\" in inner:
             yield Finding(odd_quoting, "quoted pair")
@@ -175,9 +178,9 @@ def _value_findings(name: bytes, value: bytes) -> Iterator[Finding]:
     else:
         inner = value
         yield from _unquoted_findings(value, is_boundary=is_boundary, is_name=is_name)
-    if len(inner) > 2 and inner[:1] == b"'" == inner[-1:]:
+    if len(inner) > 2 and inner[:1] == b"'" == inner[-1:] and is_compared:
         yield Finding(odd_quoting, "single quotes")
-    if b"=?" in inner and _ENCODED_WORD.search(inner):
+    if b"=?" in inner and is_compared and _ENCODED_WORD.search(inner):
         yield Finding("boundary-encoded" if is_boundary else "encoded-word-in-parameter")
     if not value.isascii():
         yield Finding("raw-8bit-parameter")
@@ -222,15 +225,17 @@ def _section_findings(base: bytes, pieces: list[tuple[bytes, bytes]]) -> Iterato
     """Yield what is wrong with the RFC 2231 forms of one parameter."""
     if base == b"boundary":
         yield Finding("boundary-encoded", "by RFC 2231")
+    if any(raw[:1] == b'"' and tail[-1:] == b"*" for tail, raw in pieces) and base in _COMPARED_PARAMETERS:
+        yield Finding("odd-quoting", "quotation marks around an extended value")
     numbers: list[int] = []
     for tail, raw in pieces:
         value = _unquoted(raw)
         if tail == b"*":
-            yield from _extended_findings(value, raw, is_first=True)
+            yield from _extended_findings(value, is_first=True)
         elif match := _SECTION.fullmatch(tail):
             numbers.append(int(match[1]))
             if match[2]:
-                yield from _extended_findings(value, raw, is_first=match[1] == b"0")
+                yield from _extended_findings(value, is_first=match[1] == b"0")
         else:
             yield Finding("bad-continuation", "no number")
     if numbers and numbers != list(range(len(numbers))):
@@ -239,7 +244,7 @@ def _section_findings(base: bytes, pieces: list[tuple[bytes, bytes]]) -> Iterato
         yield Finding("duplicate-parameter")
 
 
-def _extended_findings(value: bytes, raw: bytes, *, is_first: bool) -> Iterator[Finding]:
+def _extended_findings(value: bytes, *, is_first: bool) -> Iterator[Finding]:
     text, charset = value, ""
     if is_first:
         charset, text = split_charset(value)
@@ -249,8 +254,6 @@ def _extended_findings(value: bytes, raw: bytes, *, is_first: bool) -> Iterator[
             yield Finding("bad-parameter-charset", "unknown or odd charset" if charset else "no charset")
         elif _is_misfit(unpercent(text), charset):
             yield Finding("bad-parameter-charset", "bytes that do not fit the charset")
-    if raw[:1] == b'"':
-        yield Finding("odd-quoting", "quotation marks around an extended value")
     if _BAD_PERCENT.search(text):
         yield Finding("bad-parameter-charset", "bad percent encoding")
 

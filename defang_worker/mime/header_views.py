@@ -50,7 +50,12 @@ def header_readings(buffer: Buffer, start: int, end: int, max_bytes: int) -> lis
     junk = _JUNK.match(buffer, start, min(end, start + max_bytes))
     if junk:
         others = _readings_from(buffer, junk.end(), end, max_bytes)
-        found += [reading._replace(view=reading.view or "after-junk") for reading in others]
+        # A text that begins with a blank line has no header there; without MIME fields nobody would show another.
+        found += [
+            reading._replace(view=reading.view or "after-junk")
+            for reading in others
+            if b"content-" in reading.header.lower()
+        ]
     return list(dict.fromkeys(found))[:_MAX_READINGS]
 
 
@@ -89,8 +94,8 @@ def _readings_from(buffer: Buffer, start: int, end: int, max_bytes: int) -> list
 
 
 def _first_stray(header: bytes) -> int:
-    """Return where the first line is that is neither a field nor a continuation, or -1."""
-    at = 0
+    """Return where the first line is that is neither a field nor a continuation, or -1; all readers pass "From "."""
+    at = header.find(b"\n") + 1 if header.startswith(b"From ") else 0
     while at < len(header):
         if header[at] not in b" \t\r\n" and not _FIELD_LINE.match(header, at):
             return at

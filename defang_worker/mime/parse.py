@@ -228,12 +228,22 @@ class _Scan:
                 multipart.close_start = hit
                 self._deactivate(index)
                 self._open[index] = (multipart, None, None)
-            elif child := self._child(multipart, min(line_end + 1, self._size), hit):
+            elif child := self._child(multipart, min(self._last_of_equals(index, line_end) + 1, self._size), hit):
                 return child
             else:
                 break
         self._close_down_to(0, self._size)
         return None
+
+    def _last_of_equals(self, index: int, line_end: int) -> int:
+        """Pass delimiters that follow at once upon one another, with no room for a part; return where they end."""
+        while self._hit == line_end + 1 < self._size:
+            same, is_close, next_end = self._delimiter()
+            if same != index or is_close:
+                break
+            line_end = next_end
+            self._seek(line_end)
+        return line_end
 
     def _child(self, parent: Entity, start: int, delimiter: int = -1) -> Entity | None:
         """Add a child to `parent`, or return None if there are too many parts already."""

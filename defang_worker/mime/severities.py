@@ -38,7 +38,6 @@ _ONE_READING: Final = frozenset(
         "nesting-too-deep",
         "missing-terminator",
         "base64-odd-lines",
-        "bare-lf",
     }
 )
 # Of fields that name a file: here the readings are the names of the entity itself.
@@ -67,7 +66,8 @@ def is_of_views(name: str) -> bool:
 
 def asks_for_views(names: set[str]) -> bool:
     """Tell whether any of these defects may hide parts from the strict reading."""
-    return any(DEFECTS[name].severity > Severity.INFO and is_of_views(name) for name in names)
+    # All readers take LF for a line end.
+    return any(DEFECTS[name].severity > Severity.INFO and is_of_views(name) for name in names if name != "bare-lf")
 
 
 def divergence(tree: Tree, shadows: list[ShadowPart], notes: dict[Entity, list[Defect]]) -> Severity:

@@ -147,6 +147,9 @@ def _check_without_parts(entity: Entity, boundary: bytes, note: Note) -> None:
         note(entity, "bad-close-delimiter", entity.close_start, "no part before it")
     elif boundary and b"--" + boundary.lower() in body.lower() and b"--" + boundary not in body:
         note(entity, "boundary-case", entity.body_start, "")
+    elif not body.strip():
+        # Of what they could not deliver, many mail servers send back the header only, as message/rfc822.
+        note(entity, "missing-terminator", entity.end, "no body")
     elif guessed(body, dash_lines(body), 1):
         note(entity, "boundary-missing", entity.body_start, "the declared boundary does not occur")
     else:

@@ -67,9 +67,19 @@ def test_preamble_and_epilogue_are_no_parts() -> None:
     assert leaves(parse(message)) == [b"one"]
 
 
-def test_a_delimiter_at_once_after_another_leaves_an_empty_part() -> None:
-    tree = parse(mixed(end=b"--b\n--b\n\n--b--\n"))
-    assert [(part.raw, part.start - part.delimiter) for part in tree.root.children] == [(b"", 4), (b"", 4)]
+def test_a_delimiter_at_once_after_another_begins_no_part_of_its_own() -> None:
+    tree = parse(mixed(end=b"--b\n--b\n--b\n\none\n--b\n--b\n\n--b\n--b--\n"))
+    assert [(part.raw, part.start - part.delimiter) for part in tree.root.children] == [
+        (b"\none", 12),
+        (b"", 8),
+        (b"", 4),
+    ]
+
+
+def test_a_delimiter_of_another_multipart_at_once_after_one_ends_that_part() -> None:
+    inner = b"Content-Type: multipart/mixed; boundary=i\n\n--i\n--b\n\ntwo\n--b--\n"
+    tree = parse(mixed(end=b"--b\n" + inner))
+    assert [part.number for part in tree.walk()] == ["", "1", "1.1", "2"]
 
 
 def test_a_delimiter_ends_a_header() -> None:
@@ -256,7 +266,7 @@ def test_depth_needs_no_recursion() -> None:
 
 
 def test_a_hundred_thousand_parts_are_bounded_by_the_limit() -> None:
-    message = mixed(end=b"--b\n" * 100_000)
+    message = mixed(end=b"--b\n\n" * 100_000)
     tree = parse(message)
     assert (tree.limit_exceeded, tree.part_count) == ("parts", Limits().max_parts)
     assert parse(message, Limits(max_parts=200_000)).part_count == 100_001

@@ -159,8 +159,13 @@ def test_an_empty_part_between_delimiters_can_be_replaced() -> None:
         for child in tree.root.children:
             rebuild.replace(child, NEW)
 
-    replaced = body_after(b"--b\n--b\n--b--\n", edit)
+    replaced = body_after(b"--b\n\n--b\n--b--\n", edit)
     assert replaced == b"--b\n" + NEW + b"\n--b\n" + NEW + b"\n--b--\n"
+
+
+def test_delimiters_at_once_after_one_another_go_with_their_part() -> None:
+    body = b"--b\n\none\n--b\n--b\n\ntwo\n--b--\n"
+    assert body_after(body, lambda tree, rebuild: rebuild.drop(tree.root.children[1])) == b"--b\n\none\n--b--\n"
 
 
 def test_a_delimiter_without_line_end_gets_one() -> None:

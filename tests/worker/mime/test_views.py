@@ -52,6 +52,25 @@ def test_entities_have_their_defects_and_the_message_has_all() -> None:
     assert [(defect.name, defect.part) for defect in examination.defects] == [("space-around-equals", "2")]
 
 
+@pytest.mark.parametrize("first", ["Good morning\n", "\nGood morning: all\nis well\n", "\n\nthere were none\n: and\n"])
+def test_a_text_is_not_taken_for_a_header_because_something_else_is_odd(first: str) -> None:
+    mbox = "From ann@sender.example Mon Jun  7 09:30:00 2026\n" + message(parts("\n" + first, TEXT))
+    examination = examined(mbox)
+    assert (examination.shadows, examination.view_count) == ((), 1)
+    assert [(defect.name, defect.severity) for defect in examination.defects] == [("junk-before-header", Severity.LOW)]
+
+
+def test_line_ends_of_both_kinds_are_low_as_all_readers_take_them() -> None:
+    mixed = message(parts(TEXT, PART)).replace("\n", "\r\n").replace("--b\r\n", "--b\n")
+    assert [(defect.name, defect.severity) for defect in examined(mixed).defects] == [("bare-lf", Severity.LOW)]
+
+
+def test_a_multipart_of_which_the_header_alone_was_sent_back_is_low() -> None:
+    bounce = message(parts(TEXT, "Content-Type: message/rfc822\n\n" + message("", MIXED.decode().replace("=b", "=i"))))
+    low = [(defect.name, defect.severity) for defect in examined(bounce).defects if defect.severity > Severity.INFO]
+    assert low == [("missing-terminator", Severity.LOW)]
+
+
 def test_a_defect_says_where_in_the_message_it_is() -> None:
     text = disposition('attachment; filename = "blocked.exe"')
     defect = examined(text).defects[0]
