@@ -3,13 +3,14 @@
 
 libmilter runs the callbacks of one connection one after another, though not always in the
 same thread; those of different connections run at once. Every error of a callback is logged
-once and becomes a temporary failure, in `_answering` and `_silent` and nowhere else.
+once and becomes a temporary failure, in `_guarded` and `fail` and nowhere else.
 A method a callback makes the module long; what is more than gathering and asking lies elsewhere.
 """
 
 import functools
 import itertools
 import logging
+import operator
 import os
 import sys
 import threading
@@ -50,9 +51,18 @@ _MACRO_STAGES: Final = (
     milter.M_EOH,
 )
 
-# DATA and unknown commands tell us nothing. Header and body packets need no answer, which saves the MTA a round trip
-# each; libmilter itself answers an MTA that is too old for that.
-_STEPS: Final = milter.P_NODATA | milter.P_NOUNKNOWN | milter.P_NR_HDR | milter.P_NR_BODY
+# DATA and unknown commands tell us nothing.
+_NOT_SENT: Final = milter.P_NODATA | milter.P_NOUNKNOWN
+# Callbacks that need no answer, which saves the MTA a round trip each and us a wakening; libmilter itself answers an
+# MTA that is too old for that. The first three are answered after all if there is something to ask (`_unanswered`).
+_NO_REPLY: Final = {
+    "connect": milter.P_NR_CONN,
+    "helo": milter.P_NR_HELO,
+    "envrcpt": milter.P_NR_RCPT,
+    "header": milter.P_NR_HDR,
+    "eoh": milter.P_NR_EOH,
+    "body": milter.P_NR_BODY,
+}
 
 # What an SMTP client waits for the answer to a command (RFC 5321, section 4.5.3.2). A thread that slept for longer
 # would outlive its connection.
@@ -65,8 +75,8 @@ _P = ParamSpec("_P")
 _Method = Callable[Concatenate["Callbacks", Context, _P], int]
 
 
-def _answering(callback: _Method[_P]) -> _Method[_P]:
-    """The callback with every error answered by a temporary failure."""
+def _guarded(callback: _Method[_P]) -> _Method[_P]:
+    """The callback with every error made a temporary failure."""
 
     @functools.wraps(callback)
     def guarded(self: "Callbacks", context: Context, /, *args: _P.args, **kwargs: _P.kwargs) -> int:
@@ -81,25 +91,14 @@ def _answering(callback: _Method[_P]) -> _Method[_P]:
     return guarded
 
 
-def _silent(callback: _Method[_P]) -> _Method[_P]:
-    """The callback with every error remembered, for no answer is expected.
-
-    A temporary failure from here would reach no MTA, yet libmilter would take the message for
-    over and ignore its end, which the MTA then waits for in vain.
-    """
-
-    @functools.wraps(callback)
-    def guarded(self: "Callbacks", context: Context, /, *args: _P.args, **kwargs: _P.kwargs) -> int:
-        try:
-            return callback(self, context, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the message must not pass
-            session: Session | None = context.getpriv()
-            log_fault(session, callback.__name__, error)
-            if session is not None:
-                session.remember(str(error))
-            return milter.NOREPLY
-
-    return guarded
+def _unanswered(settings: Settings) -> frozenset[str]:
+    """The callbacks whose answer nobody waits for, because it is always to go on."""
+    asking = {
+        "connect": settings.relay_check or not settings.queue_connections,
+        "helo": settings.helo_check,
+        "envrcpt": settings.recipient_check,
+    }
+    return frozenset(name for name in _NO_REPLY if not asking.get(name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +119,7 @@ class Callbacks:
         self._settings = settings
         self._site = site
         self._mux = mux
+        self._unanswered = _unanswered(settings)
         self._alias = settings.loopback_alias.encode() if settings.loopback_alias else None
         self._scanned_by = settings.scanned_by.encode() if settings.scanned_by else None
         self._macros = macros.named(macros.ALWAYS_TOLD)
@@ -137,11 +137,11 @@ class Callbacks:
 
     # -- connection
 
-    @_answering
+    @_guarded
     def negotiate(self, context: Context, options: list[int]) -> int:
         """Takes every action that the MTA offers; `options` are actions, steps and two words without meaning."""
         actions, offered_steps = options[:2]
-        steps = _STEPS
+        steps = functools.reduce(operator.or_, map(_NO_REPLY.__getitem__, self._unanswered), _NOT_SENT)
         if not self._settings.no_rejected_recipients:
             steps |= offered_steps & milter.P_RCPT_REJ
         options[1:] = [steps, 0, 0]
@@ -150,7 +150,7 @@ class Callbacks:
                 context.setsymlist(stage, self._macro_list)
         return milter.CONTINUE
 
-    @_answering
+    @_guarded
     def connect(self, context: Context, hostname: str, _family: int, address: SocketAddress) -> int:
         """Lets a client in while workers are free, and if the filter agrees."""
         client = client_of(address, self._alias)
@@ -177,22 +177,22 @@ class Callbacks:
             reply = replies.of_answer_at_connect(self._check("connection", session, request))
         if reply.status not in (milter.REJECT, milter.TEMPFAIL):
             session.fault = None
-        return reply.status
+        return milter.NOREPLY if "connect" in self._unanswered else reply.status
 
-    @_answering
+    @_guarded
     def helo(self, context: Context, name: str) -> int:
         """Notes the HELO, and asks the filter if so set."""
         session = session_of(context)
         session.connection.helo = name.encode()
         session.owes_helo_check = False
         if not self._settings.helo_check:
-            return milter.CONTINUE
+            return milter.NOREPLY
         return self._answer(context, self._check_helo(context, session))
 
     def _check_helo(self, context: Context, session: Session) -> Answer:
         return self._check("HELO", session, session.connection.helo_request(macros.value_of(context, "i")))
 
-    @_answering
+    @_guarded
     def close(self, context: Context) -> int:
         """Forgets the connection."""
         session: Session | None = context.setpriv(None)
@@ -202,7 +202,7 @@ class Callbacks:
 
     # -- envelope
 
-    @_answering
+    @_guarded
     def envfrom(self, context: Context, sender: bytes, *args: bytes) -> int:
         """Begins a message: its directory, the head of COMMANDS, the sender check."""
         session = session_of(context)
@@ -248,7 +248,7 @@ class Callbacks:
         transaction.begin(macros.known(context, self._macros), macros.known(context, self._extra_macros))
         return transaction, session.workdir
 
-    @_answering
+    @_guarded
     def envrcpt(self, context: Context, recipient: bytes, *args: bytes) -> int:
         """Notes a recipient, if the filter does not refuse it."""
         session = session_of(context)
@@ -262,7 +262,7 @@ class Callbacks:
         )
         if not self._settings.recipient_check:
             transaction.accept_recipient(routed, recipient, args)
-            return milter.CONTINUE
+            return milter.NOREPLY
         workdir.append_commands(transaction.take_commands())
         answer = self._check("recipient", session, transaction.recipient_request(routed, recipient, args), recipient)
         if answer.verdict is Verdict.CONTINUE:
@@ -273,30 +273,29 @@ class Callbacks:
 
     # -- content
 
-    @_silent
+    @_guarded
     def header(self, context: Context, name: str, value: bytes) -> int:
         """Notes a header field."""
         transaction, _ = session_of(context).message()
         transaction.header.add(name.encode(), value)
         return milter.NOREPLY
 
-    @_answering
+    @_guarded
     def eoh(self, context: Context) -> int:
         """Writes the header."""
         transaction, workdir = session_of(context).message()
-        transaction.note_queue_id(macros.value_of(context, "i"))
         transaction.header_is_written = True
         workdir.write_header(transaction.header, with_end=True)
-        return milter.CONTINUE
+        return milter.NOREPLY
 
-    @_silent
+    @_guarded
     def body(self, context: Context, chunk: bytes) -> int:
         """Takes a piece of the body."""
         transaction, workdir = session_of(context).message()
         workdir.append_input(transaction.body.feed(chunk))
         return milter.NOREPLY
 
-    @_answering
+    @_guarded
     def eom(self, context: Context) -> int:
         """Has the message filtered, and applies what the filter wants."""
         began_s = time.monotonic()
@@ -333,7 +332,7 @@ class Callbacks:
             scanned_by = b"%b on %b" % (scanned_by, my_ip)
         return Marks(scanned_by=scanned_by, validation_name=self._site.validation_name)
 
-    @_answering
+    @_guarded
     def abort(self, context: Context) -> int:
         """Forgets the message; the connection stays."""
         session: Session | None = context.getpriv()
@@ -362,9 +361,17 @@ class Callbacks:
         return reply.status
 
     def fail(self, context: Context, where: str, error: Exception) -> int:
-        """Answers for a callback that raised `error`: a temporary failure, and the message is over."""
+        """Answers for a callback that raised `error`: a temporary failure, and the message is over.
+
+        Where no answer is expected it is remembered for the next that is. A temporary failure would reach no MTA there,
+        yet libmilter would take the message for over and ignore its end, which the MTA then waits for in vain.
+        """
         session: Session | None = context.getpriv()
         log_fault(session, where, error)
+        if where in self._unanswered:
+            if session is not None:
+                session.remember(str(error))
+            return milter.NOREPLY
         if session is not None:
             if where != "envrcpt":
                 self._end(session, failed=where == "eom")

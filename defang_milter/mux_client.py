@@ -83,16 +83,19 @@ class MuxClient:
         """All bytes until the peer closes: a whole line without the close is not an answer yet."""
         reply = b""
         while True:
+            waiting_since = time.monotonic()
             try:
-                piece = link.recv(MAX_ANSWER_BYTES)
-                if not piece:
+                # Answer and close in one call: it returns at the close, or when the slice of time is over.
+                reply += link.recv(MAX_ANSWER_BYTES + 1, socket.MSG_WAITALL)
+                if len(reply) > MAX_ANSWER_BYTES:
+                    raise MuxUnavailable(f"{self._path}: answer over {MAX_ANSWER_BYTES} bytes")
+                # The system's clock may be a tick early, never half a slice.
+                if time.monotonic() < waiting_since + self._slice_s / 2:
                     return reply
-                reply += piece
             except BlockingIOError:
-                if keep_alive is not None:
-                    keep_alive()
-            if len(reply) > MAX_ANSWER_BYTES:
-                raise MuxUnavailable(f"{self._path}: answer over {MAX_ANSWER_BYTES} bytes")
+                pass
+            if keep_alive is not None:
+                keep_alive()
             # Also of a peer that dribbles.
             if time.monotonic() >= deadline:
                 raise MuxUnavailable(f"{self._path}: no answer within {self._timeout_s:g} s")

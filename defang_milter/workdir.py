@@ -23,7 +23,7 @@ NEW_BODY_CHUNK_BYTES: Final = 1024 * 1024
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
-def _write_all(descriptor: int, pieces: Sequence[bytes]) -> None:
+def _write_all(descriptor: int, pieces: Sequence[bytes | bytearray]) -> None:
     """Writes all of it, for a disk that fills up may take a part."""
     written = os.writev(descriptor, pieces)
     if written < sum(map(len, pieces)):
@@ -56,18 +56,23 @@ def _allow_removal(path: str) -> None:
 class WorkDir:
     """One message's directory; the constructor makes it and raises FileExistsError if it is there already."""
 
-    __slots__ = ("_buffer", "_buffered_bytes", "_input", "_reopen", "path")
+    __slots__ = ("_buffer", "_buffered_bytes", "_files", "_input", "_reopen", "path")
 
     def __init__(self, path: str, *, reopen: bool) -> None:
         self.path = path
         self._reopen = reopen
         self._input = -1
-        self._buffer: list[bytes] = []
+        self._buffer: list[bytes | bytearray] = []
         self._buffered_bytes = 0
+        self._files: dict[str, str] = {}
         os.mkdir(path, 0o750)  # noqa: PTH102
 
+    def _open(self, name: str, flags: int) -> int:
+        path = self._files[name] = f"{self.path}/{name}"
+        return os.open(path, flags, 0o640)
+
     def _append(self, name: str, data: bytes) -> None:
-        descriptor = os.open(f"{self.path}/{name}", _APPEND, 0o640)
+        descriptor = self._open(name, _APPEND)
         try:
             _write_all(descriptor, [data])
         finally:
@@ -84,7 +89,7 @@ class WorkDir:
         self._append(spool.PRISTINE_HEADERS, header.pristine())
         self.append_input(header.for_scan() + b"\n" if with_end else header.for_scan())
 
-    def append_input(self, data: bytes) -> None:
+    def append_input(self, data: bytes | bytearray) -> None:
         """Appends to INPUTMSG, through a buffer."""
         self._buffer.append(data)
         self._buffered_bytes += len(data)
@@ -93,7 +98,7 @@ class WorkDir:
 
     def _flush(self) -> None:
         if self._input < 0:
-            self._input = os.open(f"{self.path}/{spool.INPUTMSG}", _APPEND, 0o640)
+            self._input = self._open(spool.INPUTMSG, _APPEND)
         pieces, self._buffer = self._buffer, []
         self._buffered_bytes = 0
         _write_all(self._input, pieces)
@@ -113,18 +118,16 @@ class WorkDir:
 
     def results(self) -> bytes:
         """The bytes of RESULTS, up to one more than a file may have."""
-        descriptor = os.open(f"{self.path}/{spool.RESULTS}", os.O_RDONLY)
+        descriptor = self._open(spool.RESULTS, os.O_RDONLY)
         try:
-            data = os.read(descriptor, results.MAX_FILE_BYTES + 1)
-            while data and (more := os.read(descriptor, results.MAX_FILE_BYTES + 1 - len(data))):
-                data += more
-            return data
+            # One call: a regular file gives less than it is asked for at its end alone.
+            return os.read(descriptor, results.MAX_FILE_BYTES + 1)
         finally:
             os.close(descriptor)
 
     def open_new_body(self) -> int:
         """A descriptor for NEWBODY, which the caller closes."""
-        return os.open(f"{self.path}/{spool.NEWBODY}", os.O_RDONLY)
+        return self._open(spool.NEWBODY, os.O_RDONLY)
 
     def abandon(self) -> None:
         """Lets go of the directory, which stays."""
@@ -134,6 +137,15 @@ class WorkDir:
     def remove(self) -> None:
         """Removes the directory with all that is in it."""
         self.abandon()
+        try:
+            # Most have nothing but what passed through our hands, and need no look at what is there.
+            for path in self._files.values():
+                os.unlink(path)  # noqa: PTH108  # a Path a file costs more than the call
+            os.rmdir(self.path)  # noqa: PTH106
+        except OSError:
+            self._remove_all()
+
+    def _remove_all(self) -> None:
         try:
             _remove_tree(self.path)
         except PermissionError:

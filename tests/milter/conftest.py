@@ -145,8 +145,16 @@ def mux(spool: Path) -> Iterator[FakeMux]:
     fake.close()
 
 
+def _as_answered(status: int) -> int:
+    """What libmilter tells an MTA that waits for an answer where the callback gave none."""
+    return milter.CONTINUE if status == milter.NOREPLY else status
+
+
 class Play:
-    """The callbacks with a context, called as libmilter calls them."""
+    """The callbacks with a context, called as libmilter calls them for an MTA that wants all answers but some.
+
+    Those to header and body are what the callbacks returned.
+    """
 
     def __init__(self, spool: Path, *options: str, validation_name: bytes | None = None) -> None:
         self.spool = spool
@@ -156,22 +164,22 @@ class Play:
         self.callbacks = Callbacks(settings, Site(my_ip=MY_IP, validation_name=validation_name), client)
 
     def connect(self, address: tuple[str, int] = ("192.0.2.7", 45678)) -> int:
-        return self.callbacks.connect(self.context, "client.example.com", socket.AF_INET, address)
+        return _as_answered(self.callbacks.connect(self.context, "client.example.com", socket.AF_INET, address))
 
     def helo(self, name: str = "helo.example.com") -> int:
-        return self.callbacks.helo(self.context, name)
+        return _as_answered(self.callbacks.helo(self.context, name))
 
     def mail(self, sender: bytes = b"<sender@example.com>", *args: bytes) -> int:
         return self.callbacks.envfrom(self.context, sender, *args)
 
     def rcpt(self, recipient: bytes = b"<r1@example.org>", *args: bytes) -> int:
-        return self.callbacks.envrcpt(self.context, recipient, *args)
+        return _as_answered(self.callbacks.envrcpt(self.context, recipient, *args))
 
     def header(self, name: str, value: bytes) -> int:
         return self.callbacks.header(self.context, name, value)
 
     def eoh(self) -> int:
-        return self.callbacks.eoh(self.context)
+        return _as_answered(self.callbacks.eoh(self.context))
 
     def body(self, chunk: bytes) -> int:
         return self.callbacks.body(self.context, chunk)

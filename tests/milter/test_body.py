@@ -41,6 +41,15 @@ def test_any_cutting_of_the_body_gives_what_single_bytes_give(chunks: list[bytes
     assert _convert(chunks, strip=strip) == _model(b"".join(chunks), strip=strip)
 
 
+_line = st.sampled_from([b"abc", b"de\n", b"f\rg", b"hi\0", b"\r\n\r", b"\n\n\n"])
+
+
+@given(st.lists(_line, max_size=12), st.integers(0, 5), st.booleans())
+def test_lines_of_one_length_are_converted_as_all_others(lines: list[bytes], start: int, strip: bool) -> None:
+    body = b"".join(line + b"\r\n" for line in lines)[start:]
+    assert _convert([body], strip=strip) == _model(body, strip=strip)
+
+
 @pytest.mark.parametrize(
     ("chunks", "strip", "out"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,11 +53,31 @@ def _negotiate(play: Play, actions: int = 0x1FF, steps: int = 0x1FFFFF) -> list[
     return options
 
 
-def test_all_actions_are_taken_and_answers_to_header_and_body_spared(play: MakePlay) -> None:
-    steps = milter.P_NR_HDR | milter.P_NR_BODY | milter.P_NODATA | milter.P_NOUNKNOWN
-    assert _negotiate(play()) == [0x1FF, steps | milter.P_RCPT_REJ, 0, 0]
-    assert _negotiate(play("-N")) == [0x1FF, steps, 0, 0]
-    assert _negotiate(play(), actions=0x3F, steps=0x7F) == [0x3F, steps, 0, 0]
+def test_all_actions_are_taken_and_answers_spared_where_nobody_is_asked(play: MakePlay) -> None:
+    steps = milter.P_NODATA | milter.P_NOUNKNOWN | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY
+    no_reply = {"-q": milter.P_NR_CONN, "-H": milter.P_NR_HELO, "-t": milter.P_NR_RCPT}
+    assert _negotiate(play("-N", "-H", "-t")) == [0x1FF, steps, 0, 0]
+    assert _negotiate(play("-N", "-r", "-q", "-H", "-t")) == [0x1FF, steps, 0, 0]
+    assert _negotiate(play("-N")) == [0x1FF, steps | no_reply["-H"] | no_reply["-t"], 0, 0]
+    assert _negotiate(play("-q")) == [0x1FF, steps | milter.P_RCPT_REJ | sum(no_reply.values()), 0, 0]
+    assert _negotiate(play("-H", "-t"), actions=0x3F, steps=0x7F) == [0x3F, steps, 0, 0]
+
+
+def test_what_is_promised_in_the_negotiation_is_kept(play: MakePlay, mux: FakeMux) -> None:
+    mux.answers[b"relayok"] = mux.answers[b"helook"] = mux.answers[b"recipok"] = b"ok 1\n"
+
+    def answers(session: Play) -> list[int]:
+        callbacks, context = session.callbacks, session.context
+        connected = callbacks.connect(context, "client.example.com", socket.AF_INET, ("192.0.2.7", 1))
+        greeted = callbacks.helo(context, "helo.example.com")
+        session.mail()
+        told = [connected, greeted, callbacks.envrcpt(context, b"<r1@example.org>"), callbacks.eoh(context)]
+        session.close()
+        return told
+
+    assert answers(play("-q")) == [milter.NOREPLY] * 4
+    assert answers(play("-H", "-t", "-a", "x")) == [*[milter.CONTINUE] * 3, milter.NOREPLY]
+    assert answers(play("-q", "-r")) == [milter.CONTINUE, *[milter.NOREPLY] * 3]
 
 
 def test_macro_lists_are_sent_for_every_stage_if_so_set_and_understood(play: MakePlay) -> None:
@@ -109,13 +130,14 @@ def test_a_client_that_was_not_let_in_gets_no_mail_through(play: MakePlay, mux: 
     session = play()
     mux.answers[b"free"] = b"error: what?\n"
     assert session.connect() == milter.TEMPFAIL
-    assert [session.helo(), session.mail(), session.eom()] == [milter.TEMPFAIL] * 3
+    session.helo()
+    assert [session.mail(), session.eom()] == [milter.TEMPFAIL] * 2
     assert session.directories() == []
 
 
 def test_callbacks_without_a_connection_fail(play: MakePlay) -> None:
-    session = play()
-    assert [session.helo(), session.mail(), session.rcpt(), session.eoh(), session.eom()] == [milter.TEMPFAIL] * 5
+    session = play("-H", "-t")
+    assert [session.helo(), session.mail(), session.rcpt(), session.eom()] == [milter.TEMPFAIL] * 4
     assert [session.header("A", b"b"), session.body(b"x")] == [milter.NOREPLY] * 2
     assert [session.callbacks.abort(session.context), session.close()] == [milter.CONTINUE] * 2
 
@@ -149,7 +171,8 @@ def test_a_client_that_the_relay_check_refused_gets_no_mail_through(
     mux.answers[b"relayok"] = answer
     session = play("-r", "-q")
     session.connect()
-    assert [session.helo(), session.mail(), session.eom()] == [milter.TEMPFAIL] * 3
+    session.helo()
+    assert [session.mail(), session.eom()] == [milter.TEMPFAIL] * 2
     assert session.directories() == []
 
 
@@ -588,7 +611,7 @@ def test_a_mark_in_the_spool_keeps_directories_from_then_on(play: MakePlay, spoo
 def test_the_filters_time_is_logged_whole(
     play: MakePlay, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([100.0, 100.0, 100.1, 102.5])
+    clock = iter([100.0, 100.0, 100.1, 100.1, 102.5])
     caplog.set_level(logging.INFO)
     session = play("-q", "-T")
     session.to_mail()
@@ -693,23 +716,26 @@ def test_what_is_still_in_work_at_the_end_is_given_up_with_a_word(
 # -- faults
 
 
+@pytest.mark.parametrize("where", ["eoh", "body"])
 def test_a_fault_in_header_or_body_is_answered_at_the_next_chance(
-    play: MakePlay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    play: MakePlay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     session = play("-q")
     session.to_mail()
-    session.eoh()
     with monkeypatch.context() as patched:
+        if where == "eoh":
+            patched.setattr("defang_milter.workdir.WorkDir.write_header", fail)
+        session.eoh()
         patched.setattr("defang_milter.workdir.WorkDir.append_input", fail)
         assert session.body(b"x") == milter.NOREPLY
     assert session.body(b"y") == milter.NOREPLY
     assert session.eom() == milter.TEMPFAIL
     assert session.context.calls == [FAULT]
     assert session.directories() == []
-    assert caplog.messages == ["Q1: body: No space left on device"]
+    assert caplog.messages == [f"Q1: {where}: No space left on device"]
 
 
 def test_a_mistake_of_ours_is_a_temporary_failure_with_its_traceback(
@@ -718,7 +744,8 @@ def test_a_mistake_of_ours_is_a_temporary_failure_with_its_traceback(
     session = play("-q")
     session.to_mail()
     monkeypatch.setattr("defang_milter.workdir.WorkDir.write_header", None)
-    assert session.eoh() == milter.TEMPFAIL
+    session.eoh()
+    assert session.eom() == milter.TEMPFAIL
     assert caplog.records[-1].exc_info is not None
     assert caplog.messages[-1].startswith("Q1: eoh: ")
 
@@ -734,7 +761,8 @@ def test_a_header_that_was_not_seen_fails_its_message_only(play: MakePlay, caplo
     session.to_mail()
     _undecodable(session, b"X-\xff")
     assert session.header("Subject", b"x") == milter.NOREPLY
-    assert session.eoh() == milter.TEMPFAIL
+    session.eoh()
+    assert session.eom() == milter.TEMPFAIL
     assert session.directories() == []
     assert len(caplog.messages) == 1
     assert "Q1: header: " in caplog.messages[0]
