@@ -80,6 +80,10 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
             self.headers_as_they_came, earlier=lambda: read_begun_results(directory), guard=self.journal.guard
         )
         """The header fields of the message itself, live and editable."""
+        if settings.relay_key_file or settings.trusted_relays:
+            from defang_worker import relay_header  # noqa: PLC0415  # for sites with more than one mail server
+
+            commands.relayed_ip = relay_header.told_ip(commands, self.headers, settings)
         self.envelope = Envelope.of_commands(commands, directory, self.journal, self.headers)
         """Who sends to whom, and from where."""
         self.scratch: dict[str, object] = {}
@@ -115,6 +119,20 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
     def leaves(self) -> Iterator[Part]:
         """All parts with a body that are still there."""
         return (part for part in self.walk() if part.is_leaf)
+
+    def find(self, content_type: str, *, into_messages: bool = False) -> Part | None:
+        """The first part of that type that is still there, or None; one in an attached message only if asked for.
+
+        Signed and encrypted parts are entered, which `append_text` and the like do not.
+        """
+        waiting = [self.root]
+        while waiting:
+            part = waiting.pop()
+            if part.content_type == content_type and not part.is_dropped:
+                return part
+            if not part.is_dropped and (part.is_multipart or into_messages):
+                waiting.extend(reversed(part.children))
+        return None
 
     @property
     def shadow_parts(self) -> tuple[Part, ...]:
@@ -194,5 +212,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
 
     def results(self, rebuilt: Rebuilt | None) -> list[Result]:
         """The lines for RESULTS, without the closing `F`."""
+        if self.is_rejected:
+            self.outbox.published.clear()  # nobody gets a link to it
         changes = [] if rebuilt is None else header_results(rebuilt)
         return self.journal.results(changes + self.headers.changes())

@@ -83,6 +83,11 @@ class MessageBody:
         return additions.strip_tracking(self._whole, names)
 
     @property
+    def is_modified(self) -> bool:
+        """Whether the body will be written anew, as far as has been asked for by now."""
+        return self.body.is_changed
+
+    @property
     def takes_eight_bit(self) -> bool:
         """Whether the client announced 8-bit text (BODY=8BITMIME), so that new text may have it, too."""
         return any(word.upper() == "BODY=8BITMIME" for word in self.envelope.sender_args)
@@ -111,3 +116,24 @@ class MessageBody:
                 eight_bit=self.takes_eight_bit,
             )
             self.body.add(new, index)
+
+    def add_entity(self, entity: bytes, *, index: int = -1) -> None:
+        """Adds a part that is made already, header, blank line and encoded body, with LF line ends.
+
+        Where it goes is told as in `add_part`. `email.message.EmailMessage.as_bytes()` makes such bytes.
+        """
+        if self.body.may_change("Message.add_entity"):
+            self.body.add(entity, index)
+
+    def replace_with(self, entity: bytes) -> None:
+        """Puts a new body in the place of the whole old one; of the entity's fields only Content-* are taken.
+
+        Parts that were added stay; what was done to parts of the old body is lost.
+        """
+        if self.body.may_change("Message.replace_with"):
+            self._whole.root.put(entity)
+
+    def rebuild(self) -> None:
+        """Has the message written anew so that it can be read in one way only, even if nothing else changes."""
+        if self.body.may_change("Message.rebuild"):
+            self.body.one_reading = True

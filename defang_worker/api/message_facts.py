@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from defang_common.wire.spool import INPUTMSG
 from defang_worker.api.words import to_text
 from defang_worker.mime.fields import decode_words
 from defang_worker.mime.headers import Headers as EntityHeaders
@@ -16,6 +17,8 @@ from defang_worker.mime.headers import unfold
 from defang_worker.mime.tree import Limits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from defang_common.wire.commands import Commands
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.headers import Headers
@@ -41,6 +44,11 @@ class MessageFacts:
     def size(self) -> int:
         """The length of the message as it came, in bytes."""
         return len(self.raw)
+
+    @property
+    def raw_path(self) -> Path:
+        """The file with the message as it came, for programs that want one; nobody may write to it."""
+        return self.envelope.workdir / INPUTMSG
 
     @property
     def subject(self) -> str:

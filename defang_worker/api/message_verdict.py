@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verbs of `Message` that say what becomes of it as a whole: verdict, the MTA's quarantine, sender, recipients.
+"""The verbs of `Message` that say what becomes of it as a whole: verdict, the MTA's quarantine, sender, recipients, and
+what another mail server is told of it.
 
 They only record, in the journal.
 """
@@ -16,6 +17,7 @@ from defang_worker.api.words import to_bytes
 if TYPE_CHECKING:
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.journal import Journal
+    from defang_worker.api.settings import Settings
 
 _log: Final = logging.getLogger("defang.worker")
 
@@ -27,6 +29,7 @@ class MessageVerdict:
 
     envelope: Envelope
     journal: Journal
+    _settings: Settings
 
     @property
     def verdict(self) -> Response | None:
@@ -85,3 +88,17 @@ class MessageVerdict:
     def set_sender(self, address: str) -> None:
         """Changes the envelope sender; the last call counts."""
         self.envelope.set_sender(address)
+
+    # Header
+
+    def add_relay_header(self) -> None:
+        """Adds a field that tells the site's next mail server the client's address, signed (`relay_key_file`).
+
+        For a secondary mail server. Raises ValueError without a key, or if the client has no address.
+        """
+        if self.journal.guard.allows("Message.add_relay_header"):
+            from defang_worker import relay_header  # noqa: PLC0415
+
+            envelope = self.envelope
+            value = relay_header.value(self._settings, envelope.client_ip, envelope.queue_id or "", envelope.sender)
+            envelope.headers.add(relay_header.FIELD_NAME, value)

@@ -159,6 +159,24 @@ class Part(PartFacts):
             )
             self._become(new, is_dropped=False, warning=warning)
 
+    def replace_with_url(
+        self, directory: str, base_url: str, text: str = "", *, salt: str = "", metadata: str = ""
+    ) -> str:
+        """Publishes the content as a file in the directory and puts a text with its address in the part's place; that
+        address.
+
+        The name is the SHA-256 of content and salt, with the extension if that is harmless: without a salt, who has the
+        content knows the name. In the text (there is a usual one) `{url}` becomes the address and `{name}` the file
+        name. `metadata`, if not empty, goes to a file of the same name with a dot before it. All is written when the
+        last callback is done and the message is neither refused nor discarded; if that fails, the message is deferred.
+        Raises ValueError for a container.
+        """
+        if not self._message.body.may_change("Part.replace_with_url"):
+            return ""
+        from defang_worker.api import publishing  # noqa: PLC0415  # for filters that publish
+
+        return publishing.replace_with_url(self, directory, base_url, text, salt=salt, metadata=metadata)
+
     def defang(self, filename: str = "", *, content_type: str = "application/octet-stream", warning: str = "") -> None:
         """Gives the part a name and a type that nothing is started by; its content stays as it is.
 

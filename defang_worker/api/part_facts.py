@@ -6,6 +6,7 @@ All of it is worked out when asked for, and is of what stands in the part's plac
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.words import to_text
@@ -13,8 +14,6 @@ from defang_worker.mime.decode import decode_body
 from defang_worker.mime.shadow import ShadowPart
 
 if TYPE_CHECKING:
-    import re
-
     from defang_worker.mime.headers import Headers
     from defang_worker.mime.tree import Entity
 
@@ -99,6 +98,13 @@ class PartFacts:
     def matches(self, pattern: str | re.Pattern[str]) -> bool:
         """Whether the pattern is found in any of `filenames`; one given as text is taken without regard to case."""
         return self._shown.matches(pattern)
+
+    def extension_matches(self, pattern: str | re.Pattern[str]) -> bool:
+        """Whether the pattern is found in the extension (".exe") of any of `filenames`; else like `matches`."""
+        from defang_worker.mime.filenames import extension  # noqa: PLC0415
+
+        compiled = re.compile(pattern, re.IGNORECASE) if isinstance(pattern, str) else pattern
+        return any(compiled.search(ending) for name in self.filenames if (ending := extension(name)))
 
     @property
     def data(self) -> bytes:

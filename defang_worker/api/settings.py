@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a filter file may set for itself, once: `settings = Settings(...)` in the class or in the file."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from defang_worker.mime.policy import Policy, named
@@ -64,6 +66,13 @@ class Settings:
     Fields of that name that come from outside are deleted.
     """
 
+    relay_key_file: str = ""
+    """A file with the key, 32 bytes or more, that the mail servers of a site share: with it `Message.add_relay_header`
+    signs whom a message came from, and such a field of another server is believed. Empty for neither."""
+
+    trusted_relays: tuple[str, ...] = ()
+    """Addresses and networks that alone may tell by a header field who their client was; empty for any that can."""
+
     limits: Limits = field(default_factory=Limits)
     """How much of a message's structure is examined: parts, depth, sizes of headers. A message that goes beyond is
     refused before any callback sees it."""
@@ -76,6 +85,21 @@ class Settings:
             raise ValueError(f"submit_to is to be an absolute path or host:port, not {self.submit_to!r}")
         if not self.quarantine_dir.startswith("/"):
             raise ValueError(f"quarantine_dir is to be an absolute path, not {self.quarantine_dir!r}")
+        if self.trusted_relays:
+            from ipaddress import ip_network  # noqa: PLC0415  # few sites have any
+
+            for network in self.trusted_relays:
+                ip_network(network, strict=False)
+
+    @classmethod
+    def load(cls, path: str) -> Settings:
+        """The settings in a TOML file, names and meanings as here, `limits` and an `ambiguity` policy as tables.
+
+        Raises OSError, and ValueError for what is no TOML, a name that is no setting, or a value of another type.
+        """
+        from defang_worker.api.settings_file import read  # noqa: PLC0415  # most filters say it in Python
+
+        return read(path)
 
     @property
     def policy(self) -> Policy:

@@ -23,7 +23,7 @@ __all__ = ["Response", "Verdict"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A decision with its SMTP reply; made by `ok`, `accept_all`, `reject`, `tempfail` and `discard`.
+    """A decision with its SMTP reply; made by `ok`, `accept_all`, `reject`, `tempfail`, `greylist` and `discard`.
 
     `reply` is the text that the client sees, several lines divided by line feeds; empty means a usual text. `code` and
     `dsn` (None: the usual ones) have to be of the verdict's class: 5 for a reject, 4 for a temporary failure; what does
@@ -62,6 +62,11 @@ class Response:
     def tempfail(cls, reply: str = "", *, code: int = 451, dsn: str = "4.3.0", delay_s: int = 0) -> Response:
         """Refuse for now: the client keeps the message and tries again."""
         return cls(verdict=Verdict.TEMPFAIL, reply=reply, code=code, dsn=dsn, delay_s=delay_s)
+
+    @classmethod
+    def greylist(cls, reply: str = "Greylisted, please try again later", *, delay_s: int = 0) -> Response:
+        """Refuse for now a client that is not known yet: 451 4.7.1, as RFC 6647 has it."""
+        return cls(verdict=Verdict.TEMPFAIL, reply=reply, code=451, dsn="4.7.1", delay_s=delay_s)
 
     @classmethod
     def discard(cls, *, delay_s: int = 0) -> Response:

@@ -51,6 +51,11 @@ CALLS = {
     "Message.tempfail": 'message.tempfail("no")',
     "Message.discard": "message.discard()",
     "Message.mta_quarantine": 'message.mta_quarantine("odd")',
+    "Message.add_relay_header": "message.add_relay_header()",
+    "Message.strip_tracking_params": "message.strip_tracking_params()",
+    "Message.add_entity": 'message.add_entity(b"Content-Type: text/plain\\n\\ntext\\n")',
+    "Message.replace_with": 'message.replace_with(b"Content-Type: text/plain\\n\\ntext\\n")',
+    "Message.rebuild": "message.rebuild()",
     "Message.warn": 'message.warn("text")',
     "Message.add_part": 'message.add_part("text/plain", "text")',
     "Message.append_text": 'message.append_text("text")',
@@ -59,9 +64,9 @@ CALLS = {
     "Part.keep": 'message.root.children[0].keep(warning="text")',
     "Part.drop": "message.root.children[0].drop()",
     "Part.replace": 'message.root.children[0].replace("text")',
+    "Part.replace_with_url": 'message.root.children[0].replace_with_url(str(message.envelope.workdir), "http://x")',
+    "Part.filter_through": 'message.root.children[0].filter_through(["/bin/echo", "x"])',
     "Part.defang": "message.root.children[0].defang()",
-    "Message.strip_tracking_params": "message.strip_tracking_params()",
-    "Part.filter_through": 'message.root.children[0].filter_through(["/usr/bin/tr", "a-z", "A-Z"])',
     "Part.append_text": 'message.root.children[0].append_text("text")',
     "Part.append_html": 'message.root.children[1].children[0].append_html("text")',
 }
@@ -71,10 +76,10 @@ LOOKS = {
     "Envelope": set[str](),
     "Headers": {"all", "fields", "get", "items", "raw"},
     "Message": {
-        "decide", "headers_as_they_came", "leaves", "signature_forecast", "walk",
+        "decide", "find", "headers_as_they_came", "leaves", "signature_forecast", "walk",
         "add_recipient", "delete_recipient", "set_sender",
     },
-    "Part": {"head", "matches"},
+    "Part": {"extension_matches", "head", "matches"},
 }  # fmt: skip
 
 
@@ -83,8 +88,10 @@ def arguments(stage: Stage) -> str:
 
 
 def source(stage: Stage, call: str) -> str:
+    # Any file will do for a key.
+    head = "settings = Settings(relay_key_file=__file__)\n" if "relay_header" in call else ""
     take = "envelope = message.envelope" if stage in SCAN else "pass"
-    return f"def {stage.value}({arguments(stage)}):\n    {take}\n    return {call}"
+    return f"{head}def {stage.value}({arguments(stage)}):\n    {take}\n    return {call}"
 
 
 def serve(load_filter: LoadFilter, workdir: Path, stage: Stage, call: str) -> bytes:
