@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import load, messages, report
 from benchmarks.contestants import CHAINS, WORKERS, Contestant, contestants, version
 from benchmarks.processes import NOTHING, Cost
-from tests.support.message import Message
+from defang_worker.trial.mta_message import Message
 from tests.support.process import ProgramError
 
 RESULTS = Path(__file__).parent / "results"

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tests.support.message import AddHeader, Message
+from defang_worker.trial.mta_message import AddHeader, Message
 from tests.support.mta import Milter, MilterError, Outcome, Verdict
 
 # Both filters add this field, so that a message that went through unfiltered is noticed.

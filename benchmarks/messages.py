@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import random
 
-from tests.support.message import Message, as_crlf
+from defang_worker.trial.mta_message import Message, as_crlf
 
 KIB = 1024
 MIB = 1024 * KIB

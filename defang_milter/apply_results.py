@@ -12,6 +12,7 @@ from typing import Final, assert_never
 
 import milter
 
+from defang_common.wire.header import Header
 from defang_common.wire.results import (
     AddHeader,
     AddRecipient,
@@ -32,7 +33,6 @@ from defang_common.wire.results import (
     show_line,
 )
 from defang_milter.context import Context, header_text, plain_text, remark_text
-from defang_milter.headers import Header
 from defang_milter.workdir import WorkDir, new_body_chunks
 
 _log: Final = logging.getLogger("defang.milter")

@@ -26,12 +26,12 @@ import milter
 from defang_common.shown import shown
 from defang_common.wire import results, spool
 from defang_common.wire.answers import Answer, Verdict
+from defang_common.wire.body import Body
+from defang_common.wire.header import Header
 from defang_common.wire.requests import Request
 from defang_milter import macros, replies, verdict_lines
 from defang_milter.apply_results import Changes, Marks
-from defang_milter.body import Body
 from defang_milter.context import Context
-from defang_milter.headers import Header
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.replies import Reply
 from defang_milter.session import Fault, Session, cause_of, log_fault, session_of

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from defang_common.wire.body import Body
 from defang_common.wire.commands import Letter, encode_line
+from defang_common.wire.header import Header
 from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, Scan, SenderOk
-from defang_milter.body import Body
-from defang_milter.headers import Header
 
 LOOPBACK: Final = b"127.0.0.1"
 

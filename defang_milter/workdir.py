@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from defang_common.wire import results, spool
-from defang_milter.body import Body
-from defang_milter.headers import Header
+from defang_common.wire.body import Body
+from defang_common.wire.header import Header
 
 # What is held in memory before INPUTMSG is written to: most messages need one write. The pieces are never joined, for
 # that would copy them; writev takes 1024 of them at most (POSIX has 16 as the least, Linux and the BSDs have 1024).

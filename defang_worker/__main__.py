@@ -22,6 +22,7 @@ from defang_worker import log_lines, loop, scan
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
 from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
+from defang_worker.trial import options as trial_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     one = modes.add_parser("scan", parents=[shared], help="filter the message in one working directory")
     one.add_argument("directory", metavar="DIR", help="a directory with COMMANDS and INPUTMSG")
     modes.add_parser("test", parents=[shared], help="load the filter, and say whether it can be used")
+    trial = modes.add_parser(
+        "test-mail", parents=[shared], help="show what the filter makes of messages, without doing it"
+    )
+    trial_options.add_options(trial)
     structure = modes.add_parser("structure", help="show the parts of messages, in every way they can be read")
     structure.add_argument("--json", action="store_true", help="one JSON object a line and message")
     structure.add_argument("--extract", metavar="DIR", help="write the contents of all parts to files in DIR, too")
@@ -84,8 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from defang_worker.structure import command  # noqa: PLC0415  # a server need not load it
 
         return command.run(args.files, as_json=args.json, extract_to=args.extract)
-    formatter = log_lines.configure()
     path = getattr(args, "filter", DEFAULT_FILTER)
+    if args.mode == "test-mail":
+        from defang_worker.trial import command as trial  # noqa: PLC0415
+
+        return trial.run(path, args)
+    formatter = log_lines.configure()
     try:
         match args.mode:
             case "test":

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from typing import TextIO
 
-from demo.programs import FILTER, Programs
-from demo.samples import Sample
-from tests.support.message import (
+from defang_worker.trial.mta_message import (
     AddHeader,
     AddRecipient,
     Change,
@@ -27,6 +25,8 @@ from tests.support.message import (
     Quarantine,
     ReplaceBody,
 )
+from demo.programs import FILTER, Programs
+from demo.samples import Sample
 from tests.support.mta import Outcome, Verdict
 
 GREEN, RED, YELLOW, BOLD, DIM = "32", "31", "33", "1", "2"

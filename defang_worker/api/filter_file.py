@@ -112,11 +112,18 @@ def _filter_classes(module: ModuleType) -> list[type[Filter]]:
     return [cls for cls in found if not any(other is not cls and issubclass(other, cls) for other in found)]
 
 
-def _from_class(path: str, cls: type[Filter]) -> SiteFilter:
+def of_class(given: type[Filter] | Filter) -> SiteFilter:
+    """The filter that a class makes, or an object of one; raises FilterNotLoaded. For tests of filters."""
+    cls = given if isinstance(given, type) else type(given)
+    return _from_class(inspect.getsourcefile(cls) or f"<{cls.__name__}>", given)
+
+
+def _from_class(path: str, given: type[Filter] | Filter) -> SiteFilter:
+    cls = given if isinstance(given, type) else type(given)
     methods = {name: getattr(cls, name) for name in dir(cls) if callable(getattr(cls, name))}
     _refuse_unknown(path, methods)
     try:
-        site = cls()
+        site = given() if isinstance(given, type) else given
     except BaseException as fault:
         raise FilterNotLoaded(describe(fault, path)) from fault
     defined = [name for name in HOOKS if getattr(cls, name) is not getattr(Filter, name)]

@@ -10,8 +10,8 @@ import pytest
 
 from defang_common.wire import results
 from defang_common.wire.errors import NotFinished
+from defang_common.wire.header import Header
 from defang_milter.apply_results import ChangeFailed, Changes, Marks
-from defang_milter.headers import Header
 from defang_milter.workdir import NEW_BODY_CHUNK_BYTES, WorkDir
 from tests.milter.conftest import FakeContext
 

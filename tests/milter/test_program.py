@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from defang_worker.trial.mta_message import AddHeader
 from tests.milter.conftest import directory_of, scan_giving
-from tests.support.message import AddHeader
 from tests.support.milter_packets import Offer
 from tests.support.mta import Client, Milter, MilterClosedError, Stage, Verdict
 from tests.support.process import Program, wait_until

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from defang_common.wire import commands, requests
-from defang_milter.body import Body
-from defang_milter.headers import Header
+from defang_common.wire.body import Body
+from defang_common.wire.header import Header
 from defang_milter.transaction import Client, Connection, SocketAddress, Transaction, client_of, has_room
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from defang_common.wire import results
-from defang_milter.body import Body
-from defang_milter.headers import Header
+from defang_common.wire.body import Body
+from defang_common.wire.header import Header
 from defang_milter.workdir import BUFFER_BYTES, NEW_BODY_CHUNK_BYTES, WorkDir, new_body_chunks
 
 

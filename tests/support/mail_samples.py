@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from tests.support.message import Message, as_crlf
+from defang_worker.trial.mta_message import Message, as_crlf
 
 # A picture's and a program's bytes as a mail program encodes them; what matters is that they are long and not text.
 PICTURE = as_crlf(base64.encodebytes(bytes(range(256)) * 40))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from tests.support.message import Change, ReplaceBody
+from defang_worker.trial.mta_message import Change, ReplaceBody
 from tests.support.milter_packets import (
     CONTINUE,
     EVERYTHING,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.support.message import (
+from defang_worker.trial.mta_message import (
     AddHeader,
     AddRecipient,
     Change,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.support.message import POSTFIX, SENDMAIL, Change, Envelope, Habits, Message, apply_changes
+from defang_worker.trial.mta_message import POSTFIX, SENDMAIL, Change, Envelope, Habits, Message, apply_changes
 from tests.support.milter_connection import CLIENT, NO_MACROS, Client, Macros, MilterConnection
 from tests.support.milter_packets import (
     BODY_CHUNK_BYTES,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.message import AddHeader, ChangeHeader, InsertHeader, Quarantine, ReplaceBody
+from defang_worker.trial.mta_message import AddHeader, ChangeHeader, InsertHeader, Quarantine, ReplaceBody
 from tests.support.mta import (
     POSTFIX,
     Milter,

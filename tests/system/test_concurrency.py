@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from defang_worker.trial.mta_message import AddHeader, Message, as_crlf
 from tests.support.daemons import Chain, Daemons, private_home, running
-from tests.support.message import AddHeader, Message, as_crlf
 from tests.support.mta import Milter, MilterError, Verdict
 from tests.support.process import wait_until
 

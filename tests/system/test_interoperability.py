@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from defang_worker.trial.mta_message import Message
 from tests.support.daemons import Chain, Daemons, Origin, all_chains, private_home, running
-from tests.support.message import Message
 from tests.support.mta import POSTFIX, SENDMAIL, Habits, Milter, Stage, Verdict
 from tests.system.interop import differences
 from tests.system.interop.messages import SCANNED_BY, TRANSACTIONS, Transaction

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from defang_common.wire import results
 from defang_worker.api.headers import Headers, QueuedHeaders
 from defang_worker.api.journal import Journal
-from tests.support import message as mta
+from defang_worker.trial import mta_message as mta
 
 FIELDS = [(b"From", b"alice"), (b"X-A", b"one"), (b"x-a", b"two"), (b"Subject", b"a\n b"), (b"X-A", b"three")]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from defang_worker.trial.mta_message import ChangeHeader
 from tests.support.daemons import Chain, Origin
-from tests.support.message import ChangeHeader
 from tests.system.interop.messages import Transaction
 from tests.system.interop.rewrites import (
     MILTER_FAULT,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from socket import gethostbyname, gethostname
 from urllib.parse import quote_from_bytes
 
-from tests.support.message import AddHeader, as_crlf
+from defang_worker.trial.mta_message import AddHeader, as_crlf
 from tests.support.mta import POSTFIX, SENDMAIL, Client, Habits, Stage, Verdict
 from tests.system.interop.contents import (
     ALTERNATIVE,

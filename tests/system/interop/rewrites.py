@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.support.message import AddHeader, Change, ChangeHeader, Message, ReplaceBody
+from defang_worker.trial.mta_message import AddHeader, Change, ChangeHeader, Message, ReplaceBody
 from tests.support.mta import Reply, Stage, Verdict
 from tests.system.interop.messages import OVERLONG, PLAIN, SCANNED_BY
 from tests.system.interop.told import Leaf, Told

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from email.parser import BytesParser
 from itertools import groupby
 
-from tests.support.message import Change, ChangeHeader, HeaderField, ReplaceBody
+from defang_worker.trial.mta_message import Change, ChangeHeader, HeaderField, ReplaceBody
 from tests.support.mta import Answer, Milter, Outcome, Reply, Stage, Verdict
 from tests.system.interop.messages import Transaction
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_milter.headers import Header, relayed_ip
+from defang_common.wire.header import Header, relayed_ip
 
 
 def _header(*fields: tuple[bytes, bytes], validation_name: bytes | None = None) -> Header:

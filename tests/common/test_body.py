@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_milter.body import Body
+from defang_common.wire.body import Body
 
 
 def _model(data: bytes, *, strip: bool) -> tuple[bytes, bool]:

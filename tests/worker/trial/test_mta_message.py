@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.message import (
+from defang_worker.trial.mta_message import (
     POSTFIX,
     SENDMAIL,
     AddHeader,

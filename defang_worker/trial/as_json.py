@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A trial's result as an object for JSON: the keys that docs/testing-filters.md promises, and no others. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from defang_worker.trial import shown_changes
+
+if TYPE_CHECKING:
+    from defang_worker.trial.result import Result
+
+
+def as_object(file: str, result: Result) -> dict[str, Any]:
+    """The outcome for the message in that file."""
+    return {
+        "file": file,
+        "stage": result.stage,
+        "verdict": result.verdict.value,
+        "code": result.code,
+        "dsn": result.dsn,
+        "reply": result.reply,
+        "modified": result.modified,
+        "changes": shown_changes.objects(result),
+        "quarantined": quarantined(result),
+        "notifications": [],
+        "warnings": list(result.warnings),
+        "defects": [
+            {"name": defect.name, "severity": defect.severity.name.lower(), "part": defect.part}
+            for defect in result.defects
+        ],
+        "elapsed_ms": round(result.elapsed_ms, 3),
+    }
+
+
+def quarantined(result: Result) -> list[dict[str, Any]]:
+    """What is kept back, and where."""
+    return [] if result.held is None else [{"where": "mail-server", "reason": result.held}]

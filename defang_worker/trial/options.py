@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of `defang-worker test-mail`. Loaded at every start of the program, so nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from defang_worker.trial.session import Session
+
+DEFAULTS: Final = Session()
+"""What is told to the filter where the command line says nothing else."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options and arguments."""
+    session = parser.add_argument_group("what the mail server tells the filter")
+    session.add_argument("--from", dest="sender", metavar="ADDRESS", default=DEFAULTS.sender)
+    session.add_argument(
+        "--from-arg", dest="sender_args", metavar="WORD", action="append", default=[], help="an ESMTP argument of MAIL"
+    )
+    session.add_argument("--to", dest="recipients", metavar="ADDRESS", action="append", help="may be given repeatedly")
+    session.add_argument("--relay-ip", metavar="IP", default=DEFAULTS.relay_ip)
+    session.add_argument("--relay-host", metavar="NAME", default=DEFAULTS.relay_host)
+    session.add_argument("--helo", metavar="NAME", help="(default: the relay's name)")
+    session.add_argument("--queue-id", metavar="ID", default=DEFAULTS.queue_id)
+    session.add_argument(
+        "--macro", metavar="NAME=VALUE", type=_macro, action="append", default=[], help="a macro, without braces"
+    )
+    session.add_argument(
+        "--mta", choices=["postfix", "sendmail"], default="sendmail", help="whose way of editing headers is followed"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="one JSON object a line and message")
+    output.add_argument("--diff", action="store_true", help="show the changes, not the message")
+    output.add_argument(
+        "-o", "--output", metavar="OUT", help="write the delivered message there; a directory for several, - for stdout"
+    )
+    output.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    parser.add_argument("messages", metavar="MESSAGE", nargs="+", help="a file, a directory, or - for standard input")
+
+
+def _macro(words: str) -> tuple[str, str]:
+    name, found, value = words.partition("=")
+    if not (name and found):
+        raise argparse.ArgumentTypeError(f"not NAME=VALUE: {words}")
+    return name.strip("{}"), value

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A trial's results for people: one message in full, many as a table. Words and colours only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from defang_worker.trial import as_json, shown_changes
+from defang_worker.trial.diff import changed_lines
+from defang_worker.trial.result import Fate
+from defang_worker.trial.shown_changes import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from defang_worker.trial.result import Result, Timing
+
+_GREEN, _RED, _YELLOW, _BOLD, _DIM = "32", "31", "33", "1", "2"
+_FATE_COLOURS: Final = {Fate.ACCEPT: _GREEN, Fate.REJECT: _RED, Fate.TEMPFAIL: _YELLOW, Fate.DISCARD: _RED}
+_SLOWEST: Final = 5
+
+
+class Report:
+    """Makes lines; with `is_coloured` for a terminal."""
+
+    def __init__(self, *, is_coloured: bool) -> None:
+        self._is_coloured = is_coloured
+
+    def message(self, file: str, result: Result) -> Iterator[str]:
+        """The outcome for one message, without the message itself."""
+        yield f"{self._paint(_BOLD, printable(file))}: {self._outcome(result)}"
+        yield from self._section("fault", [result.fault.text] if result.fault else [])
+        yield from self._section("changes", map(shown_changes.line, shown_changes.objects(result)))
+        yield from self._section("quarantined", map(_words, as_json.quarantined(result)))
+        yield from self._section("warnings", result.warnings)
+        yield from self._section(
+            "defects", (f"{one.severity.name.lower()}: {one.name}, {_place(one.part)}" for one in result.defects)
+        )
+        yield from self._section("log", result.log)
+        yield from self._section("time", [_times(result.timings, result.elapsed_ms)])
+
+    def diff(self, result: Result) -> Iterator[str]:
+        """What was changed in the message; nothing if it is not delivered."""
+        if result.delivered is None or not result.modified:
+            return
+        colours = {"+": _GREEN, "-": _RED}
+        for line in changed_lines(result.came, result.delivered):
+            yield self._paint(colours.get(line[:1], _DIM), line[:1] + printable(line[1:]))
+
+    def row(self, file: str, result: Result) -> str:
+        """The outcome for one of many messages, on a line."""
+        fate = self._paint(_FATE_COLOURS[result.verdict], f"{result.verdict:8}")
+        changed = "changed" if result.modified else ""
+        more = (result.fault.text if result.fault else result.reply).replace("\n", " ")
+        return f"{fate} {result.code} {changed:7} {result.elapsed_ms:9.1f} ms  {printable(file)}  {more}".rstrip()
+
+    def summary(self, done: Sequence[tuple[str, Result]]) -> Iterator[str]:
+        """Counts, times and the slowest of many messages."""
+        fates = Counter(result.verdict for _, result in done)
+        counts = ", ".join(f"{fates[fate]} {fate}" for fate in Fate if fates[fate]) or "none"
+        changed = sum(result.modified for _, result in done)
+        faults = sum(result.fault is not None for _, result in done)
+        total_ms = sum(result.elapsed_ms for _, result in done)
+        yield ""
+        yield self._paint(_BOLD, f"{len(done)} messages: {counts}; {changed} changed, {faults} filter faults")
+        if done:
+            yield f"{total_ms:.0f} ms in all, {total_ms / len(done):.1f} ms a message; the slowest:"
+        for file, result in sorted(done, key=lambda one: one[1].elapsed_ms, reverse=True)[:_SLOWEST]:
+            yield f"{result.elapsed_ms:9.1f} ms  {printable(file)}"
+
+    def _outcome(self, result: Result) -> str:
+        fate = self._paint(_FATE_COLOURS[result.verdict], result.verdict.value)
+        words = f"{result.code} {result.dsn} {printable(result.reply)}".rstrip()
+        changed = ", changed" if result.modified else ", unchanged" if result.delivered is not None else ""
+        return f"{fate}{changed} ({words}, at {result.stage})"
+
+    def _section(self, title: str, lines: Iterable[str]) -> Iterator[str]:
+        for number, line in enumerate(lines):
+            head = f"{title}:" if number == 0 else ""
+            yield f"  {self._paint(_DIM, f'{head:14}')} {printable(line)}"
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._is_coloured else text
+
+
+def _words(what: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in what.items() if value not in ("", [], None))
+
+
+def _place(part: str) -> str:
+    return f"part {part}" if part else "the message"
+
+
+def _times(timings: Mapping[str, Timing], elapsed_ms: float) -> str:
+    each = [
+        f"{hook} {timing.elapsed_ms:.2f} ms" + (f" ({timing.calls} calls)" if timing.calls > 1 else "")
+        for hook, timing in timings.items()
+    ]
+    return f"{elapsed_ms:.1f} ms" + (f"; {', '.join(each)}" if each else "")
