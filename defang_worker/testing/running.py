@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from defang_worker.api import filter_file
+from defang_worker.api import filter_file, stages
 from defang_worker.api.hooks import Filter, FilterFault
 from defang_worker.testing.builder import MessageBuilder
 from defang_worker.trial.play import play
@@ -32,6 +33,7 @@ def run_filter(
     filter: AnyFilter,  # noqa: A002
     *,
     may_fail: bool = False,
+    strict: bool = True,
     **session: Any,
 ) -> Result:
     """What becomes of a message if the filter is asked about it, with `on_start` before and `on_stop` behind.
@@ -39,6 +41,9 @@ def run_filter(
     `filter` is the path of a filter file, a subclass of `Filter`, or an object of one. The other keywords are the
     fields of `Session`: sender, recipients, relay_ip and so on. All callbacks that the filter has are called, as if
     `defang-milter` had the options for them.
+
+    A call in a callback in which it has no effect raises `WrongStage` in the filter; without `strict` it is logged and
+    ignored, as in service.
 
     Raises FilterFailed, with the filter's traceback, for a filter that raises or cannot be loaded; with `may_fail` one
     that raises gives a result with `fault`, which is what the client would see: a temporary failure.
@@ -48,7 +53,8 @@ def run_filter(
         site = _loaded(filter)
         if site.has("on_start"):
             site.call("on_start")
-        result = play(site, raw, Session(**session))
+        with stages.strict() if strict else nullcontext():
+            result = play(site, raw, Session(**session))
         if site.has("on_stop"):
             site.call("on_stop")
     except (filter_file.FilterNotLoaded, FilterFault) as fault:

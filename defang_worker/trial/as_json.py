@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from defang_worker.trial import shown_changes
+from defang_worker.trial.delivered import DeliveredMessage
 
 if TYPE_CHECKING:
     from defang_worker.trial.result import Result
@@ -23,7 +24,7 @@ def as_object(file: str, result: Result) -> dict[str, Any]:
         "modified": result.modified,
         "changes": shown_changes.objects(result),
         "quarantined": quarantined(result),
-        "notifications": [],
+        "notifications": notifications(result),
         "warnings": list(result.warnings),
         "defects": [
             {"name": defect.name, "severity": defect.severity.name.lower(), "part": defect.part}
@@ -34,5 +35,19 @@ def as_object(file: str, result: Result) -> dict[str, Any]:
 
 
 def quarantined(result: Result) -> list[dict[str, Any]]:
-    """What is kept back, and where."""
-    return [] if result.held is None else [{"where": "mail-server", "reason": result.held}]
+    """What is kept back and where, by the mail server or in the site's quarantine."""
+    held = [] if result.held is None else [{"where": "mail-server", "reason": result.held}]
+    return held + [{"where": entry.directory, "files": [*entry.files, *entry.same_as]} for entry in result.quarantined]
+
+
+def notifications(result: Result) -> list[dict[str, Any]]:
+    """The mails that would be sent to tell somebody something."""
+    return [
+        {
+            "kind": letter.kind.value,
+            "from": letter.sender,
+            "to": list(letter.recipients),
+            "subject": DeliveredMessage(b"".join(letter.content)).subject,
+        }
+        for letter in result.notifications
+    ]

@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from defang_common.wire.spool import INPUTMSG
-from defang_worker.api import filter_file
+from defang_worker.api import filter_file, stages
 from defang_worker.api.hooks import FilterFault
 from defang_worker.trial import mta_message as mta
 from defang_worker.trial.as_json import as_object
@@ -161,7 +162,8 @@ class _Command:
             return None
         try:
             raw = sys.stdin.buffer.read() if file == _STANDARD_STREAM else Path(file).read_bytes()
-            result = play(self._site, raw, self._session, self._habits)
+            with stages.strict() if self._args.strict else nullcontext():
+                result = play(self._site, raw, self._session, self._habits)
             if result.fault is not None:
                 self.status = self.status or _EXIT_FAULT
                 _complain(f"{file}: {result.fault.text}")

@@ -31,6 +31,11 @@ class DeliveredMessage:
         return self._message.headers
 
     @property
+    def subject(self) -> str:
+        """The first Subject, decoded; empty if there is none."""
+        return self._message.subject
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """All parts with a body, in order."""
         return tuple(self._message.leaves())

@@ -30,6 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     session.add_argument(
         "--mta", choices=["postfix", "sendmail"], default="sendmail", help="whose way of editing headers is followed"
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="a call that has no effect in its callback is a fault of the filter"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object a line and message")
     output.add_argument("--diff", action="store_true", help="show the changes, not the message")

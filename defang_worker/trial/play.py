@@ -21,6 +21,7 @@ from defang_common.wire.commands import Letter, encode_line
 from defang_common.wire.errors import WireError
 from defang_common.wire.header import Header
 from defang_common.wire.spool import COMMANDS, INPUTMSG, NEWBODY, RESULTS
+from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.log_lines import QueueIdFormatter
 from defang_worker.loop import Worker
 from defang_worker.mime.parse import parse
@@ -69,6 +70,7 @@ class _Transaction:
     envelope: mta.Envelope
     directory: Path
     worker: Worker
+    effects: RecordedEffects
     seen: Seen
     log: LogCapture
     stage: str = "relay"
@@ -105,7 +107,7 @@ def play(site: SiteFilter, raw: bytes, session: Session, habits: mta.Habits = mt
     Raises OSError if no working directory can be made.
     """
     source = MailFile.parse(raw)
-    seen = Seen()
+    seen, effects = Seen(), RecordedEffects()
     with tempfile.TemporaryDirectory(prefix="defang-trial-") as directory, LogCapture() as log:
         work = _Transaction(
             session=session,
@@ -113,7 +115,8 @@ def play(site: SiteFilter, raw: bytes, session: Session, habits: mta.Habits = mt
             message=mta.Message.parse(source.content),
             envelope=mta.Envelope(sender=bracketed(session.sender), recipients=[]),
             directory=Path(directory),
-            worker=Worker(WatchedFilter.of(site, seen), StatusTags(None), QueueIdFormatter()),
+            worker=Worker(WatchedFilter.of(site, seen, effects), StatusTags(None), QueueIdFormatter()),
+            effects=effects,
             seen=seen,
             log=log,
         )
@@ -222,6 +225,9 @@ def _result(work: _Transaction, answer: Answer, delivered: mta.Message | None) -
         changes=tuple(change for change in work.changes if not isinstance(change, mta.Quarantine)),
         refused=tuple(work.refused) if work.stage == "message" else (),
         held=_text(held[-1]) if held else None,
+        quarantined=tuple(work.effects.quarantined),
+        letters=tuple(work.effects.letters),
+        published=tuple(work.effects.published),
         warnings=seen.message.warnings if seen.message is not None else (),
         defects=_defects(work),
         log=tuple(work.log.lines),

@@ -33,6 +33,7 @@ class Report:
         yield from self._section("fault", [result.fault.text] if result.fault else [])
         yield from self._section("changes", map(shown_changes.line, shown_changes.objects(result)))
         yield from self._section("quarantined", map(_words, as_json.quarantined(result)))
+        yield from self._section("notifications", map(_words, as_json.notifications(result)))
         yield from self._section("warnings", result.warnings)
         yield from self._section(
             "defects", (f"{one.severity.name.lower()}: {one.name}, {_place(one.part)}" for one in result.defects)
@@ -85,7 +86,8 @@ class Report:
 
 
 def _words(what: dict[str, object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in what.items() if value not in ("", [], None))
+    told = {key: " ".join(value) if isinstance(value, list) else value for key, value in what.items()}
+    return ", ".join(f"{key} {value}" for key, value in told.items() if value)
 
 
 def _place(part: str) -> str:

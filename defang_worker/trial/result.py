@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from defang_worker.effects.contract import LetterKind
 from defang_worker.trial.delivered import DeliveredMessage
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     from defang_worker.api.headers import Headers
     from defang_worker.api.part import Part
+    from defang_worker.effects.contract import Letter, PublishedFile, QuarantineEntry
     from defang_worker.mime.defects import Defect
     from defang_worker.trial.mta_message import Change
+
+_PASSED_ON: Final = (LetterKind.COPY, LetterKind.RELEASE)
 
 
 class Fate(StrEnum):
@@ -83,6 +87,12 @@ class Result:
     """Recipients that were refused while others were accepted."""
     held: str | None
     """Why the mail server keeps the message back in its own quarantine; None if it does not."""
+    quarantined: tuple[QuarantineEntry, ...]
+    """What would be stored in the quarantine: `files` by name, and where."""
+    letters: tuple[Letter, ...]
+    """The mails that would be sent, copies for other recipients too; see `notifications`."""
+    published: tuple[PublishedFile, ...]
+    """The files that would be shown to the world."""
     warnings: tuple[str, ...]
     """What the readers are told."""
     defects: tuple[Defect, ...]
@@ -100,6 +110,11 @@ class Result:
     def modified(self) -> bool:
         """Whether the message that is delivered differs from the one that came."""
         return self.delivered is not None and self.delivered != self.came
+
+    @property
+    def notifications(self) -> tuple[Letter, ...]:
+        """Those of the mails that tell somebody something, rather than pass the message on."""
+        return tuple(letter for letter in self.letters if letter.kind not in _PASSED_ON)
 
     @property
     def message(self) -> DeliveredMessage:

@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 
 
 def objects(result: Result) -> list[dict[str, Any]]:
-    """What the mail server is asked for, in order, and the recipients that were refused before."""
+    """The recipients that were refused, what the mail server is asked for in order, copies and published files."""
     refused = [
         {"change": "refuse-recipient", "address": one.address, "code": one.code, "dsn": one.dsn, "reply": one.reply}
         for one in result.refused
     ]
-    return [*refused, *map(_object, result.changes)]
+    copies = [
+        {"change": "send-copy", "kind": letter.kind.value, "from": letter.sender, "to": list(letter.recipients)}
+        for letter in result.letters
+        if letter not in result.notifications
+    ]
+    published = [
+        {"change": "publish-file", "path": f"{file.directory}/{file.name}", "size": len(file.content)}
+        for file in result.published
+    ]
+    return [*refused, *map(_object, result.changes), *copies, *published]
 
 
 def _object(change: mta.Change) -> dict[str, Any]:
@@ -66,6 +75,10 @@ def line(change: dict[str, Any]) -> str:
             return f"{words} {printable(name)}" + (f", number {index}" if index > 1 else "")
         case {"address": address, "code": code, "dsn": dsn, "reply": reply}:
             return f"{words} {printable(address)}: {code} {dsn} {printable(reply)}"
+        case {"from": sender, "to": recipients}:
+            return f"{words} from <{printable(sender)}> to {printable(', '.join(recipients))}"
+        case {"path": path, "size": size}:
+            return f"{words} {printable(path)}, {size} bytes"
         case {"address": address}:
             return f"{words} {printable(address)}"
         case {"size": size}:

@@ -86,3 +86,16 @@ class NotStarting(Filter):
 def test_filter_that_cannot_be_used_fails_the_test(given: type[Filter], text: str) -> None:
     with pytest.raises(FilterFailed, match=text):
         run_filter(MessageBuilder(), given)
+
+
+class TooLate(Filter):
+    def filter_wrapup(self, message: Message) -> None:
+        message.warn("too late")
+
+
+def test_call_without_effect_fails_the_test_unless_it_is_run_as_in_service() -> None:
+    with pytest.raises(FilterFailed, match=r"Message\.warn has no effect in filter_wrapup"):
+        run_filter(MessageBuilder(), TooLate)
+    result = run_filter(MessageBuilder(), TooLate, strict=False)
+    assert result.verdict is Fate.ACCEPT
+    assert any("Message.warn" in line for line in result.log)
