@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("defang.worker")
 
 REPLY: Final = "This message is malformed, mail programs would show different things"
+REPLY_UNEXAMINED: Final = "This message cannot be looked through completely, a file in it may be damaged or too large"
 # More names in a warning, or in the log, serve nobody.
 _MAX_NAMES: Final = 10
 
@@ -37,7 +38,8 @@ def judge(message: Message, settings: Settings) -> None:
     match decide(settings.policy, defects, incomplete):
         case Action.REFUSE:
             _log.warning("message refused: %s", _summary(message, examination, "none"))
-            message.reject(REPLY, dsn="5.6.0")
+            is_malformed = decide(settings.policy, defects, None) is Action.REFUSE
+            message.reject(REPLY if is_malformed else REPLY_UNEXAMINED, dsn="5.6.0")
         case Action.QUARANTINE:
             message.body.one_reading = True
             message.mta_quarantine(f"malformed: {defects[0].name}" if defects else "not completely examined")

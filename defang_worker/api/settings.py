@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from defang_worker.mime.policy import Policy, named
+from defang_worker.mime.policy import NOT_NAMED, Policy, named
 from defang_worker.mime.tree import Limits
 
 
@@ -56,8 +56,9 @@ class Settings:
     """
 
     ambiguity: str | Policy | None = None
-    """What becomes of malformed mail that programs read in different ways: "default", "strict", "lenient", "log-only",
-    or a table of one's own. None is "default" for filters with callbacks for parts; for others mail is not parsed.
+    """What becomes of malformed mail that programs read in different ways: "observe", "log-only", "lenient", "default",
+    "strict", or a table of one's own. None is "observe" for filters with callbacks for parts: all is delivered but what
+    could not be examined. For others mail is not parsed then.
     """
 
     results_authserv_id: str = ""
@@ -79,7 +80,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         # Here, so that a filter with a misspelt name is not loaded.
-        named(self.ambiguity or "default")
+        named(self.ambiguity or NOT_NAMED)
         host, _, port = self.submit_to.rpartition(":")
         if not self.submit_to.startswith("/") and not (host and port.isdigit()):
             raise ValueError(f"submit_to is to be an absolute path or host:port, not {self.submit_to!r}")
@@ -104,4 +105,4 @@ class Settings:
     @property
     def policy(self) -> Policy:
         """The table that `ambiguity` means."""
-        return named(self.ambiguity or "default")
+        return named(self.ambiguity or NOT_NAMED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of a message that can be read in several ways: a table from severity to action, and three such tables.
+"""What becomes of a message that can be read in several ways: a table from severity to action, and such tables.
 
 Decides only; `defang_worker/api/ambiguity.py` carries out. A site takes a table by name or makes its own `Policy`.
 """
@@ -46,8 +46,19 @@ STRICT: Final = Policy(
 )
 LENIENT: Final = Policy(low=Action.DELIVER, medium=Action.DELIVER, high=Action.QUARANTINE, incomplete=Action.DELIVER)
 LOG_ONLY: Final = Policy(low=Action.DELIVER, medium=Action.DELIVER, high=Action.DELIVER, incomplete=Action.DELIVER)
-PRESETS: Final = {"default": DEFAULT, "strict": STRICT, "lenient": LENIENT, "log-only": LOG_ONLY}
-"""By the names that a filter's settings may use."""
+# Odd mail of honest senders is not lost on the first day, as the filter has seen all its readings anyway; what nobody
+# has looked through is another matter.
+OBSERVE: Final = Policy(low=Action.DELIVER, medium=Action.DELIVER, high=Action.DELIVER)
+PRESETS: Final = {
+    "observe": OBSERVE,
+    "log-only": LOG_ONLY,
+    "lenient": LENIENT,
+    "default": DEFAULT,
+    "strict": STRICT,
+}
+"""By the names that a filter's settings may use; the mildest to look at first."""
+NOT_NAMED: Final = "observe"
+"""For a filter that names none."""
 
 _OF_CONTENTS: Final = "archive-"
 

@@ -45,14 +45,43 @@ def test_ordinary_mail_is_not_touched(load_filter: LoadFilter, workdir: Path) ->
     assert not (workdir / "NEWBODY").exists()
 
 
-@pytest.mark.parametrize(("raw", "policy"), [(HIGH, ""), (HIGH, "'strict'"), (MEDIUM, "'strict'")])
+@pytest.mark.parametrize(("raw", "policy"), [(HIGH, "'default'"), (HIGH, "'strict'"), (MEDIUM, "'strict'")])
 def test_what_the_policy_refuses_is_refused_with_a_line_in_the_log(
     load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture, raw: bytes, policy: str
 ) -> None:
-    lines = scanned(load_filter, workdir, raw, f"ambiguity={policy}" if policy else "")
+    lines = scanned(load_filter, workdir, raw, f"ambiguity={policy}")
     assert lines.startswith(REFUSED)
     assert not (workdir / "NEWBODY").exists()
     assert "message refused: result=ambiguous; severity=" in caplog.text
+
+
+@pytest.mark.parametrize("raw", [HIGH, MEDIUM, LOW])
+def test_a_filter_that_names_no_policy_has_odd_mail_delivered_as_it_came(
+    load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture, raw: bytes
+) -> None:
+    with caplog.at_level("INFO"):
+        lines = scanned(load_filter, workdir, raw)
+    assert lines.endswith(b"F\n")
+    assert not lines.startswith(b"B")
+    assert not (workdir / "NEWBODY").exists()
+    assert "malformed message: result=" in caplog.text
+
+
+def test_a_filter_that_names_no_policy_drops_a_part_from_every_reading(load_filter: LoadFilter, workdir: Path) -> None:
+    lines = scanned(load_filter, workdir, HIGH, action="if part.matches('blocked'): part.drop()")
+    head = HEAD.replace(b"boundary=b", b'boundary="%b"' % lines.partition(b"boundary=%22")[2][:40])
+    tree = parse(head + (workdir / "NEWBODY").read_bytes())
+    assert examine(tree).view_count == 1
+    assert [leaf.content for leaf in tree.leaves()] == [b"one"]
+
+
+def test_what_could_not_be_examined_is_refused_if_no_policy_is_named(load_filter: LoadFilter, workdir: Path) -> None:
+    damaged = HEAD + b"--b\nContent-Type: application/zip; name=a.zip\n\nPK\x03\x04" + b"\0" * 26 + b"\n--b--\n"
+    assert scanned(load_filter, workdir, damaged).startswith(
+        b"B554 5.6.0 This%20message%20cannot%20be%20looked%20through"
+    )
+    (workdir / "RESULTS").unlink()
+    assert not scanned(load_filter, workdir, damaged, "ambiguity='log-only'").startswith(b"B")
 
 
 def test_the_log_has_the_names_of_shadow_parts(
@@ -77,7 +106,7 @@ def test_the_filter_speaks_first(load_filter: LoadFilter, workdir: Path) -> None
 
 
 def test_medium_defects_are_rebuilt_away(load_filter: LoadFilter, workdir: Path) -> None:
-    lines = scanned(load_filter, workdir, MEDIUM)
+    lines = scanned(load_filter, workdir, MEDIUM, "ambiguity='default'")
     change = next(line for line in lines.split(b"\n") if line.startswith(b"M"))
     assert change.startswith(b"Mmultipart/mixed;%20boundary=")
     body = (workdir / "NEWBODY").read_bytes()
@@ -86,7 +115,7 @@ def test_medium_defects_are_rebuilt_away(load_filter: LoadFilter, workdir: Path)
 
 
 def test_low_defects_are_delivered_and_rebuilt_by_strict_sites_only(load_filter: LoadFilter, workdir: Path) -> None:
-    assert b"\nC\n" not in b"\n" + scanned(load_filter, workdir, LOW)
+    assert b"\nC\n" not in b"\n" + scanned(load_filter, workdir, LOW, "ambiguity='default'")
     (workdir / "RESULTS").unlink()
     assert b"C\n" in scanned(load_filter, workdir, LOW, "ambiguity='strict'")
 
@@ -123,7 +152,7 @@ def test_what_cannot_be_rebuilt_is_refused(
     load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     signed = MEDIUM.replace(b"multipart/mixed", b"multipart/signed; protocol=x/y")
-    lines = scanned(load_filter, workdir, signed)
+    lines = scanned(load_filter, workdir, signed, "ambiguity='default'")
     assert lines.startswith(b"B554 5.6.0 This%20message%20cannot%20be%20made%20safe")
     assert "the message as a whole is signed" in caplog.text
 

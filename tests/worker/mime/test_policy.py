@@ -6,7 +6,7 @@ import re
 import pytest
 
 from defang_worker.mime.defects import Defect, Severity
-from defang_worker.mime.policy import DEFAULT, LENIENT, LOG_ONLY, STRICT, Action, Policy, decide, named
+from defang_worker.mime.policy import DEFAULT, LENIENT, LOG_ONLY, OBSERVE, STRICT, Action, Policy, decide, named
 from defang_worker.mime.results_header import results_value
 from defang_worker.mime.views import Examination
 
@@ -28,6 +28,7 @@ def of(name: str, severity: Severity | None = None, part: str = "1") -> Defect:
         (STRICT, [Action.DELIVER, Action.REBUILD, Action.REFUSE, Action.REFUSE]),
         (LENIENT, [Action.DELIVER, Action.DELIVER, Action.DELIVER, Action.QUARANTINE]),
         (LOG_ONLY, [Action.DELIVER] * 4),
+        (OBSERVE, [Action.DELIVER] * 4),
     ],
 )
 def test_the_worst_defect_decides(policy: Policy, actions: list[Action]) -> None:
@@ -54,7 +55,7 @@ def test_encrypted_archives_and_limits_have_their_own_rule() -> None:
 def test_policies_have_names() -> None:
     assert named("strict") is STRICT
     assert named(LENIENT) is LENIENT
-    with pytest.raises(ValueError, match="'strikt'; there are default, strict"):
+    with pytest.raises(ValueError, match="'strikt'; there are observe, log-only"):
         named("strikt")
 
 
