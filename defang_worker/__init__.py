@@ -6,6 +6,7 @@ from defang_worker.api.headers import Headers
 from defang_worker.api.hooks import Filter
 from defang_worker.api.lookup import CommandFailed, Lookup
 from defang_worker.api.message import Message
+from defang_worker.api.message_mail import Resent
 from defang_worker.api.part import Part
 from defang_worker.api.settings import Settings
 from defang_worker.api.stages import WrongStage
@@ -29,6 +30,7 @@ __all__ = [
     "Part",
     "Policy",
     "Recipient",
+    "Resent",
     "Response",
     "Settings",
     "Severity",

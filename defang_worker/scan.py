@@ -21,6 +21,7 @@ from defang_worker.api.message import Message
 from defang_worker.api.stages import Stage
 from defang_worker.api.verdicts import Verdict
 from defang_worker.api.words import to_text
+from defang_worker.effects import mark
 from defang_worker.effects.contract import EffectFailed
 
 if TYPE_CHECKING:
@@ -66,15 +67,28 @@ def _scan(site: SiteFilter, directory: str) -> int:
         lines = _filter(site, message, directory, told.subject_count)
     finally:
         message.journal.guard.stage = Stage.OVER
-    message.outbox.store(site.effects)
-    if message.headers.earlier_changed and not message.is_rejected:
-        workdir.drop_begun_headers(directory)
-    workdir.append_results(directory, [*lines, _FINISH])
+    outbox = message.outbox
+    if outbox.is_wanted:
+        outbox.store(message, site.effects)
+    try:
+        if message.headers.earlier_changed and not message.is_rejected:
+            workdir.drop_begun_headers(directory)
+        workdir.append_results(directory, [*lines, _FINISH])
+    except (OSError, WireError):
+        outbox.take_back(site.effects)
+        raise
+    if outbox.is_wanted:
+        outbox.send(message, site.effects)
     return message.size
 
 
 def _filter(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:
     """Calls the callbacks in their order, writes the new body if there is one, and gives the lines for RESULTS."""
+    if mark.is_there(message.raw):
+        from defang_worker.api import copies  # noqa: PLC0415  # for what we submitted ourselves
+
+        if copies.is_released(message, site.effects):
+            return message.results(None)
     if subject_count > 1:
         # RFC 5322 allows one. Readers differ in which one they show, and the filter would judge by another.
         _log.warning("%d Subject fields, all but the first deleted", subject_count)
@@ -88,6 +102,8 @@ def _filter(site: SiteFilter, message: Message, directory: str, subject_count: i
     if looks_at_parts:
         _visit_parts(site, message)
     _call(site, Stage.END, message)
+    if message.is_streamed:
+        return message.results(None)
     if is_examined:
         ambiguity.judge(message, site.settings)
     rebuilt = message.finish_body()
@@ -100,8 +116,11 @@ def _filter(site: SiteFilter, message: Message, directory: str, subject_count: i
 
 
 def _call(site: SiteFilter, hook: Stage, message: Message, *more: object) -> None:
-    """Calls the callback if there is one; a final response that it returns is the message's verdict."""
-    if not site.has(hook):
+    """Calls the callback if there is one; a final response that it returns is the message's verdict.
+
+    None is called once copies take the message's place.
+    """
+    if not site.has(hook) or message.is_streamed:
         return
     message.journal.guard.stage = hook
     response = site.ask(hook, message, *more)

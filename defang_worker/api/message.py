@@ -3,7 +3,7 @@
 
 Nothing is parsed or decoded before it is asked for, and nothing is rewritten unless a part was changed. The verbs
 record; `scan.py` carries out. Here are its parts and its way through a scan; what it tells and what a filter may do
-with it stand in `message_facts.py`, `message_verdict.py` and `message_body.py`.
+with it stand in `message_facts.py`, `message_verdict.py`, `message_body.py` and `message_mail.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from defang_worker.api.headers import Headers
 from defang_worker.api.journal import Journal
 from defang_worker.api.message_body import MessageBody
 from defang_worker.api.message_facts import MessageFacts
+from defang_worker.api.message_mail import MessageMail, Resent
 from defang_worker.api.message_verdict import MessageVerdict
 from defang_worker.api.outbox import Outbox
 from defang_worker.api.part import Part
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("defang.worker")
 
 
-class Message(MessageFacts, MessageVerdict, MessageBody):
+class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
     """A message that has arrived whole. Facts are properties; verbs act on the message when the last callback is done.
 
     The first verdict (`reject`, `tempfail`, `discard`) stands, later ones are only logged. A verdict does not end the
@@ -53,24 +54,30 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
     __slots__ = (
         "_commands",
         "_root",
-        "_settings",
         "_shadows",
         "_tree",
         "body",
         "envelope",
         "headers",
+        "is_streamed",
         "journal",
         "outbox",
         "raw",
+        "resent",
         "scratch",
+        "settings",
     )
 
     def __init__(self, commands: Commands, raw: Buffer, directory: str, settings: Settings) -> None:
         self._commands = commands
-        self._settings = settings
+        self.settings = settings
         self.journal = Journal()
         self.body = Body(settings, self.journal.guard)
         self.outbox = Outbox()
+        self.resent: Resent | None = None
+        """Set if the message is a copy that the filter submitted, by `stream_by_domain` or `resend`."""
+        self.is_streamed = False
+        """Whether copies take the place of this message."""
         self._tree: Tree | None = None
         self._root: Part | None = None
         self._shadows: tuple[Part, ...] | None = None
@@ -98,9 +105,14 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
             self._root = Part(self, self._parsed().root, None)
         return self._root
 
+    @property
+    def is_parsed(self) -> bool:
+        """Whether anybody has looked at the parts yet."""
+        return self._tree is not None
+
     def _parsed(self) -> Tree:
         if self._tree is None:
-            self._tree = parse(self.raw, self._settings.limits)
+            self._tree = parse(self.raw, self.settings.limits)
             if self._tree.limit_exceeded is not None:
                 # What was not looked at may not pass; a sender gains nothing by trying again.
                 _log.warning("message refused, over the limit for %s", self._tree.limit_exceeded)
@@ -196,7 +208,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody):
             from defang_worker.api import ambiguity  # noqa: PLC0415  # for malformed mail
 
             ambiguity.warn_of_removed(self)
-        if not self.is_rejected and self._settings.inline_warnings and self.body.warnings:
+        if not self.is_rejected and self.settings.inline_warnings and self.body.warnings:
             from defang_worker.api import additions  # noqa: PLC0415  # a site's choice
 
             self.body.warnings_told = additions.warnings(self, self.body.warning_intro, self.body.warnings)

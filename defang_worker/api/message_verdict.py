@@ -11,13 +11,14 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire.results import Quarantine
-from defang_worker.api.verdicts import Response
+from defang_worker.api.verdicts import Response, Verdict
 from defang_worker.api.words import to_bytes
 
 if TYPE_CHECKING:
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.journal import Journal
     from defang_worker.api.settings import Settings
+    from defang_worker.api.message_mail import Resent
 
 _log: Final = logging.getLogger("defang.worker")
 
@@ -30,6 +31,7 @@ class MessageVerdict:
     envelope: Envelope
     journal: Journal
     _settings: Settings
+    resent: Resent | None
 
     @property
     def verdict(self) -> Response | None:
@@ -57,6 +59,10 @@ class MessageVerdict:
         """Takes a final response as the message's verdict; raises ValueError for one that is not final."""
         if not verdict.is_final:
             raise ValueError(f"{verdict.verdict.name} is no verdict on a message")
+        if self.resent is not None and verdict.verdict is Verdict.REJECT:
+            # Its client is our own mail system, which would send a bounce to a sender that may be forged.
+            _log.info("a resent copy is discarded instead of rejected: %s", verdict)
+            verdict = Response.discard()
         if not self.journal.guard.allows(f"Message.{verdict.verdict.name.lower()}"):
             return
         if not self.journal.decide(verdict):

@@ -134,6 +134,17 @@ class Part(PartFacts):
         if self._message.body.may_change("Part.drop"):
             self._become(None, is_dropped=True, warning=warning)
 
+    def quarantine(self, reason: str, *, warning: str | None = None) -> None:
+        """Removes the part like `drop`, after a copy of it as it is now was written to the quarantine.
+
+        Of a container all that is in it is kept, as bytes.
+        """
+        if self._message.body.may_change("Part.quarantine"):
+            from defang_worker.api.quarantine import KeptPart  # noqa: PLC0415  # for filters that quarantine
+
+            self._message.outbox.keep_part(KeptPart.of(self, reason))
+            self._become(None, is_dropped=True, warning=warning)
+
     def replace(
         self,
         content: str | bytes,

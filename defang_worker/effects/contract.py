@@ -31,6 +31,8 @@ class LetterKind(StrEnum):
     QUARANTINE_REPORT = "quarantine-report"
     COPY = "copy"
     RELEASE = "release"
+    MAIL = "mail"
+    """Of the filter's own making."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,9 @@ class PublishedFile:
 
 class Effects(Protocol):
     """Carries out what filters want done."""
+
+    def secret(self) -> bytes:
+        """What our own mail is marked with, so that it is known when it comes back."""
 
     def quarantine(self, entry: QuarantineEntry) -> str:
         """Stores the entry; the path of its directory. All of it is on disk then."""

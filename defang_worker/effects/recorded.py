@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +14,15 @@ class RecordedEffects:
     """Effects that only leave a note, in order."""
 
     def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
         self.quarantined: list[QuarantineEntry] = []
         self.published: list[PublishedFile] = []
         self.letters: list[Letter] = []
         """Notices and copies alike; `kind` tells them apart."""
+
+    def secret(self) -> bytes:
+        """One of its own, that no other mail is marked with."""
+        return self._secret
 
     def quarantine(self, entry: QuarantineEntry) -> str:
         """Notes the entry, and gives the path that it might get."""

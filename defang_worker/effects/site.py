@@ -25,6 +25,12 @@ class SiteEffects:
     state_dir: str
     """Where is kept what must outlive a message: the quarantine."""
 
+    def secret(self) -> bytes:
+        """The site's, out of its file."""
+        from defang_worker.effects import secret  # noqa: PLC0415
+
+        return secret.secret(self.state_dir)
+
     def quarantine(self, entry: QuarantineEntry) -> str:
         """Writes the entry to disk."""
         from defang_worker.effects import store  # noqa: PLC0415

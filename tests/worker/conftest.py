@@ -11,6 +11,7 @@ import pytest
 
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import SiteFilter
+from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.log_lines import QueueIdFormatter
 from defang_worker.loop import Worker
 from defang_worker.status import StatusTags
@@ -26,12 +27,15 @@ LoadFilter = Callable[[str], SiteFilter]
 
 @pytest.fixture
 def load_filter(spool: Path) -> LoadFilter:
-    """Loads a filter from its source text. The names of `defang_worker` are imported in a line before it."""
+    """Loads a filter from its source text. The names of `defang_worker` are imported in a line before it.
+
+    Its effects are only recorded.
+    """
 
     def load(source: str) -> SiteFilter:
         path = spool / "filter.py"
         path.write_text("from defang_worker import *\n" + textwrap.dedent(source).lstrip("\n"))
-        return filter_file.load(str(path))
+        return filter_file.load(str(path), RecordedEffects())
 
     return load
 

@@ -2,20 +2,23 @@
 """Golden cases: each folder of tests/cases holds a working directory before the scan, and what is in it afterwards.
 
 Before: INPUTMSG, COMMANDS, RESULTS.before for lines of earlier checks, and filter.py, without which the
-suggested-minimum filter scans. After: RESULTS, NEWBODY, and ANSWER where that is not `ok`. `make cases UPDATE=1` writes
-what comes out into the folders, for review as a diff.
+suggested-minimum filter scans. After: RESULTS, NEWBODY, ANSWER where that is not `ok`, EFFECTS if there are any. `make cases UPDATE=1` writes
+what comes out into the folders, for review as a diff. EFFECTS is what was wanted done outside of the directory.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 
 from defang_common.wire import answers
 from defang_worker.api import filter_file
+from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.mime import canonical_rebuild, rebuild
 from tests.worker.conftest import make_worker
 
@@ -23,7 +26,17 @@ ROOT = Path(__file__).parents[2]
 CASES = sorted(path for path in (ROOT / "tests" / "cases").iterdir() if path.is_dir())
 SUGGESTED_MINIMUM = ROOT / "docs" / "filters" / "suggested_minimum.py"
 BEFORE = ("COMMANDS", "INPUTMSG")
-AFTER = ("ANSWER", "RESULTS", "NEWBODY")
+AFTER = ("ANSWER", "RESULTS", "NEWBODY", "EFFECTS")
+# What is another each time, and what takes its place in EFFECTS.
+CHANGING = (
+    (
+        rb"(?m)^(Date:|Message-ID:|\tfor <[^>]+>;\n\t|  ?\"time\":|X-Defang-Resent: 1 copy).*(\n [0-9a-f]{64})?",
+        rb"\1 ...",
+    ),
+    (rb"(?m)^(\twith ESMTP.*;\n\t).*", rb"\1..."),
+    (rb"\d{4}-\d\d-\d\d-\d\d(\.\d\d\.\d\d)?", b"TIME"),
+    (re.escape(socket.gethostname().encode()), b"HOST"),
+)
 
 
 def scan(case: Path, directory: Path) -> dict[str, bytes]:
@@ -34,12 +47,30 @@ def scan(case: Path, directory: Path) -> dict[str, bytes]:
     if (case / "RESULTS.before").exists():
         shutil.copy(case / "RESULTS.before", directory / "RESULTS")
     own = case / "filter.py"
-    site = filter_file.load(str(own if own.exists() else SUGGESTED_MINIMUM))
+    effects = RecordedEffects()
+    site = filter_file.load(str(own if own.exists() else SUGGESTED_MINIMUM), effects)
     answer = make_worker(site).answer(b"scan Q1 %s" % os.fsencode(directory))
     left = {name: (directory / name).read_bytes() for name in ("RESULTS", "NEWBODY") if (directory / name).exists()}
     if answer != answers.SCAN_OK:
         left["ANSWER"] = answer.replace(os.fsencode(directory), b"DIR").replace(os.fsencode(case), b"CASE")
+    if shown := show(effects, directory):
+        left["EFFECTS"] = shown
     return left
+
+
+def show(effects: RecordedEffects, directory: Path) -> bytes:
+    """What was recorded, to be read by people; the same each time."""
+    pieces: list[bytes] = []
+    for entry in effects.quarantined:
+        pieces += (b"== quarantine %s\n%s" % (name.encode(), content) for name, content in entry.files.items())
+        pieces += (b"== quarantine %s as %s\n" % (name.encode(), path.encode()) for name, path in entry.same_as.items())
+    for letter in effects.letters:
+        words = [f"== {letter.kind.value} from <{letter.sender}> to", *letter.recipients, *letter.mail_args]
+        pieces.append(" ".join(words).encode("utf-8", "surrogateescape") + b"\n" + b"".join(map(bytes, letter.content)))
+    shown = b"".join(pieces).replace(os.fsencode(directory), b"DIR")
+    for pattern, stand_in in CHANGING:
+        shown = re.sub(pattern, stand_in, shown)
+    return shown
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -18,6 +18,7 @@ import defang_worker
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import HOOKS
 from defang_worker.api.part_facts import PartHeaders
+from defang_worker.effects.recorded import RecordedEffects
 from tests.worker.conftest import make_worker
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,7 +31,17 @@ FOR_THE_WORKER = {
     "Envelope": {"commands", "directory", "journal", "of_commands", "of_request", "tested"},
     "Recipient": {"of_commands", "of_request"},
     "Defect": {"of", "with_severity"},
-    "Message": {"body", "defects_of", "finish_body", "journal", "outbox", "refused_for_structure", "results"},
+    "Message": {
+        "body",
+        "defects_of",
+        "finish_body",
+        "is_parsed",
+        "journal",
+        "outbox",
+        "refused_for_structure",
+        "results",
+        "settings",
+    },
     "Headers": {"changes", "earlier_changed"},
     "Part": {"entity", "field_changes", "put", "replacement", "shown"},
     "Response": {"correction", "to_answer", "to_result"},
@@ -139,7 +150,7 @@ def test_every_filter_on_the_page_can_be_loaded(block: str, tmp_path: Path) -> N
 def _serve(workdir: Path, recipe: str, request: str = "scan Q1 {}") -> str:
     path = workdir / "site.py"
     path.write_text(RECIPES[recipe])
-    return make_worker(filter_file.load(str(path))).answer(request.format(workdir).encode()).decode()
+    return make_worker(filter_file.load(str(path), RecordedEffects())).answer(request.format(workdir).encode()).decode()
 
 
 def _results(workdir: Path, recipe: str) -> list[str]:
@@ -161,6 +172,8 @@ def _iso(raw: bytes) -> bytes:
         ("Reject a subject", _subject, "B554 5.7.1 We%20do%20not%20play"),
         ("Drop disk images", _iso, "C"),
         ("Add a header", bytes, "HX-Client 192.0.2.7"),
+        ("Keep a part, and tell the sender", _iso, "C"),
+        ("One message for each domain", bytes, "HX-Rules-Of example.org"),
         ("Filter a part through another program", bytes, "C"),
         ("Quarantine at the mail server", bytes, "Qstray%20carriage%20returns%20or%20NULs%20in%20the%20body"),
     ],

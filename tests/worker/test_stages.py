@@ -13,6 +13,7 @@ from defang_worker.api import stages
 from defang_worker.api.headers import QueuedHeaders
 from defang_worker.api.hooks import HOOKS
 from defang_worker.api.stages import VERBS, Guard, Stage, WrongStage
+from defang_worker.effects.recorded import RecordedEffects
 from tests.worker.conftest import LoadFilter, make_worker
 from tests.worker.test_answer import HELO, RELAY, recipient_request, sender_request
 
@@ -56,12 +57,22 @@ CALLS = {
     "Message.add_entity": 'message.add_entity(b"Content-Type: text/plain\\n\\ntext\\n")',
     "Message.replace_with": 'message.replace_with(b"Content-Type: text/plain\\n\\ntext\\n")',
     "Message.rebuild": "message.rebuild()",
+    "Message.quarantine": 'message.quarantine("odd")',
+    "Message.notify_sender": 'message.notify_sender("text")',
+    "Message.notify_recipients": 'message.notify_recipients("text")',
+    "Message.notify_admin": 'message.notify_admin("text")',
+    "Message.send": 'message.send(__import__("email.message").message.EmailMessage(), ["<a@example.org>"])',
+    "Message.resend": 'message.resend(["<bob@example.org>"])',
+    "Message.stream_by_domain": "message.stream_by_domain()",
+    "Message.stream_by_recipient": "message.stream_by_recipient()",
+    "Message.stream": 'message.stream([["<bob@example.org>"], ["<carol@example.net>"]])',
     "Message.warn": 'message.warn("text")',
     "Message.add_part": 'message.add_part("text/plain", "text")',
     "Message.append_text": 'message.append_text("text")',
     "Message.append_html": 'message.append_html("text")',
     "Message.remove_redundant_html": "message.remove_redundant_html()",
     "Part.keep": 'message.root.children[0].keep(warning="text")',
+    "Part.quarantine": 'message.root.children[0].quarantine("odd")',
     "Part.drop": "message.root.children[0].drop()",
     "Part.replace": 'message.root.children[0].replace("text")',
     "Part.replace_with_url": 'message.root.children[0].replace_with_url(str(message.envelope.workdir), "http://x")',
@@ -77,6 +88,7 @@ LOOKS = {
     "Headers": {"all", "fields", "get", "items", "raw"},
     "Message": {
         "decide", "find", "headers_as_they_came", "leaves", "signature_forecast", "walk",
+        "decide", "headers_as_they_came", "leaves", "received_header", "signature_forecast", "walk",
         "add_recipient", "delete_recipient", "set_sender",
     },
     "Part": {"extension_matches", "head", "matches"},
@@ -94,17 +106,26 @@ def source(stage: Stage, call: str) -> str:
     return f"{head}def {stage.value}({arguments(stage)}):\n    {take}\n    return {call}"
 
 
-def serve(load_filter: LoadFilter, workdir: Path, stage: Stage, call: str) -> bytes:
-    """Runs a filter that has this one callback, up to the end of the callback's request."""
+def serve(load_filter: LoadFilter, workdir: Path, stage: Stage, call: str) -> tuple[bytes, bool]:
+    """Runs a filter that has this one callback, up to the end of the callback's request.
+
+    The answer, and whether anything was done outside of the working directory.
+    """
     (workdir / "INPUTMSG").write_bytes(MESSAGE)
-    worker = make_worker(load_filter(source(stage, call)))
+    commands = workdir / "COMMANDS"
+    commands.write_bytes(commands.read_bytes().replace(b"\nF\n", b"\nR<carol@example.net> ? ? ?\nF\n"))
+    site = load_filter(source(stage, call))
+    worker = make_worker(site)
     requests = {
         Stage.RELAY: RELAY,
         Stage.HELO: HELO % b"h",
         Stage.SENDER: sender_request(workdir),
         Stage.RECIPIENT: recipient_request(workdir),
     }
-    return worker.answer(requests.get(stage, b"scan Q1 %s" % str(workdir).encode()))
+    answer = worker.answer(requests.get(stage, b"scan Q1 %s" % str(workdir).encode()))
+    effects = site.effects
+    assert isinstance(effects, RecordedEffects)
+    return answer, bool(effects.quarantined or effects.letters)
 
 
 def reachable(verb: str) -> list[Stage]:
@@ -152,12 +173,12 @@ def test_under_test_a_call_in_the_wrong_stage_is_an_error_that_names_the_right_o
 def test_in_service_a_call_in_the_wrong_stage_is_logged_and_does_nothing(
     load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture, verb: str, stage: Stage
 ) -> None:
-    answer = serve(load_filter, workdir, stage, f"({CALLS[verb]}, None)[1]")
+    answer, has_effect = serve(load_filter, workdir, stage, f"({CALLS[verb]}, None)[1]")
     assert answer.startswith(b"ok")
     is_ignored = f"ignored: {verb} has no effect in {stage.value}" in caplog.text
     assert is_ignored is (stage not in VERBS[verb])
     results = workdir / "RESULTS"
-    has_effect = results.exists() and results.read_bytes() != b"F\n"
+    has_effect |= results.exists() and results.read_bytes() != b"F\n"
     assert has_effect is (stage in VERBS[verb] and verb not in NO_EFFECT)
 
 
