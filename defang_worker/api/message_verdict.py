@@ -17,8 +17,8 @@ from defang_worker.api.words import to_bytes
 if TYPE_CHECKING:
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.journal import Journal
-    from defang_worker.api.settings import Settings
     from defang_worker.api.message_mail import Resent
+    from defang_worker.api.settings import Settings
 
 _log: Final = logging.getLogger("defang.worker")
 
@@ -30,7 +30,7 @@ class MessageVerdict:
 
     envelope: Envelope
     journal: Journal
-    _settings: Settings
+    settings: Settings
     resent: Resent | None
 
     @property
@@ -106,5 +106,5 @@ class MessageVerdict:
             from defang_worker import relay_header  # noqa: PLC0415
 
             envelope = self.envelope
-            value = relay_header.value(self._settings, envelope.client_ip, envelope.queue_id or "", envelope.sender)
+            value = relay_header.value(self.settings, envelope.client_ip, envelope.queue_id or "", envelope.sender)
             envelope.headers.add(relay_header.FIELD_NAME, value)

@@ -13,6 +13,7 @@ import socket
 from email.errors import MessageError
 from email.headerregistry import Address as MailAddress
 from email.message import EmailMessage
+from email.policy import default
 from email.utils import localtime, make_msgid
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,8 @@ _SUBJECTS: Final = {
     LetterKind.ADMIN_NOTICE: "Notice of the mail filter",
     LetterKind.QUARANTINE_REPORT: "Mail quarantined",
 }
+# LF line ends, as messages have them here; and no bytes over 127, for not every mail server on the way takes them.
+_POLICY: Final = default.clone(cte_type="7bit")
 # RFC 5322, section 3.6.4, as far as it is needed to answer to one.
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
 # RFC 3834, section 2: what role and list addresses are called, beside the fields that say the same.
@@ -88,7 +91,7 @@ def _held_back(message: Message, kind: LetterKind) -> str:
 
 def _letter(message: Message, kind: LetterKind, subject: str, text: str) -> Letter:
     settings, envelope = message.settings, message.envelope
-    mail = EmailMessage()
+    mail = EmailMessage(policy=_POLICY)
     mail["From"] = _mailbox(settings.daemon_name, settings.daemon)
     if kind is LetterKind.SENDER_NOTICE:
         recipients: tuple[str, ...] = (envelope.sender.bare,)

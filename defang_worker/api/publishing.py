@@ -31,11 +31,11 @@ def replace_with_url(part: Part, directory: str, base_url: str, text: str, *, sa
     digest.update(salt.encode("utf-8", "surrogateescape"))
     extension = part.extension
     name = digest.hexdigest() + (extension if _EXTENSION.fullmatch(extension) else "")
-    published = part.message.outbox.published
-    published.append(PublishedFile(directory=directory, name=name, content=content))
+    publish = part.message.outbox.publish
+    publish(PublishedFile(directory=directory, name=name, content=content))
     if metadata:
         described = metadata.encode("utf-8", "surrogateescape")
-        published.append(PublishedFile(directory=directory, name=f".{name}", content=described))
+        publish(PublishedFile(directory=directory, name=f".{name}", content=described))
     url = f"{base_url.rstrip('/')}/{name}"
     # The name last: what is in it is a stranger's.
     part.replace((text or _MOVED_TEXT).replace("{url}", url).replace("{name}", shown))

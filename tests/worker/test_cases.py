@@ -2,8 +2,8 @@
 """Golden cases: each folder of tests/cases holds a working directory before the scan, and what is in it afterwards.
 
 Before: INPUTMSG, COMMANDS, RESULTS.before for lines of earlier checks, and filter.py, without which the
-suggested-minimum filter scans. After: RESULTS, NEWBODY, ANSWER where that is not `ok`, EFFECTS if there are any. `make cases UPDATE=1` writes
-what comes out into the folders, for review as a diff. EFFECTS is what was wanted done outside of the directory.
+suggested-minimum filter scans. After: RESULTS, NEWBODY, ANSWER where that is not `ok`, and EFFECTS: what was wanted
+done outside of it. `make cases UPDATE=1` writes what comes out into the folders, for review as a diff.
 """
 
 from __future__ import annotations

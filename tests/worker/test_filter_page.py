@@ -202,4 +202,4 @@ def test_recipe_refuses_one_recipient_and_no_other(workdir: Path) -> None:
 
 
 def test_every_recipe_is_tried() -> None:
-    assert len([name for name in RECIPES if name in _section("Recipes")]) == 8
+    assert len([name for name in RECIPES if name in _section("Recipes")]) == 10

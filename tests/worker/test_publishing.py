@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from defang_common.wire import commands
 from defang_worker import Message, Response, Settings, Verdict
 from defang_worker.effects.recorded import RecordedEffects
+from defang_worker.effects.site import SiteEffects
 from defang_worker.mime import Tree, parse
 from defang_worker.mime.one_reading import delivered
 from tests.worker.conftest import COMMANDS, LoadFilter, make_worker
@@ -42,8 +44,9 @@ def after(message: Message) -> Tree:
 
 def serve(load_filter: LoadFilter, workdir: Path, directory: Path, more: str = "") -> bytes:
     (workdir / "INPUTMSG").write_bytes(RAW)
-    worker = make_worker(load_filter(FILTER.format(directory=directory, more=more)))
-    return worker.answer(b"scan Q1 %s" % str(workdir).encode())
+    real = SiteEffects(submit_to="/nonexistent", state_dir="/nonexistent")
+    site = replace(load_filter(FILTER.format(directory=directory, more=more)), effects=real)
+    return make_worker(site).answer(b"scan Q1 %s" % str(workdir).encode())
 
 
 def test_link_has_the_hash_of_content_and_salt_and_the_extension() -> None:
@@ -77,7 +80,7 @@ def test_nothing_is_published_before_the_end_of_the_scan() -> None:
     message, effects = make(), RecordedEffects()
     message.root.children[1].replace_with_url("/var/www", "http://f", metadata="told")
     assert effects.published == []
-    message.outbox.store(effects)
+    message.outbox.store(message, effects)
     name, dotted = effects.published
     assert (name.content, dotted.content, dotted.name) == (b"second", b"told", f".{name.name}")
 

@@ -88,8 +88,7 @@ LOOKS = {
     "Headers": {"all", "fields", "get", "items", "raw"},
     "Message": {
         "decide", "find", "headers_as_they_came", "leaves", "signature_forecast", "walk",
-        "decide", "headers_as_they_came", "leaves", "received_header", "signature_forecast", "walk",
-        "add_recipient", "delete_recipient", "set_sender",
+        "received_header", "add_recipient", "delete_recipient", "set_sender",
     },
     "Part": {"extension_matches", "head", "matches"},
 }  # fmt: skip

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from defang_worker import Message
+
+
+def filter_begin(message: Message) -> None:
+    message.quarantine("odd")
+    message.notify_admin("odd")
+
+
+def filter_end(message: Message) -> None:
+    raise ValueError("too late")
