@@ -30,11 +30,7 @@ def check_bytes(tree: Tree, regular: list[Entity], note: Note) -> None:
 
     The bodies of `regular` are known to have no long line.
     """
-    sources: dict[int, Entity] = {id(tree.root.source): tree.root}
-    for entity in tree.walk():
-        if entity.inner is not None and entity.children:
-            sources.setdefault(id(entity.inner), entity.children[0])
-    for entity in sources.values():
+    for entity in (tree.root, *(host.children[0] for host in tree.decoded if host.children)):
         _check_source(tree, entity, entity.source, regular, note)
 
 

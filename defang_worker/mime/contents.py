@@ -14,11 +14,13 @@ from defang_worker.mime.headers import Buffer
 
 _FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*:[^\n]*(?:\n|\Z)(?:[ \t][^\n]*(?:\n|\Z))*")
 _JUNK: Final = re.compile(rb"(?:\xef\xbb\xbf|\r*\n|>?From [^\n]*\n)*")
-# A word, and what neither base64 nor the name of a field has behind it; within 64 bytes, which is where those show.
+# A word, and what neither base64 nor the name of a field has behind it, within 64 bytes, which is where those show;
+# or a word alone on its line, which may be base64 only.
 _PROSE: Final = re.compile(
-    rb"(?!PK|BZ|x\x9f)(?:\r?\n){0,4}(?!From )[A-Za-z0-9-]{0,40}"
-    rb"(?:[ \t]{1,8}[^\s:\0]|[!-*,.;<?@\[-`{-~\x80-\xee\xf0-\xff])"
+    rb"(?!PK|BZ|x\x9f)(?:\r?\n){0,4}(?!From )"
+    rb"(?:[A-Za-z0-9-]{0,40}(?:[ \t]{1,8}[^\s:\0]|[!-*,.;<?@\[-`{-~\x80-\xee\xf0-\xff])|[A-Za-z0-9-]{1,40}(\r?\n|\Z))"
 )
+_NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=\r\n]")
 _TELLING: Final = frozenset({b"mime-version", b"content-type"})
 _OF_MAIL: Final = frozenset({b"from", b"to", b"subject", b"date", b"message-id", b"received", b"return-path"})
 _MESSAGE_NAMES: Final = (".eml", ".msg", ".mht", ".mhtml", ".nws")
@@ -59,8 +61,10 @@ def is_mere_text(buffer: Buffer, start: int, end: int) -> bool:
 
     What is here must imply that, and only that; a content of which it is not told is looked at more closely.
     """
+    match = _PROSE.match(buffer, start, end)
     return (
-        _PROSE.match(buffer, start, end) is not None
+        match is not None
+        and (match[1] is None or _NO_BASE64.search(buffer, start, min(end, start + 64)) is not None or end - start < 32)
         and buffer.find(b"begin", start, end) < 0
         and buffer.find(b"BinHex", start, end) < 0
         and buffer.find(b"PK\x03\x04", start, end) < 0

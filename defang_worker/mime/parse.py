@@ -48,6 +48,7 @@ def parse(buffer: Buffer, limits: Limits | None = None) -> Tree:
         if host.boundary is not None and b"--" + host.boundary not in decoded:
             continue
         host.inner = Source(decoded, source.limits, host)
+        tree.decoded.append(host)
         scan = _Scan(tree, host.inner, waiting)
         if host.boundary is not None:
             scan.multipart(host)
@@ -74,12 +75,7 @@ class _Scan:
         of the outer entity that had the same boundary before it."""
         self._active: dict[bytes, int] = {}
         """Boundaries that count at present, and the index of the innermost entity that has each."""
-        self._depth = 0
-        if source.host is not None:
-            entity: Entity | None = source.host
-            while entity is not None:
-                self._depth += 1
-                entity = entity.parent
+        self._depth = source.host.depth + 1 if source.host is not None else 0
 
     # The three ways to begin
 

@@ -255,9 +255,9 @@ def _check_outside(entity: Entity, note: Note) -> None:
             note(entity, f"content-in-{view}", start, "")
 
 
-def check_nesting(entity: Entity, depth: int, part_count: int, note: Note) -> None:
+def check_nesting(entity: Entity, part_count: int, note: Note) -> None:
     """Note nesting that is deep, or parts that are many; `entity` is the innermost, or the message."""
-    if depth >= _DEEP_LEVELS:
-        note(entity, "nesting-too-deep", entity.start, f"{depth} levels")
+    if entity.depth >= _DEEP_LEVELS:
+        note(entity, "nesting-too-deep", entity.start, f"{entity.depth} levels")
     elif part_count >= _MANY_PARTS:
         note(entity, "nesting-too-deep", entity.start, f"{part_count} parts")

@@ -74,6 +74,7 @@ class Entity:
         "content_type",
         "defects",
         "delimiter",
+        "depth",
         "end",
         "header_end",
         "index",
@@ -99,6 +100,8 @@ class Entity:
         """Where the delimiter line before the entity begins; -1 if it is no child of a multipart."""
         self.index = len(parent.children) if parent is not None else 0
         """Its place among its parent's children, from 0."""
+        self.depth: int = parent.depth + 1 if parent is not None else 0
+        """How many entities it stands in."""
         self.close_start = -1
         """Where a multipart's close-delimiter line begins; -1 if it has none."""
         self.content_type = "text/plain"
@@ -253,7 +256,7 @@ class Entity:
 class Tree:
     """A message and all entities found in it."""
 
-    __slots__ = ("examination", "limit_exceeded", "newline", "part_count", "root", "strays")
+    __slots__ = ("decoded", "examination", "limit_exceeded", "newline", "part_count", "root", "strays")
 
     def __init__(self, source: Source) -> None:
         self.root = Entity(source, None, 0)
@@ -263,6 +266,8 @@ class Tree:
         "nested-size"): then there may be more in the message than the tree has."""
         self.examination: Examination | None = None
         """What `views.examine` found; None before."""
+        self.decoded: list[Entity] = []
+        """The containers whose parts were found in their decoded body."""
         self.strays: list[int] = []
         """Where lines of the message begin with two dashes without being delimiters; as many as are kept."""
         first_end = source.buffer.find(b"\n")

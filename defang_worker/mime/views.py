@@ -102,15 +102,13 @@ class _Examiner:
 
     def _entities(self) -> None:
         tree = self._tree
-        deepest, depth_of = tree.root, {tree.root: 0}
+        deepest = tree.root
         for entity in tree.walk():
-            if entity.parent is not None:
-                depth_of[entity] = depth_of[entity.parent] + 1
-                if depth_of[entity] > depth_of[deepest]:
-                    deepest = entity
+            if entity.depth > deepest.depth:
+                deepest = entity
             self._entity(entity)
         check_strays(tree, self.note)
-        check_nesting(deepest, depth_of[deepest], tree.part_count, self.note)
+        check_nesting(deepest, tree.part_count, self.note)
 
     def _entity(self, entity: Entity) -> None:
         if self._field_room < 0:
