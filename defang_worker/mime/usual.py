@@ -28,6 +28,9 @@ _PARAMETER: Final = re.compile(rb";[ \t\r\n]*([A-Za-z-]+)=(?:\"([^\"]*)\"|(" + _
 _ENCODINGS: Final = {name.encode(): name for name in ("7bit", "8bit", "binary", "base64", "quoted-printable")}
 # RFC 2046 section 5.1.1.
 _MAX_BOUNDARY_BYTES: Final = 70
+# Which is canonical but for capitals, and of which there is nothing to find out.
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_()+@,&-]+(?: [A-Za-z0-9_()+@,&-]+)*(?:\.[A-Za-z0-9]+)?")
+_SHORT_NAME_CHARACTERS: Final = 60
 # Headers of parts come again, in one message and the next; few of those are longer. The message's own never does.
 _REMEMBERED_BYTES: Final = 256
 _REMEMBERED: Final = 256
@@ -99,12 +102,13 @@ def _read_field(form: re.Pattern[bytes], value: bytes | None) -> tuple[str, dict
     if match is None or b"=?" in value:
         return None
     parameters: dict[str, str] = {}
-    found = _PARAMETER.findall(value, match.end(1))
-    for name, quoted, token in found:
-        parameters[name.decode("ascii").lower()] = (quoted or token).decode("ascii")
-    if len(parameters) < len(found) or any(text[0] == "'" for text in parameters.values()):
-        return None
-    return match[1].decode("ascii").lower(), parameters
+    if match.end(1) < len(value):
+        for name, quoted, token in _PARAMETER.findall(value, match.end(1)):
+            key, text = name.lower().decode("ascii"), (quoted or token).decode("ascii")
+            if key in parameters or text[0] == "'":
+                return None
+            parameters[key] = text
+    return match[1].lower().decode("ascii"), parameters
 
 
 def _opening(content_type: str, boundary: str | None, encoding: str) -> Opening | None:
@@ -121,10 +125,15 @@ def _opening(content_type: str, boundary: str | None, encoding: str) -> Opening 
 
 def _filenames(of_disposition: dict[str, str], of_type: dict[str, str]) -> tuple[str, ...] | None:
     """Return the one name of a part, and its canonical form if that differs; None if there is something about it."""
-    spelled = {fields[name] for fields in (of_disposition, of_type) for name in ("filename", "name") if name in fields}
-    if not spelled:
+    name = (
+        of_disposition.get("filename") or of_type.get("name") or of_disposition.get("name") or of_type.get("filename")
+    )
+    if name is None:
         return ()
-    names = all_names(spelled)
-    if len(spelled) > 1 or not names or any(True for name in names for _ in name_findings(name)):
-        return None
-    return names
+    for fields in (of_disposition, of_type):
+        if fields.get("filename", name) != name or fields.get("name", name) != name:
+            return None
+    if _PLAIN_NAME.fullmatch(name) and len(name) <= _SHORT_NAME_CHARACTERS:
+        return (name,)
+    names = all_names((name,))
+    return None if not names or any(True for one in names for _ in name_findings(one)) else names
