@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     one = modes.add_parser("scan", parents=[shared], help="filter the message in one working directory")
     one.add_argument("directory", metavar="DIR", help="a directory with COMMANDS and INPUTMSG")
     modes.add_parser("test", parents=[shared], help="load the filter, and say whether it can be used")
+    check = modes.add_parser("check", parents=[shared], help="find what is wrong with the filter, without a message")
+    check.add_argument("--json", action="store_true", help="one JSON object")
+    check.add_argument("--no-paths", action="store_true", help="leave out the files that the settings name")
+    check.add_argument("--mypy", action="store_true", help="have mypy check the types, too; it has to be installed")
     trial = modes.add_parser(
         "test-mail", parents=[shared], help="show what the filter makes of messages, without doing it"
     )
@@ -90,6 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return command.run(args.files, as_json=args.json, extract_to=args.extract)
     path = getattr(args, "filter", DEFAULT_FILTER)
+    if args.mode == "check":
+        from defang_worker.checking import command as checking  # noqa: PLC0415
+
+        return checking.run(path, args)
     if args.mode == "test-mail":
         from defang_worker.trial import command as trial  # noqa: PLC0415
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules for a filter's source: names exist, calls fit, verbs are used where they have an effect.
+
+Pure: source text in, findings out.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from defang_worker import Envelope, Message
+from defang_worker.api.hooks import HOOKS
+from defang_worker.api.stages import VERBS, Stage
+from defang_worker.checking import known
+from defang_worker.checking.findings import Finding, Kind
+from defang_worker.checking.source import FunctionUses, Use, functions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STAGES: Final = {stage.value: stage for stage in Stage}
+
+
+def check_source(file: str, text: str) -> list[Finding]:
+    """What is wrong with the source, in the order of its lines; raises SyntaxError for what is no Python."""
+    found = functions(ast.parse(text, file))
+    findings = [
+        Finding(file=file, line=line, kind=kind, text=told)
+        for function in found
+        for use in function.uses
+        for line, kind, told in _of_use(use)
+    ]
+    findings += [
+        Finding(file=file, line=use.line, kind=Kind.STAGE, text=told)
+        for function, stages in _reached(found)
+        for use in function.uses
+        for told in _out_of_stage(use, stages)
+    ]
+    return sorted(set(findings), key=lambda finding: (finding.line, finding.text))
+
+
+def verbs(text: str) -> set[str]:
+    """The verbs that the source calls, such as "Part.drop"."""
+    return {verb for function in functions(ast.parse(text)) for use in function.uses if (verb := _verb(use))}
+
+
+def _of_use(use: Use) -> Iterator[tuple[int, Kind, str]]:
+    owner = use.owner.__name__
+    names = known.members(use.owner)
+    if use.name not in names and not use.name.startswith("__"):
+        meant = get_close_matches(use.name, names, n=1)
+        perhaps = f"; {meant[0]} perhaps?" if meant else ""
+        yield use.line, Kind.NAME, f"{owner} has no member {use.name}{perhaps}"
+    if use.call is not None and use.method is not None and (wrong := _misfit(use)):
+        yield use.line, Kind.CALL, f"{owner}.{use.name}: {wrong}"
+
+
+def _misfit(use: Use) -> str:
+    """Why a method does not take the arguments of its call; empty if it does, or if that cannot be told."""
+    call, method = use.call, use.method
+    assert call is not None
+    assert method is not None
+    if any(isinstance(arg, ast.Starred) for arg in call.args) or any(word.arg is None for word in call.keywords):
+        return ""
+    given = [None] * (len(call.args) + method.takes_self)
+    try:
+        inspect.signature(method.function).bind(*given, **{word.arg: None for word in call.keywords if word.arg})
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def _reached(found: list[FunctionUses]) -> Iterator[tuple[FunctionUses, list[Stage]]]:
+    """Each function with the callbacks that it is, or is called from."""
+    by_name: dict[str, list[FunctionUses]] = {}
+    for function in found:
+        by_name.setdefault(function.name, []).append(function)
+    stages: dict[int, list[Stage]] = {id(function): [] for function in found}
+    for name in (name for name in HOOKS if name in _STAGES):
+        waiting, seen = list(by_name.get(name, [])), set[int]()
+        while waiting:
+            function = waiting.pop()
+            if id(function) in seen:
+                continue
+            seen.add(id(function))
+            stages[id(function)].append(_STAGES[name])
+            waiting += [one for called in function.calls if called not in _STAGES for one in by_name.get(called, [])]
+    return ((function, stages[id(function)]) for function in found)
+
+
+def _out_of_stage(use: Use, stages: list[Stage]) -> Iterator[str]:
+    verb = _verb(use)
+    if verb is None:
+        return
+    for stage in stages:
+        if stage not in VERBS[verb]:
+            allowed = ", ".join(one.value for one in Stage if one in VERBS[verb])
+            yield f"{verb} has no effect in {stage.value}, only in {allowed}"
+
+
+def _verb(use: Use) -> str | None:
+    """The verb of the table of stages that is called, if it is one."""
+    if use.call is None:
+        return None
+    verb = f"{use.owner.__name__}.{use.name}"
+    if verb not in VERBS and use.owner is Message:
+        verb = f"{Envelope.__name__}.{use.name}"
+    return verb if verb in VERBS else None
