@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, commands, results
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from defang_common.wire.requests import Scan
     from defang_common.wire.results import Result
     from defang_worker.api.hooks import SiteFilter
+    from defang_worker.api.record import Record
     from defang_worker.status import StatusTags
 
 _log: Final = logging.getLogger("defang.worker")
@@ -63,8 +65,17 @@ def _scan(site: SiteFilter, directory: str) -> int:
     for line in told.unknown_lines:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
     message = Message(told, workdir.open_message(directory), directory, site.settings)
+    if message.record is None:
+        _carry_out(site, message, directory, told.subject_count)
+    else:
+        _recorded(message.record, site, message, directory, told.subject_count)
+    return message.size
+
+
+def _carry_out(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:
+    """Filters, does what is to be done outside, and writes RESULTS, whose lines it gives."""
     try:
-        lines = _filter(site, message, directory, told.subject_count)
+        lines = _filter(site, message, directory, subject_count)
     finally:
         message.journal.guard.stage = Stage.OVER
     outbox = message.outbox
@@ -79,7 +90,19 @@ def _scan(site: SiteFilter, directory: str) -> int:
         raise
     if outbox.is_wanted:
         outbox.send(message, site.effects)
-    return message.size
+    outbox.log(site.effects, site.settings.event_log)
+    return lines
+
+
+def _recorded(record: Record, site: SiteFilter, message: Message, directory: str, subject_count: int) -> None:
+    """The same, with a record written, of what ended in a fault too."""
+    target = site.settings.record_log
+    try:
+        lines = _carry_out(site, message, directory, subject_count)
+    except BaseException as fault:
+        site.effects.write_line(target, record.line(message, [], fault))
+        raise
+    site.effects.write_line(target, record.line(message, lines, None))
 
 
 def _filter(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:
@@ -123,7 +146,14 @@ def _call(site: SiteFilter, hook: Stage, message: Message, *more: object) -> Non
     if not site.has(hook) or message.is_streamed:
         return
     message.journal.guard.stage = hook
-    response = site.ask(hook, message, *more)
+    if message.record is None:
+        response = site.ask(hook, message, *more)
+    else:
+        started = perf_counter()
+        try:
+            response = site.ask(hook, message, *more)
+        finally:
+            message.record.took(hook.value, started)
     if response is NOTHING_SAID:
         return
     if response.delay_s:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from defang_common.wire.commands import Commands
     from defang_common.wire.results import Result
+    from defang_worker.api.record import Record
     from defang_worker.api.settings import Settings
     from defang_worker.mime.defects import Defect, Severity
     from defang_worker.mime.headers import Buffer
@@ -63,6 +64,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         "journal",
         "outbox",
         "raw",
+        "record",
         "resent",
         "scratch",
         "settings",
@@ -78,6 +80,11 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         """Set if the message is a copy that the filter submitted, by `stream_by_domain` or `resend`."""
         self.is_streamed = False
         """Whether copies take the place of this message."""
+        self.record: Record | None = None
+        if settings.record_log:
+            from defang_worker.api.record import Record  # noqa: PLC0415  # for sites that want records
+
+            self.record = Record()
         self._tree: Tree | None = None
         self._root: Part | None = None
         self._shadows: tuple[Part, ...] | None = None
@@ -195,7 +202,51 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         """The line end of the message as it came."""
         return self._parsed().newline
 
+    # Log
+
+    def log_event(self, event: str, *values: object, per_message: bool = False) -> None:
+        """Writes a line for each recipient to the event log, or one for the message: event, values, envelope, subject.
+
+        The lines are MIMEDefang's (MDLOG), whose readers know two values. They are written when the message is done
+        with; one that is deferred for a fault leaves none. Nothing happens without the setting `event_log`, but that
+        the record has the event, too.
+        """
+        if not self.journal.guard.allows("Message.log_event"):
+            return
+        if self.record is not None:
+            self.record.events.append([event, *map(str, values)])
+        if self.settings.event_log:
+            from defang_worker.api import event_lines  # noqa: PLC0415
+
+            self.outbox.events += event_lines.lines(
+                log_id=self.log_id,
+                event=event,
+                values=values,
+                sender=self.envelope.sender,
+                recipients=[one.address for one in self.envelope.recipients],
+                subject=self._commands.subject,
+                per_message=per_message,
+            )
+
     # For scan.py
+
+    @property
+    def known_parts(self) -> list[Part]:
+        """All parts that have been looked for, those that were dropped too, without a multipart on top."""
+        if self._tree is None:
+            return []
+        found: list[Part] = []
+        waiting = list(reversed(self.root.children)) if self.root.is_multipart else [self.root]
+        while waiting:
+            part = waiting.pop()
+            found.append(part)
+            waiting.extend(reversed(part.children))
+        return [*found, *self.shadow_parts]
+
+    @property
+    def known_defects(self) -> tuple[Defect, ...]:
+        """What is malformed, if the parts have been looked for."""
+        return () if self._tree is None else self.defects
 
     def refused_for_structure(self) -> bool:
         """Parses the message; whether that alone was its end."""

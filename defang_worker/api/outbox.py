@@ -38,6 +38,7 @@ class Outbox:
 
     __slots__ = (
         "entry_path",
+        "events",
         "groups",
         "is_wanted",
         "is_whole_kept",
@@ -62,6 +63,8 @@ class Outbox:
         """Recipients without brackets, a copy of the message as it came for each group."""
         self.entry_path = ""
         """Where the quarantined things lie, once they do."""
+        self.events: list[str] = []
+        """Lines for the event log."""
 
     def publish(self, file: PublishedFile) -> None:
         """Wants a file published."""
@@ -132,3 +135,8 @@ class Outbox:
             # If that fails too, an entry too many is left, and the first fault is what counts.
             with suppress(EffectFailed):
                 effects.forget(self.entry_path)
+
+    def log(self, effects: Effects, target: str) -> None:
+        """Writes the event lines, once the message is done with."""
+        for line in self.events:
+            effects.write_line(target, line)

@@ -67,6 +67,13 @@ class Settings:
     Fields of that name that come from outside are deleted.
     """
 
+    event_log: str = ""
+    """Where `Message.log_event` writes: a file's absolute path, or "syslog:mail" or another facility of the system log.
+    Empty for nowhere, which is what an event costs then: nothing."""
+
+    record_log: str = ""
+    """Where one JSON object for each message is written; as in `event_log`."""
+
     relay_key_file: str = ""
     """A file with the key, 32 bytes or more, that the mail servers of a site share: with it `Message.add_relay_header`
     signs whom a message came from, and such a field of another server is believed. Empty for neither."""
@@ -86,6 +93,12 @@ class Settings:
             raise ValueError(f"submit_to is to be an absolute path or host:port, not {self.submit_to!r}")
         if not self.quarantine_dir.startswith("/"):
             raise ValueError(f"quarantine_dir is to be an absolute path, not {self.quarantine_dir!r}")
+        if self.event_log or self.record_log:
+            from defang_worker.effects.lines import check_target  # noqa: PLC0415
+
+            for setting in ("event_log", "record_log"):
+                if target := getattr(self, setting):
+                    check_target(setting, target)
         if self.trusted_relays:
             from ipaddress import ip_network  # noqa: PLC0415  # few sites have any
 

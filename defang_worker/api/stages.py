@@ -67,6 +67,7 @@ VERBS: Final[dict[str, frozenset[Stage]]] = {
     "Message.stream_by_domain": _BODY,
     "Message.stream_by_recipient": _BODY,
     "Message.stream": _BODY,
+    "Message.log_event": _SCAN,
     "Message.warn": _BODY,
     "Message.add_part": _BODY,
     "Message.append_text": _BODY,

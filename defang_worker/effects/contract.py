@@ -87,6 +87,9 @@ class Effects(Protocol):
     def publish(self, file: PublishedFile) -> None:
         """Makes the file appear whole, readable for all; one that is there stays, and counts as new."""
 
+    def write_line(self, target: str, line: str) -> None:
+        """Appends the line to a file, or to the system log by "syslog:FACILITY". Does not fail: see `lines.py`."""
+
     def submit(self, letter: Letter) -> None:
         """Hands one mail to the mail system."""
 

@@ -17,6 +17,8 @@ class RecordedEffects:
         self._secret = secrets.token_bytes(32)
         self.quarantined: list[QuarantineEntry] = []
         self.published: list[PublishedFile] = []
+        self.lines: list[tuple[str, str]] = []
+        """Targets and lines of logs."""
         self.letters: list[Letter] = []
         """Notices and copies alike; `kind` tells them apart."""
 
@@ -36,6 +38,10 @@ class RecordedEffects:
     def publish(self, file: PublishedFile) -> None:
         """Notes the file."""
         self.published.append(file)
+
+    def write_line(self, target: str, line: str) -> None:
+        """Notes the line."""
+        self.lines.append((target, line))
 
     def submit(self, letter: Letter) -> None:
         """Notes the letter."""

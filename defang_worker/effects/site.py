@@ -49,6 +49,12 @@ class SiteEffects:
 
         store.publish(file)
 
+    def write_line(self, target: str, line: str) -> None:
+        """Writes the line."""
+        from defang_worker.effects import lines  # noqa: PLC0415
+
+        lines.append(target, line)
+
     def submit(self, letter: Letter) -> None:
         """Runs the program, or talks to the server."""
         from defang_worker.effects import submission  # noqa: PLC0415

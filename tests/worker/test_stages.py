@@ -53,6 +53,7 @@ CALLS = {
     "Message.discard": "message.discard()",
     "Message.mta_quarantine": 'message.mta_quarantine("odd")',
     "Message.add_relay_header": "message.add_relay_header()",
+    "Message.log_event": 'message.log_event("e")',
     "Message.strip_tracking_params": "message.strip_tracking_params()",
     "Message.add_entity": 'message.add_entity(b"Content-Type: text/plain\\n\\ntext\\n")',
     "Message.replace_with": 'message.replace_with(b"Content-Type: text/plain\\n\\ntext\\n")',
@@ -81,7 +82,7 @@ CALLS = {
     "Part.append_text": 'message.root.children[0].append_text("text")',
     "Part.append_html": 'message.root.children[1].children[0].append_html("text")',
 }
-NO_EFFECT = {"Message.remove_redundant_html", "Message.strip_tracking_params"}  # on this message
+NO_EFFECT = {"Message.log_event", "Message.remove_redundant_html", "Message.strip_tracking_params"}  # on this message
 # What only looks, and what stands for other verbs of the table.
 LOOKS = {
     "Envelope": set[str](),
