@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """COMMANDS: what the front end tells the worker of connection and envelope (protocol.md, COMMANDS).
 
-One letter, its words, a newline. `TABLE` is the only place that knows the letters; encoder,
-decoder and the table in protocol.md follow from it. The front end appends lines as it learns
+One letter, its words, a newline. `TABLE` knows the letters; encoder and the table in protocol.md
+follow from it, and `_READERS` has a row for each. The front end appends lines as it learns
 things, so the encoder makes single lines and the decoder reads a whole file.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -71,17 +72,19 @@ TABLE: Final = (
     Row(Letter.FINISHED, (), "end of the file; what follows does not count"),
 )
 
-_BY_LETTER: Final = {row.letter: row for row in TABLE}
-_BY_BYTE: Final = {row.letter.encode(): row for row in TABLE}
+_BY_LETTER: Final = {row.letter: (row, row.letter.encode()) for row in TABLE}
 
 
 def encode_line(letter: Letter, *words: bytes) -> bytes:
     """One line with its newline; raises `Unencodable` if the letter takes another number of words."""
-    row = _BY_LETTER[letter]
+    row, head = _BY_LETTER[letter]
     if len(words) != len(row.words):
         raise Unencodable(f"COMMANDS {letter}: {len(row.words)} words expected, {len(words)} given")
+    # Apart because nearly all lines are such, and every message has some twenty.
+    if len(words) == 1:
+        return b"%b%b\n" % (head, percent.encode_for_commands(words[0]))
     escaped = [percent.encode_for_commands(word) or row.if_empty or b"" for word in words]
-    return letter.encode() + b" ".join(escaped) + b"\n"
+    return head + b" ".join(escaped) + b"\n"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,57 +121,74 @@ class Commands:
     unknown_lines: list[bytes] = field(default_factory=list)
 
 
-def _split(row: Row, value: bytes) -> list[bytes]:
-    """The words of a line, unescaped; a line of one word keeps its raw blanks."""
-    if len(row.words) < 2:
-        return [percent.decode(value)]
-    words = [percent.decode(word) for word in value.split(b" ", len(row.words) - 1)]
-    return words + [row.if_empty or b""] * (len(row.words) - len(words))
+_Reader = Callable[[Commands, bytes], None]
 
 
-def _take(into: Commands, letter: Letter, words: list[bytes]) -> None:
-    match letter:
-        case Letter.TRANSACTION_ID:
-            into.transaction_id = words[0]
-        case Letter.SENDER:
-            into.sender = words[0]
-        case Letter.SENDER_ARG:
-            into.sender_args.append(words[0])
-        case Letter.MACRO:
-            into.macros[words[0]] = words[1]
-        case Letter.QUEUE_ID:
-            into.queue_id = words[0]
-        case Letter.HOSTNAME:
-            into.hostname = words[0]
-        case Letter.IP:
-            into.ip = words[0]
-        case Letter.HELO:
-            into.helo = words[0]
-        case Letter.RECIPIENT:
-            into.recipients.append(Recipient(address=words[0], mailer=words[1], host=words[2], routed_address=words[3]))
-        case Letter.RECIPIENT_ARG:
-            if not into.recipients:
-                raise Malformed("COMMANDS: a recipient's argument before any recipient")
-            into.recipients[-1].esmtp_args.append(words[0])
-        case Letter.SUBJECT:
-            into.subject = into.subject if into.subject_count else words[0]
-            into.subject_count += 1
-        case _:
-            _take_flag(into, letter, words)
+def _last(attribute: str) -> _Reader:
+    """For a line of one word, of which the last counts; it keeps its raw blanks."""
+
+    def read(into: Commands, rest: bytes) -> None:
+        setattr(into, attribute, percent.decode(rest))
+
+    return read
 
 
-def _take_flag(into: Commands, letter: Letter, words: list[bytes]) -> None:
-    match letter:
-        case Letter.SUSPICIOUS_HEADERS:
-            into.suspicious_headers = True
-        case Letter.SUSPICIOUS_BODY:
-            into.suspicious_body = True
-        case Letter.MESSAGE_ID:
-            into.message_id = words[0]
-        case Letter.RELAYED_IP:
-            into.relayed_ip = words[0]
-        case Letter.FINISHED:
-            into.finished = True
+def _flag(attribute: str) -> _Reader:
+    def read(into: Commands, _rest: bytes) -> None:
+        setattr(into, attribute, True)
+
+    return read
+
+
+def _sender_arg(into: Commands, rest: bytes) -> None:
+    into.sender_args.append(percent.decode(rest))
+
+
+def _macro(into: Commands, rest: bytes) -> None:
+    name, _, value = rest.partition(b" ")
+    into.macros[percent.decode(name)] = percent.decode(value)
+
+
+def _recipient(into: Commands, rest: bytes) -> None:
+    words = [percent.decode(word) for word in rest.split(b" ", 3)]
+    address, mailer, host, routed = words + [b"?"] * (4 - len(words))
+    into.recipients.append(Recipient(address=address, mailer=mailer, host=host, routed_address=routed))
+
+
+def _recipient_arg(into: Commands, rest: bytes) -> None:
+    if not into.recipients:
+        raise Malformed("COMMANDS: a recipient's argument before any recipient")
+    into.recipients[-1].esmtp_args.append(percent.decode(rest))
+
+
+def _subject(into: Commands, rest: bytes) -> None:
+    if not into.subject_count:
+        into.subject = percent.decode(rest)
+    into.subject_count += 1
+
+
+# What a line does, by its letter's byte: for a message with its twenty lines, one look-up and one call each.
+_READERS: Final[dict[bytes, _Reader]] = {
+    letter.encode(): reader
+    for letter, reader in {
+        Letter.TRANSACTION_ID: _last("transaction_id"),
+        Letter.SENDER: _last("sender"),
+        Letter.SENDER_ARG: _sender_arg,
+        Letter.MACRO: _macro,
+        Letter.QUEUE_ID: _last("queue_id"),
+        Letter.HOSTNAME: _last("hostname"),
+        Letter.IP: _last("ip"),
+        Letter.HELO: _last("helo"),
+        Letter.RECIPIENT: _recipient,
+        Letter.RECIPIENT_ARG: _recipient_arg,
+        Letter.SUSPICIOUS_HEADERS: _flag("suspicious_headers"),
+        Letter.SUSPICIOUS_BODY: _flag("suspicious_body"),
+        Letter.SUBJECT: _subject,
+        Letter.MESSAGE_ID: _last("message_id"),
+        Letter.RELAYED_IP: _last("relayed_ip"),
+        Letter.FINISHED: _flag("finished"),
+    }.items()
+}
 
 
 def decode(data: bytes, *, need_end: bool = True) -> Commands:
@@ -182,11 +202,11 @@ def decode(data: bytes, *, need_end: bool = True) -> Commands:
     for line in data.split(b"\n"):
         if not line:
             continue
-        row = _BY_BYTE.get(line[:1])
-        if row is None:
+        reader = _READERS.get(line[:1])
+        if reader is None:
             out.unknown_lines.append(line)
             continue
-        _take(out, row.letter, _split(row, line[1:]))
+        reader(out, line[1:])
         if out.finished:
             break
     if need_end and not out.finished:
