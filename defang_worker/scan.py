@@ -37,6 +37,8 @@ _log: Final = logging.getLogger("defang.worker")
 # The parts of a message refer to one another, so only a collection frees them. From this size on one is made at once:
 # what they decoded, and the mapped file that the front end removes meanwhile, must not pile up until one is due.
 _COLLECT_FROM_BYTES: Final = 64 * 1024
+# Generations of the collector (gc's documentation).
+_YOUNG, _ALL = 1, 2
 
 _FINISH: Final = results.Finish()
 
@@ -47,6 +49,7 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     queue_id = to_text(request.queue_id)
     tags.enter("Filtering", queue_id)
     size, answer = _COLLECT_FROM_BYTES, answers.SCAN_OK
+    aged_before = gc.get_count()[_ALL]
     try:
         size = _scan(site, directory)
     except (FilterFault, EffectFailed, OSError, WireError) as fault:
@@ -55,7 +58,9 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     finally:
         tags.leave("Filtering", queue_id)
     if size >= _COLLECT_FROM_BYTES:
-        gc.collect()
+        # All of it is young unless it had so many parts that the collector has run meanwhile. Going through the old
+        # ones, too, would take five times as long, a sixth of the time of a message of 100 KiB.
+        gc.collect(_YOUNG if gc.get_count()[_ALL] == aged_before else _ALL)
     return answer
 
 
