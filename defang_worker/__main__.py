@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from defang_common import __version__
 from defang_common.wire import answers, requests
-from defang_worker import log_lines, loop, scan
+from defang_worker import log_lines, loop, scan, status
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
 from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
@@ -132,6 +132,7 @@ def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     site = _started(path)
     try:
+        status.use(tags)
         loop.serve(loop.Worker(site, tags, formatter), fd_in, fd_out)
     except OSError as fault:
         _log.error("the multiplexor is gone: %s", fault)  # there is nothing to see in a traceback

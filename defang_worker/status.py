@@ -8,11 +8,16 @@ only: a pipe that is closed or full costs the tag, never the message.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import percent
 from defang_worker.api.words import to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["STATUS_DESCRIPTOR", "StatusTags", "doing"]
 
 STATUS_DESCRIPTOR: Final = 3
 
@@ -51,3 +56,22 @@ class StatusTags:
             raw = raw[:-1]
         with suppress(OSError):
             os.write(self._descriptor or STATUS_DESCRIPTOR, line + b"\n")
+
+
+class _Worker:
+    tags = StatusTags(None)
+
+
+def use(tags: StatusTags) -> None:
+    """From now on these are the worker's tags."""
+    _Worker.tags = tags
+
+
+@contextmanager
+def doing(text: str) -> Iterator[None]:
+    """While inside, `md-mx-ctrl workers` shows the text for this worker: what a filter waits for, in a few words."""
+    _Worker.tags.enter(text, "")
+    try:
+        yield
+    finally:
+        _Worker.tags.leave(text, "")

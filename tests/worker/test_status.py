@@ -8,7 +8,7 @@ import os
 import pytest
 
 from defang_common.wire import percent
-from defang_worker.status import StatusTags
+from defang_worker.status import StatusTags, doing, use
 
 
 def test_depth_counts_what_was_entered_and_not_left() -> None:
@@ -54,3 +54,16 @@ def test_descriptor_is_not_left_to_programs_that_a_filter_starts() -> None:
     assert not os.get_inheritable(theirs)
     os.close(ours)
     os.close(theirs)
+
+
+def test_filter_may_tell_what_it_is_doing() -> None:
+    ours, theirs = os.pipe()
+    use(StatusTags(theirs))
+    with pytest.raises(RuntimeError), doing("asking the database"):
+        raise RuntimeError
+    use(StatusTags(None))
+    with doing("nothing that anybody sees"):
+        os.close(theirs)
+    told = [percent.decode(line) for line in os.read(ours, 4096).splitlines()]
+    assert told == [b"1: > asking the database ", b"0: < asking the database "]
+    os.close(ours)
