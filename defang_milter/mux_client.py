@@ -93,9 +93,8 @@ class MuxClient:
                 if time.monotonic() < waiting_since + self._slice_s / 2:
                     return reply
             except BlockingIOError:
-                pass
-            if keep_alive is not None:
-                keep_alive()
+                if keep_alive is not None:
+                    keep_alive()
             # Also of a peer that dribbles.
             if time.monotonic() >= deadline:
                 raise MuxUnavailable(f"{self._path}: no answer within {self._timeout_s:g} s")

@@ -156,11 +156,13 @@ class Play:
     Those to header and body are what the callbacks returned.
     """
 
-    def __init__(self, spool: Path, *options: str, validation_name: bytes | None = None) -> None:
+    def __init__(
+        self, spool: Path, *options: str, validation_name: bytes | None = None, progress_interval_s: float = 60
+    ) -> None:
         self.spool = spool
         self.context = FakeContext(macros={"i": b"Q1", "j": b"mx.example.org"})
         settings = parse(["-p", "unix:unused", "-z", str(spool), "-m", str(spool / "mux.sock"), *options])
-        client = MuxClient(str(settings.mux_socket), timeout_s=5, keep_alive_interval_s=0.05)
+        client = MuxClient(str(settings.mux_socket), timeout_s=60, keep_alive_interval_s=progress_interval_s)
         self.callbacks = Callbacks(settings, Site(my_ip=MY_IP, validation_name=validation_name), client)
 
     def connect(self, address: tuple[str, int] = ("192.0.2.7", 45678)) -> int:

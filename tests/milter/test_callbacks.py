@@ -623,7 +623,7 @@ def test_the_filters_time_is_logged_whole(
 
 def test_the_mta_hears_of_progress_while_a_scan_runs(play: MakePlay, mux: FakeMux) -> None:
     mux.delay_s = 0.2
-    session = play("-q", "-X")
+    session = play("-q", "-X", progress_interval_s=0.05)
     assert session.to_end() == milter.CONTINUE
     assert session.context.calls
     assert set(session.context.calls) == {("progress",)}
@@ -631,7 +631,7 @@ def test_the_mta_hears_of_progress_while_a_scan_runs(play: MakePlay, mux: FakeMu
 
 def test_an_mta_that_is_gone_does_not_disturb_the_scan(play: MakePlay, mux: FakeMux) -> None:
     mux.delay_s = 0.2
-    session = play("-q", "-X")
+    session = play("-q", "-X", progress_interval_s=0.05)
     session.context.refused.add("progress")
     assert session.to_end() == milter.CONTINUE
 
