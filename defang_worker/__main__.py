@@ -21,6 +21,7 @@ from defang_common.wire import answers, requests
 from defang_worker import log_lines, loop, scan, status
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
+from defang_worker.quarantine import options as quarantine_options
 from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
 from defang_worker.trial import options as trial_options
 
@@ -77,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
         "test-mail", parents=[shared], help="show what the filter makes of messages, without doing it"
     )
     trial_options.add_options(trial)
+    quarantine = modes.add_parser(
+        "quarantine", parents=[shared], help="list, show, release or delete what is kept back"
+    )
+    quarantine_options.add_options(quarantine)
     structure = modes.add_parser("structure", help="show the parts of messages, in every way they can be read")
     structure.add_argument("--json", action="store_true", help="one JSON object a line and message")
     structure.add_argument("--extract", metavar="DIR", help="write the contents of all parts to files in DIR, too")
@@ -105,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     formatter = log_lines.configure()
     try:
         match args.mode:
+            case "quarantine":
+                return _quarantine(path, args)
             case "test":
                 return _test(filter_file.load(path))
             case "scan":
@@ -182,6 +189,15 @@ def _stop(site: SiteFilter) -> int:
         _log.error("%s", fault, exc_info=fault.__cause__)
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _quarantine(path: str, args: argparse.Namespace) -> int:
+    from defang_worker.quarantine import command  # noqa: PLC0415  # a server need not load it
+
+    # Without a filter the usual settings serve; one that was named has to be there.
+    is_there = hasattr(args, "filter") or os.path.exists(path)  # noqa: PTH110
+    settings = filter_file.load(path if is_there else filter_file.NO_FILTER).settings
+    return command.run(args, settings, filter_file.real_effects)
 
 
 def _test(site: SiteFilter) -> int:

@@ -55,7 +55,7 @@ def load(path: str, effects: Effects | None = None) -> SiteFilter:
 
 def _load(path: str) -> SiteFilter:
     if path == NO_FILTER:
-        return SiteFilter(path=path, settings=Settings(), hooks={}, effects=_real_effects(Settings()))
+        return SiteFilter(path=path, settings=Settings(), hooks={}, effects=real_effects(Settings()))
     path = os.path.abspath(path)  # noqa: PTH100  # pathlib would leave `..` in
     module = _execute(path)
     classes = _filter_classes(module)
@@ -137,10 +137,11 @@ def _site_filter(path: str, settings: object, hooks: dict[str, Callable[..., obj
         raise FilterNotLoaded(f"{path}: settings is to be a Settings object, not {type(settings).__name__}")
     for name, hook in hooks.items():
         _check_signature(path, name, hook)
-    return SiteFilter(path=path, settings=settings, hooks=hooks, effects=_real_effects(settings))
+    return SiteFilter(path=path, settings=settings, hooks=hooks, effects=real_effects(settings))
 
 
-def _real_effects(settings: Settings) -> SiteEffects:
+def real_effects(settings: Settings) -> SiteEffects:
+    """What carries out wishes on the real world, as these settings have it."""
     return SiteEffects(submit_to=settings.submit_to, state_dir=settings.quarantine_dir)
 
 

@@ -58,7 +58,7 @@ class SmtpSession:
         return SmtpReply(command="content", code=code, text=text)
 
 
-def submit(port: int, content: bytes, *, recipients: Sequence[str]) -> SmtpReply:
+def submit(port: int, content: bytes, *, recipients: Sequence[str], sender: str = "sender@example.com") -> SmtpReply:
     """One message over a connection of its own."""
     with SmtpSession(port) as session:
-        return session.send(content, recipients=recipients)
+        return session.send(content, recipients=recipients, sender=sender)
