@@ -94,19 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for given in (sys.argv[1:] if argv is None else argv) for word in _MODES.get(given, [given])]
     parser = _parser()
     args = parser.parse_args(words)
-    if args.mode == "structure":
-        from defang_worker.structure import command  # noqa: PLC0415  # a server need not load it
-
-        return command.run(args.files, as_json=args.json, extract_to=args.extract)
     path = getattr(args, "filter", DEFAULT_FILTER)
-    if args.mode == "check":
-        from defang_worker.checking import command as checking  # noqa: PLC0415
-
-        return checking.run(path, args)
-    if args.mode == "test-mail":
-        from defang_worker.trial import command as trial  # noqa: PLC0415
-
-        return trial.run(path, args)
+    if args.mode in {"structure", "check", "test-mail"}:
+        return _look(path, args)
     formatter = log_lines.configure()
     try:
         match args.mode:
@@ -124,6 +114,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FilterFault as fault:
         _log.error("filter not started: %s", fault, exc_info=fault.__cause__)
         return _EXIT_START_FAILED
+
+
+def _look(path: str, args: argparse.Namespace) -> int:
+    """The words that only look at filters and messages; a server need not load what does that."""
+    match args.mode:
+        case "structure":
+            from defang_worker.structure import command  # noqa: PLC0415
+
+            return command.run(args.files, as_json=args.json, extract_to=args.extract)
+        case "check":
+            from defang_worker.checking import command as checking  # noqa: PLC0415
+
+            return checking.run(path, args)
+        case _:
+            from defang_worker.trial import command as trial  # noqa: PLC0415
+
+            return trial.run(path, args)
 
 
 def _status_tags(parser: argparse.ArgumentParser) -> StatusTags:

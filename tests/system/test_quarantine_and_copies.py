@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a filter keeps and sends, with real Sendmail: copies come back through the milter, and what is released does too."""
+"""What a filter keeps and sends, with real Sendmail: copies come back through the milter, as does what is released."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def message(subject: str) -> bytes:
 
 
 def quarantine(site: Site, *words: str) -> str:
-    argv = [OUR_PROGRAMS / "defang-worker", "-f", site.home / "filter.py", "quarantine", *words]
+    argv: list[str | Path] = [OUR_PROGRAMS / "defang-worker", "-f", site.home / "filter.py", "quarantine", *words]
     done = subprocess.run(argv, capture_output=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode()
