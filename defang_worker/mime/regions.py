@@ -12,8 +12,9 @@ from defang_worker.mime.tree import MIB, Entity, Tree
 
 _MAX_ENTITIES: Final = 2_000
 _MAX_DEPTH: Final = 100
-# Of what is decoded or rewritten, in sizes of the message; small messages may grow more.
-_MAX_GROWTH: Final = 4
+# Of what is decoded or rewritten, in sizes of the message; small messages may grow more. A message with one bare CR is
+# rewritten three times, and each time its parts are read.
+_MAX_GROWTH: Final = 8
 _FREE_BYTES: Final = 1 * MIB
 # Looks at lines that may be delimiters; honest mail takes some hundreds.
 _MAX_LINE_LOOKS: Final = 200_000
