@@ -57,6 +57,8 @@ def _show(name: str, *, as_json: bool, extract_to: str | None, is_coloured: bool
             message = sys.stdin.buffer.read() if source == _STANDARD_INPUT else Path(source).read_bytes()
             keeper = Extraction(Path(extract_to), source) if extract_to is not None else None
             facts = describe(message, keeper)
+            if keeper is not None:
+                keeper.finish()
         except OSError as error:
             status = _complain(source, error)
             continue

@@ -69,8 +69,10 @@ class Keeper(Protocol):
     def keep_part(self, part: PartFacts, content: bytes) -> None:
         """Take the content of a leaf."""
 
-    def keep_member(self, host_number: str, view: str, member: Member, content: bytes | None) -> None:
-        """Take the content of an archive member, None if it cannot be read."""
+    def keep_member(
+        self, host_number: str, view: str, member: Member, content: bytes | None, *, is_whole: bool
+    ) -> None:
+        """Take the content of an archive member, or as much of it as can be read; None if nothing can."""
 
 
 def describe(message: Buffer, keeper: Keeper | None = None) -> MessageFacts:
@@ -115,7 +117,8 @@ def _facts(
         members.append("/".join((*member.path, member.name)))
         names += member.names
         if keeper is not None:
-            keeper.keep_member(number, part.view, member, _read(member))
+            member_content, is_whole = _read(member)
+            keeper.keep_member(number, part.view, member, member_content, is_whole=is_whole)
     facts = PartFacts(
         number=number,
         depth=depth,
@@ -135,8 +138,9 @@ def _facts(
     return facts
 
 
-def _read(member: Member) -> bytes | None:
+def _read(member: Member) -> tuple[bytes | None, bool]:
+    """Return the content of a member, or what can be read of it, or None; and whether it is whole."""
     try:
-        return member.read()
-    except ArchiveError:
-        return None
+        return member.read(), True
+    except ArchiveError as error:
+        return error.partial or None, False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _INDEX: Final = "index.jsonl"
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+_FLAGS: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Extraction:
@@ -28,20 +29,28 @@ class Extraction:
 
     def __init__(self, parent: Path, source: str) -> None:
         parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        self._directory = _new_directory(parent)
+        self._directory = str(_new_directory(parent))
         self._source = source
         self._count = 0
+        self._index: list[str] = []
         self._write(_INDEX, b"")
 
     def keep_part(self, part: PartFacts, content: bytes) -> None:
         """Write the content of a leaf."""
         self._keep(part.number, part.view, part.own_names, content, part.sha256)
 
-    def keep_member(self, host_number: str, view: str, member: Member, content: bytes | None) -> None:
-        """Write the content of an archive member; note in the index one that cannot be read."""
+    def keep_member(
+        self, host_number: str, view: str, member: Member, content: bytes | None, *, is_whole: bool
+    ) -> None:
+        """Write the content of an archive member; note in the index one that cannot be read, or not to its end."""
         names = tuple("/".join((*member.path, name)) for name in member.names)
         digest = hashlib.sha256(content).hexdigest() if content is not None else None
-        self._keep(host_number, view, names, content, digest, is_member=True)
+        self._keep(host_number, view, names, content, digest, is_member=True, is_whole=is_whole)
+
+    def finish(self) -> None:
+        """Write the index: once, for a message may have ten thousand parts."""
+        with open(os.open(f"{self._directory}/{_INDEX}", _FLAGS | os.O_TRUNC), "w", encoding="ascii") as file:  # noqa: PTH123
+            file.writelines(self._index)
 
     def _keep(
         self,
@@ -52,6 +61,7 @@ class Extraction:
         digest: str | None,
         *,
         is_member: bool = False,
+        is_whole: bool = True,
     ) -> None:
         name = None
         if content is not None:
@@ -67,12 +77,12 @@ class Extraction:
             "filenames": names,
             "size": len(content) if content is not None else None,
             "sha256": digest,
+            "whole": is_whole,
         }
-        self._write(_INDEX, json.dumps(entry).encode("ascii") + b"\n", append=True)
+        self._index.append(json.dumps(entry) + "\n")
 
-    def _write(self, name: str, content: bytes, *, append: bool = False) -> None:
-        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else os.O_CREAT | os.O_EXCL)
-        with open(os.open(self._directory / name, flags, _FILE_MODE), "wb") as file:  # noqa: PTH123 (a descriptor)
+    def _write(self, name: str, content: bytes) -> None:
+        with open(os.open(f"{self._directory}/{name}", _FLAGS | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:  # noqa: PTH123
             file.write(content)
 
 

@@ -242,7 +242,9 @@ class Kept:
     def keep_part(self, part: PartFacts, content: bytes) -> None:
         self.contents.append(content)
 
-    def keep_member(self, host_number: str, view: str, member: Member, content: bytes | None) -> None:
+    def keep_member(
+        self, host_number: str, view: str, member: Member, content: bytes | None, *, is_whole: bool
+    ) -> None:
         self.contents.append(content or b"")
 
 

@@ -2,7 +2,8 @@
 """Archives that libarchive reads: 7z, rar, cab, ISO images and some old ones; and streams of zstd, lz4, lzip, compress.
 
 A process of its own reads them (`foreign_child.py`), with limits on its time and memory: the library is C, the bytes
-are hostile, and a crash or an endless loop there must end in an ArchiveError here. Costs some 60 ms an archive.
+are hostile, and a crash or an endless loop there must end in an ArchiveError here. Its start costs some 60 ms; the
+archives within an archive take the same one in turn.
 """
 
 import os
@@ -36,29 +37,33 @@ _MAY_BE_EMPTY: Final = frozenset({ArchiveKind.SEVEN_ZIP, ArchiveKind.CAB})
 # Not members: the table of symbols and that of long names.
 _AR_TABLES: Final = (b"/", b"//", b"/SYM64/")
 _PIPE_BYTES: Final = 64 * 1024
+_NO_MEMBERS: Final = -1
+_FAILED: Final = "the archive made its reader fail"
 
 
 class _Child:
-    """The process that reads one archive, a member at a time."""
+    """A process that reads one archive at a time, a member at a time."""
 
-    def __init__(self, data: bytes | memoryview, kind: ArchiveKind, seconds: float) -> None:
-        self.position = 0
-        """How many members it has gone to; -1 once it has ended."""
+    def __init__(self, seconds: float) -> None:
+        self.position = _NO_MEMBERS
+        """How many members it has gone to."""
+        self.is_alive = True
         self._seconds = seconds
         self._kept = b""
         """What was read of the current member's content."""
-        self._is_whole = False
-        with _file_of(data) as file:
-            descriptor = file.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", _PROGRAM, str(descriptor), kind.value, str(int(seconds) + 1)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
-                pass_fds=[descriptor],
-                bufsize=0,
-            )
+        self._is_whole = self._is_damaged = False
+        self._file = _new_file()
+        """What the archives are put in, one after the other."""
+        descriptor = self._file.fileno()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", _PROGRAM, str(descriptor), str(int(seconds) + 1)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            pass_fds=[descriptor],
+            bufsize=0,
+        )
         assert self._process.stdin
         assert self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout
@@ -66,12 +71,26 @@ class _Child:
     def __del__(self) -> None:
         self.close()
 
+    def open(self, data: bytes | memoryview, kind: ArchiveKind) -> None:
+        """Have an archive read from its start. Raises ArchiveError."""
+        # The process reads nothing before it is asked for a member.
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(data)
+        self._file.flush()
+        self.position = 0
+        try:
+            self._to.write(b"o" + bytes([len(kind.value)]) + kind.value.encode("ascii"))
+        except BrokenPipeError as error:
+            self.close()
+            raise ArchiveError(_FAILED) from error
+
     def next(self) -> tuple[int, int, bytes] | None:
         """Return flags, size and name of the next member; None if there is none. Raises ArchiveError."""
-        self._kept, self._is_whole = b"", False
+        self._kept, self._is_whole, self._is_damaged = b"", False, False
         kind, flags, size, name = self._ask(b"n")
         if kind == child.END:
-            self.close()
+            self.position = _NO_MEMBERS
             return None
         self.position += 1
         return flags, size, name
@@ -80,23 +99,28 @@ class _Child:
         """Return the first bytes of the current member's content. Raises ArchiveError."""
         missing = size - len(self._kept)
         if missing > 0 and not self._is_whole:
-            _, _, _, more = self._ask(b"r" + child.WANTED.pack(missing))
+            _, flags, _, more = self._ask(b"r" + child.WANTED.pack(missing))
             self._kept += more
             self._is_whole = len(more) < missing
+            self._is_damaged = bool(flags & child.FLAG_DAMAGED)
+        if self._is_damaged and len(self._kept) < size:
+            raise ArchiveError("a member's content is damaged or cut off", partial=self._kept)
         return self._kept[:size]
 
     def close(self) -> None:
         """End the process. May be called twice."""
-        if self.position >= 0:
-            self.position = -1
+        if self.is_alive:
+            self.is_alive = False
+            self.position = _NO_MEMBERS
             self._process.kill()
             self._process.wait()
             self._to.close()
             self._from.close()
+            self._file.close()
 
     def _ask(self, request: bytes) -> tuple[int, int, int, bytes]:
         if self.position < 0:
-            raise ArchiveError("the archive made its reader fail")
+            raise ArchiveError(_FAILED)
         deadline = time.monotonic() + self._seconds
         try:
             self._to.write(request)
@@ -104,7 +128,7 @@ class _Child:
             content = self._receive(length, deadline)
         except (BrokenPipeError, EOFError) as error:
             self.close()
-            raise ArchiveError("the archive made its reader fail") from error
+            raise ArchiveError(_FAILED) from error
         if kind == child.ERROR:
             text = content.decode("utf-8", "replace")
             raise ArchiveEncryptedError(text) if flags & child.FLAG_ENCRYPTED else ArchiveError(text)
@@ -126,13 +150,23 @@ class _Child:
         return b"".join(pieces)
 
 
-def _file_of(data: bytes | memoryview) -> IO[bytes]:
-    """Return a file without a name that has the data, in memory if the system can."""
+def _new_file() -> IO[bytes]:
+    """Return a file without a name, in memory if the system can."""
     in_memory = hasattr(os, "memfd_create")
-    file = os.fdopen(os.memfd_create("archive"), "w+b") if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
-    file.write(data)
-    file.flush()
-    return file
+    return os.fdopen(os.memfd_create("archive"), "w+b") if in_memory else tempfile.TemporaryFile()
+
+
+def _opened(data: bytes | memoryview, kind: ArchiveKind, budget: Budget) -> _Child:
+    """Return a process that reads the archive: one that waits for work, or a new one."""
+    waiting = budget.helpers.pop() if budget.helpers else None
+    process = waiting if isinstance(waiting, _Child) else _Child(budget.seconds)
+    process.open(data, kind)
+    return process
+
+
+def _release(process: _Child, budget: Budget) -> None:
+    if process.is_alive:
+        budget.helpers.append(process)
 
 
 class ForeignReader:
@@ -157,9 +191,9 @@ class ForeignReader:
             raise ArchiveError("the archive is cut off")
 
     def close(self) -> None:
-        """End the process, if there is one; contents that are asked for later start another."""
+        """Let go of the process, if there is one; contents that are asked for later take another."""
         if self._child is not None:
-            self._child.close()
+            _release(self._child, self._budget)
             self._child = None
 
     def _member(self, entry: tuple[int, int, bytes], position: int) -> Member:
@@ -192,19 +226,19 @@ class ForeignReader:
         """Return a child that has gone to this many members: the one at work, or a new one if that is further on."""
         if self._child is None or not 0 <= self._child.position <= position:
             self.close()
-            self._child = _Child(self._data, self._kind, self._budget.seconds)
+            self._child = _opened(self._data, self._kind, self._budget)
         while self._child.position < position:
             if self._child.next() is None:
                 raise ArchiveError("a member of the archive is gone")
         return self._child
 
 
-def unpack_stream(kind: ArchiveKind, packed: bytes | memoryview, size: int, seconds: float) -> bytes:
+def unpack_stream(kind: ArchiveKind, packed: bytes | memoryview, size: int, budget: Budget) -> bytes:
     """Return the first bytes of a single compressed file. Raises ArchiveError."""
-    process = _Child(packed, kind, seconds)
+    process = _opened(packed, kind, budget)
     try:
         if process.next() is None:
             raise ArchiveError("nothing can be found in the compressed file")
         return process.content(size)
     finally:
-        process.close()
+        _release(process, budget)

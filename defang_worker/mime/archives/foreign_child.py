@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The program that `foreign.py` starts to read an archive with libarchive, in a process of its own.
 
-    foreign_child.py DESCRIPTOR KIND CPU_SECONDS
+    foreign_child.py DESCRIPTOR CPU_SECONDS
 
-Reads the archive from an inherited descriptor. On standard input, `n` asks for the next member, `r` and a number for
-more bytes of it; each is answered by a frame on standard output. Imports nothing of the package, for its start counts.
+Reads one archive after the other from an inherited descriptor. On standard input, `o`, a byte and as many letters name
+the kind of a new one; `n` asks for the next member, `r` and a number for more bytes of it, and both are answered by a
+frame on standard output. Imports nothing of the package, for its start counts.
 """
 
 import os
@@ -12,13 +13,14 @@ import resource
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from ctypes import create_string_buffer
 from typing import Any, Final
 
 # Kind of frame, flags, the member's size or -1, and the length of the bytes that follow: a name, content, a message.
 FRAME: Final = struct.Struct(">BBqQ")
 MEMBER, END, ERROR, BYTES = range(4)
-FLAG_ENCRYPTED, FLAG_DIRECTORY = 1, 2
+FLAG_ENCRYPTED, FLAG_DIRECTORY, FLAG_DAMAGED = 1, 2, 4
 # The number after `r`.
 WANTED: Final = struct.Struct(">Q")
 _BLOCK_BYTES: Final = 64 * 1024
@@ -53,14 +55,19 @@ def open_archive(ffi: Any, archive: Any, descriptor: int, kind: str, options: by
     ffi.read_open_fd(archive, descriptor, _BLOCK_BYTES)
 
 
-def read(ffi: Any, archive: Any, size: int) -> bytes:
-    """Return the next bytes of the current member's content."""
+def read(ffi: Any, archive: Any, size: int) -> tuple[bytes, bool]:
+    """Return the next bytes of the current member's content, and whether it is damaged behind them."""
     buffer = create_string_buffer(_BLOCK_BYTES)
     pieces: list[bytes] = []
-    while size > 0 and (count := ffi.read_data(archive, buffer, min(size, _BLOCK_BYTES))):
-        pieces.append(buffer.raw[:count])
-        size -= count
-    return b"".join(pieces)
+    try:
+        while size > 0 and (count := ffi.read_data(archive, buffer, min(size, _BLOCK_BYTES))):
+            pieces.append(buffer.raw[:count])
+            size -= count
+    except ffi.ArchiveError:
+        if not pieces:
+            raise
+        return b"".join(pieces), True
+    return b"".join(pieces), False
 
 
 def entry_frame(ffi: Any, entry: Any) -> tuple[int, int, bytes]:
@@ -79,13 +86,24 @@ def send(kind: int, content: bytes = b"", *, flags: int = 0, size: int = -1) -> 
     sys.stdout.buffer.flush()
 
 
+class OtherArchiveError(Exception):
+    """Another archive is asked for."""
+
+
 def answer_until_next(ffi: Any, archive: Any) -> None:
     """Send content until the next member is asked for. Ends the program if nobody asks any more."""
     while (command := sys.stdin.buffer.read(1)) != b"n":
         if not command:
             sys.exit(0)
+        if command == b"o":
+            raise OtherArchiveError
+        wanted = WANTED.unpack(sys.stdin.buffer.read(WANTED.size))[0]
+        if archive is None:
+            send(ERROR, b"there is no member")
+            continue
         try:
-            send(BYTES, read(ffi, archive, WANTED.unpack(sys.stdin.buffer.read(WANTED.size))[0]))
+            content, is_damaged = read(ffi, archive, wanted)
+            send(BYTES, content, flags=FLAG_DAMAGED if is_damaged else 0)
         except ffi.ArchiveError as error:
             send_error(ffi, archive, error)
 
@@ -93,24 +111,46 @@ def answer_until_next(ffi: Any, archive: Any) -> None:
 def send_error(ffi: Any, archive: Any, error: Any) -> None:
     """Say what went wrong, and whether a password would have helped."""
     is_closed = ffi.read_has_encrypted_entries(archive) > 0
-    send(ERROR, str(error.msg).encode("utf-8", "replace"), flags=FLAG_ENCRYPTED if is_closed else 0)
+    send(
+        ERROR,
+        str(error.msg or "the archive is damaged").encode("utf-8", "replace"),
+        flags=FLAG_ENCRYPTED if is_closed else 0,
+    )
 
 
 def entries(ffi: Any, archive: Any) -> Iterator[Any]:
     """Yield the archive's members, one object for all of them."""
     entry = ffi.entry_new()
-    while ffi.read_next_header2(archive, entry) != ffi.ARCHIVE_EOF:
-        yield entry
+    try:
+        while ffi.read_next_header2(archive, entry) != ffi.ARCHIVE_EOF:
+            yield entry
+    finally:
+        ffi.entry_free(entry)
 
 
-def serve(descriptor: int, kind: str) -> None:
-    """Answer the requests, until there is no other member."""
+def serve(descriptor: int) -> None:
+    """Read one archive after the other, until nobody asks for more."""
     from libarchive import ffi  # noqa: PLC0415 (not for the process that imports this for the constants)
 
     ffi.ffi("entry_is_encrypted", [ffi.c_archive_entry_p], ffi.c_int)
     ffi.ffi("read_has_encrypted_entries", [ffi.c_archive_p], ffi.c_int)
+    is_asked = sys.stdin.buffer.read(1) == b"o"
+    while is_asked:
+        kind = sys.stdin.buffer.read(sys.stdin.buffer.read(1)[0]).decode("ascii")
+        is_asked = False
+        try:
+            answer_until_next(ffi, None)
+            serve_archive(ffi, descriptor, kind)
+            while True:
+                answer_until_next(ffi, None)
+                send(ERROR, b"there are no more members")
+        except OtherArchiveError:
+            is_asked = True
+
+
+def serve_archive(ffi: Any, descriptor: int, kind: str) -> None:
+    """Answer the requests for one archive, until there is no other member."""
     known: set[tuple[int, int, bytes]] = set()
-    sys.stdin.buffer.read(1)
     for options in _READINGS.get(kind, (b"",)):
         archive = ffi.read_new()
         try:
@@ -125,9 +165,12 @@ def serve(descriptor: int, kind: str) -> None:
         except ffi.ArchiveError as error:
             send_error(ffi, archive, error)
             return
+        finally:
+            with suppress(ffi.ArchiveError):
+                ffi.read_free(archive)
     send(END)
 
 
 if __name__ == "__main__":
-    limit(int(sys.argv[3]))
-    serve(int(sys.argv[1]), sys.argv[2])
+    limit(int(sys.argv[2]))
+    serve(int(sys.argv[1]))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from defang_worker.mime.archives.kinds import ArchiveKind
 from defang_worker.mime.tree import KIB, MIB
@@ -51,9 +51,11 @@ _DEFECTS: Final = {
 class ArchiveError(Exception):
     """The archive can't be read: it is damaged, encrypted, of an unknown sort, or none at all."""
 
-    def __init__(self, message: str, reason: Reason = Reason.DAMAGED) -> None:
+    def __init__(self, message: str, reason: Reason = Reason.DAMAGED, *, partial: bytes = b"") -> None:
         super().__init__(message)
         self.reason = reason
+        self.partial = partial
+        """Of a content that cannot be read to its end, what could be read."""
 
     @property
     def defect(self) -> str:
@@ -87,16 +89,30 @@ class ArchiveLimits:
     max_seconds: float = 10.0
 
 
+class Helper(Protocol):
+    """A process that can be ended."""
+
+    def close(self) -> None: ...  # noqa: D102
+
+
 class Budget:
     """What is left of the limits for one archive and all archives within it."""
 
-    __slots__ = ("expanded_bytes", "limits", "members", "seconds")
+    __slots__ = ("expanded_bytes", "head_bytes", "helpers", "limits", "members", "seconds")
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.limits = limits
         self.members = limits.max_members
         self.expanded_bytes = limits.max_expanded_bytes
+        self.head_bytes = limits.max_expanded_bytes
         self.seconds = limits.max_seconds
+        self.helpers: list[Helper] = []
+        """Processes of `foreign.py` that wait for another archive."""
+
+    def close(self) -> None:
+        """End the processes that work for the archive. They are started again if need be."""
+        while self.helpers:
+            self.helpers.pop().close()
 
     def take_member(self) -> None:
         """Count one member. Raises ArchiveLimitError, as do the others here."""
@@ -104,17 +120,33 @@ class Budget:
         if self.members < 0:
             raise ArchiveLimitError(f"more than {self.limits.max_members} members", Reason.MEMBERS)
 
+    def head(self, unpack: Unpack, size: int) -> bytes:
+        """Return the first bytes of a content."""
+        if self.head_bytes <= 0:
+            raise ArchiveLimitError("its members expand to more than is allowed", Reason.SIZE)
+        with self.working():
+            content = unpack(size)
+        self.head_bytes -= len(content)
+        return content
+
     def expand(self, unpack: Unpack, packed_bytes: int | None) -> bytes:
         """Return all of a content, if there is room for it."""
         room = self.expanded_bytes
         if packed_bytes is not None:
             room = min(room, max(_RATIO_FREE_BYTES, self.limits.max_ratio * packed_bytes))
-        with self.working():
-            content = unpack(room + 1)
-        if len(content) > room:
-            reason = Reason.SIZE if room == self.expanded_bytes else Reason.RATIO
-            raise ArchiveLimitError("it expands to more than is allowed", reason)
-        self.expanded_bytes -= len(content)
+        try:
+            with self.working():
+                content = unpack(room + 1)
+        except ArchiveError as error:
+            error.partial = error.partial[:room]
+            self.expanded_bytes -= len(error.partial)
+            raise
+        # What is too much was work, too: else an archive of a thousand bombs would be one.
+        is_over = len(content) > room
+        reason = Reason.SIZE if room == self.expanded_bytes else Reason.RATIO
+        self.expanded_bytes -= min(len(content), room)
+        if is_over:
+            raise ArchiveLimitError("it expands to more than is allowed", reason, partial=content[:room])
         return content
 
     @contextmanager
@@ -188,12 +220,12 @@ class Member:
 
     def head(self, size: int = HEAD_BYTES) -> bytes:
         """Return the first bytes of its content. Raises ArchiveError."""
-        with self._budget.working():
-            return self._unpack(min(size, HEAD_BYTES))
+        return self._budget.head(self._unpack, min(size, HEAD_BYTES))
 
     def read(self) -> bytes:
         """Return its content, which is not kept. Raises ArchiveError, and ArchiveLimitError if that is too much.
 
+        The error's `partial` has what can be read of a content that is damaged, cut off, or too much.
         All members of an archive share its limits, and a member counts once. Those of 7z, rar, cab and ISO images
         are read quickly only while the iteration over the members stands at them.
         """

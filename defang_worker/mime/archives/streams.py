@@ -41,7 +41,7 @@ def read_stream(data: bytes, kind: ArchiveKind, budget: Budget, filenames: tuple
             case ArchiveKind.XZ | ArchiveKind.LZMA:
                 return unpack.unxz(packed, size, is_lzma=kind is ArchiveKind.LZMA)
             case _:
-                return unpack.by_libarchive(kind, packed, size)
+                return unpack.by_libarchive(kind, packed, size, budget)
 
     budget.take_member()
     yield Member(

@@ -144,7 +144,8 @@ class TarReader:
         def unpack(wanted: int) -> bytes:
             needed = min(size, wanted)
             if start + needed > len(self._data):
-                raise ArchiveError("a member of the tar is cut off")
+                partial = bytes(self._view[start : start + needed]) if pieces is None else b""
+                raise ArchiveError("a member of the tar is cut off", partial=partial)
             if pieces is None:
                 return bytes(self._view[start : start + needed])
             return _with_holes(self._view[start : start + size], pieces, wanted)

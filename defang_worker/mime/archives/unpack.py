@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Unpacking the first bytes of a packed content, as many as are wanted and no more: `inflate`, `expand`, `lzma_of_zip`.
 
-A content that ends too early, or is damaged before the bytes wanted are there, raises ArchiveError.
+A content that ends too early, or is damaged before the bytes wanted are there, raises ArchiveError, which has what
+could be unpacked.
 """
 
 import zlib
 from typing import Final, Protocol
 
 from defang_worker.mime.archives.kinds import ArchiveKind
-from defang_worker.mime.archives.model import ArchiveError, ArchiveLimitError, Reason
+from defang_worker.mime.archives.model import ArchiveError, ArchiveLimitError, Budget, Reason
 from defang_worker.mime.tree import KIB, MIB
 
 RAW_DEFLATE: Final = -zlib.MAX_WBITS
 GZIP: Final = 16 + zlib.MAX_WBITS
 _STEP_BYTES: Final = 64 * KIB
-# For a single compressed file; libarchive unpacks some 100 MB in a second.
-_FOREIGN_SECONDS: Final = 5.0
 # The dictionary is allocated at once; xz -9 has 64 MiB.
 _MAX_DICTIONARY_BYTES: Final = 128 * MIB
 
@@ -44,7 +43,7 @@ def inflate(packed: memoryview, size: int, window_bits: int = RAW_DEFLATE) -> by
             # Without input there may still be output waiting.
             piece = stream.decompress(chunk, size)
             if not piece and not chunk and not stream.eof:
-                raise ArchiveError("a member's content is cut off")
+                raise ArchiveError("a member's content is cut off", partial=b"".join(pieces))
             pieces.append(piece)
             size -= len(piece)
             if stream.eof and window_bits == GZIP:
@@ -52,7 +51,7 @@ def inflate(packed: memoryview, size: int, window_bits: int = RAW_DEFLATE) -> by
                 if bytes(packed[at : at + 2]) == b"\x1f\x8b":
                     stream = zlib.decompressobj(window_bits)
     except zlib.error as error:
-        raise ArchiveError(f"a member's content is damaged: {error}") from error
+        raise ArchiveError(f"a member's content is damaged: {error}", partial=b"".join(pieces)) from error
     return b"".join(pieces)
 
 
@@ -66,11 +65,11 @@ def expand(stream: Decompressor, packed: memoryview, size: int) -> bytes:
             at += len(chunk)
             piece = stream.decompress(chunk, size)
             if not piece and not chunk and stream.needs_input:
-                raise ArchiveError("a member's content is cut off")
+                raise ArchiveError("a member's content is cut off", partial=b"".join(pieces))
             pieces.append(piece)
             size -= len(piece)
     except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise ArchiveError(f"a member's content is damaged: {error}") from error
+        raise ArchiveError(f"a member's content is damaged: {error}", partial=b"".join(pieces)) from error
     return b"".join(pieces)
 
 
@@ -117,8 +116,8 @@ def lzma_of_zip(packed: memoryview, size: int) -> bytes:
         raise ArchiveError(f"a member's content is damaged: {error}") from error
 
 
-def by_libarchive(kind: ArchiveKind, packed: memoryview, size: int) -> bytes:
+def by_libarchive(kind: ArchiveKind, packed: memoryview, size: int, budget: Budget) -> bytes:
     """Return the first bytes of what libarchive unpacks: zstd, lz4, lzip, compress."""
     from defang_worker.mime.archives.foreign import unpack_stream  # noqa: PLC0415 (rarely needed)
 
-    return unpack_stream(kind, packed, size, _FOREIGN_SECONDS)
+    return unpack_stream(kind, packed, size, budget)

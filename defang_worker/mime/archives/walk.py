@@ -56,6 +56,8 @@ class Archive:
             yield from self._walk(self._data, self.kind, (), 1)
         except ArchiveError as error:
             self._note(error)
+        finally:
+            self._budget.close()
 
     def _note(self, error: ArchiveError) -> None:
         if self.error is None:
@@ -82,11 +84,24 @@ class Archive:
         try:
             if depth > self._limits.max_depth:
                 raise ArchiveLimitError(f"archives nested more than {self._limits.max_depth} deep", Reason.DEPTH)
-            yield from self._walk(member.read(), kind, (*member.path, member.name), depth)
+            content, failure = self._content(member)
+            yield from self._walk(content, kind, (*member.path, member.name), depth)
+            if failure is not None:
+                raise failure
         except ArchiveError as error:
             self._note(error)
             if error.reason in _FINAL:
                 raise
+
+    def _content(self, member: Member) -> tuple[bytes, ArchiveError | None]:
+        """Return the content of a member, or what can be read of it and why not all can; the former keeps its names."""
+        try:
+            return member.read(), None
+        except ArchiveError as error:
+            if not error.partial:
+                raise
+            self._note(error)
+            return error.partial, error
 
     def _archive_in(self, member: Member) -> ArchiveKind | None:
         """Return the kind of archive that a member is, by its first bytes."""
@@ -100,7 +115,7 @@ class Archive:
                 self._note(error)
             if error.reason in _FINAL:
                 raise
-            return None
+            return kind_at_start(error.partial)
 
     def _members(self, data: bytes, kind: ArchiveKind) -> Iterator[Member]:
         """Yield the members of one archive, without those within; then raise what was wrong with it."""

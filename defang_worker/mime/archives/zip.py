@@ -211,7 +211,7 @@ class ZipReader:
             member = Member(
                 kind=ArchiveKind.ZIP,
                 names=names,
-                unpack=_unpacker(self._view[start : start + packed], method, packed, is_closed=is_closed),
+                unpack=_unpacker(self._view[start : start + packed], method, packed, self._budget, is_closed=is_closed),
                 budget=self._budget,
                 size=first.size,
                 packed_size=packed,
@@ -248,7 +248,7 @@ def _names_of(headers: list[Header]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return names, tuple(defects)
 
 
-def _unpacker(packed: memoryview, method: int, packed_bytes: int, *, is_closed: bool) -> Unpack:
+def _unpacker(packed: memoryview, method: int, packed_bytes: int, budget: Budget, *, is_closed: bool) -> Unpack:
     """Return a function for the first bytes of a member's content."""
 
     def read(size: int) -> bytes:
@@ -257,7 +257,7 @@ def _unpacker(packed: memoryview, method: int, packed_bytes: int, *, is_closed: 
         match method:
             case 0:
                 if len(packed) < min(size, packed_bytes):
-                    raise ArchiveError("a member's content is cut off")
+                    raise ArchiveError("a member's content is cut off", partial=bytes(packed[:size]))
                 return bytes(packed[:size])
             case 8:
                 return unpack.inflate(packed, size)
@@ -268,7 +268,7 @@ def _unpacker(packed: memoryview, method: int, packed_bytes: int, *, is_closed: 
             case 95:
                 return unpack.unxz(packed, size)
             case 20 | 93:
-                return unpack.by_libarchive(ArchiveKind.ZSTD, packed, size)
+                return unpack.by_libarchive(ArchiveKind.ZSTD, packed, size, budget)
             case _:
                 raise ArchiveError(f"a member packed by method {method}, which can't be read", Reason.UNSUPPORTED)
 

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from defang_worker.mime.archives import Archive, ArchiveLimitError, ArchiveLimits, Reason, members
+from defang_worker.mime.archives import Archive, ArchiveLimitError, ArchiveLimits, Member, Reason, members
 from tests.support.archive_maker import by_libarchive, tarred, zipped
 
 ZEROS = bytes(3_000_000)
@@ -45,9 +45,9 @@ def forest(width: int, depth: int) -> bytes:
     [
         (nested(6), Reason.DEPTH),
         (nested(7, 1), Reason.DEPTH),
-        (forest(16, 4), Reason.MEMBERS),
+        (forest(16, 4), Reason.SIZE),
         (overlapping(100), Reason.OVERLAP),
-        (overlapping(20_000), Reason.MEMBERS),
+        (overlapping(20_000), Reason.SIZE),
         (zipped({"big.zip": zipped({"zeros": ZEROS}, zipfile.ZIP_STORED)}), Reason.RATIO),
         (gzip.compress(tarred({"zeros": ZEROS})), Reason.RATIO),
         (by_libarchive({"big.tar": tarred({"zeros": ZEROS})}, "7zip"), Reason.RATIO),
@@ -97,3 +97,20 @@ def test_magic_numbers_by_the_million_cost_little(word: bytes) -> None:
     archive = Archive(zipped({"a.txt": b"words"}) + word * 1_000_000)
     assert "a.txt" in {name for member in archive for name in member.names}
     assert time.process_time() - started < ENOUGH_S
+
+
+def test_a_thousand_small_bombs_are_expanded_no_further_than_one() -> None:
+    """What a bomb was expanded to counts, though it is refused."""
+    archive = Archive(zipped({f"{index}.zip": zipped({"zeros": ZEROS}) for index in range(1_000)}))
+    refused = [member for member in archive if member.name == "zeros" and _reason(member) is Reason.RATIO]
+    assert 0 < len(refused) <= 100
+    assert archive.error is not None
+    assert archive.error.reason is Reason.SIZE
+
+
+def _reason(member: Member) -> Reason | None:
+    try:
+        member.read()
+    except ArchiveLimitError as error:
+        return error.reason
+    return None

@@ -4,9 +4,12 @@
 import gzip
 import io
 import os
+import random
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -94,6 +97,54 @@ def test_a_cut_archive_is_an_error_or_still_has_all_names(kind: ArchiveKind, mak
         archive = Archive(data[:length])
         names = {member.name for member in archive}
         assert archive.error or names >= set(FILES), (kind, length)
+
+
+NOISE = random.Random(1).randbytes(400_000)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tarred,
+        zipped,
+        lambda files: tarred(files, "w:gz"),
+        lambda files: tarred(files, "w:xz"),
+        lambda files: by_libarchive(files, "pax", "zstd"),
+        lambda files: zipped({"inner.tgz": tarred(files, "w:gz")}),
+        made("cpio_newc"),
+    ],
+    ids=["tar", "zip", "tar.gz", "tar.xz", "tar.zst", "tar.gz in zip", "cpio"],
+)
+def test_of_an_archive_cut_off_what_is_before_the_cut_can_be_read(make: Maker) -> None:
+    data = make({**FILES, "cut.bin": NOISE})
+    archive = Archive(data[: len(data) * 9 // 10])
+    found: dict[str, bytes] = {}
+    for member in archive:
+        try:
+            found[member.name] = member.read()
+        except ArchiveError as error:
+            found[member.name] = error.partial
+    assert {name: found[name] for name in FILES} == FILES
+    assert len(found["cut.bin"]) > len(NOISE) // 2
+    assert NOISE.startswith(found["cut.bin"])
+    assert archive.error is not None
+    assert "archive-truncated" in archive.defects
+
+
+def test_archives_within_an_archive_take_one_process_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    class Counted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            started.append(self)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Counted)
+    inner = [made("7zip"), made("cpio_newc"), lambda files: by_libarchive(files, "pax", "zstd"), rar5]
+    archive = Archive(zipped({f"{index}.bin": make(FILES) for index, make in enumerate(inner)}))
+    found = [member.read() for member in archive if member.path and not member.is_directory and member.name in FILES]
+    assert (found, archive.error) == ([*FILES.values()] * len(inner), None)
+    assert len(started) == 1
 
 
 def test_contents_can_be_read_when_the_iteration_is_over() -> None:

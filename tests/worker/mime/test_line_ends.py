@@ -13,7 +13,10 @@ from defang_worker.mime.views import examine
 
 BARE_CR = re.compile(rb"\r+(?!\n)|\r+(?=\r\n)")
 REPLACED = {"cr-as-line-end": b"\n", "cr-removed": b"", "cr-as-blank": b" "}
-TEXT = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n{}\r\n--b--\r\n"
+TEXT = (
+    "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    "--b\r\nContent-Type: text/plain\r\n\r\n{}\r\n--b--\r\n"
+)
 
 
 @pytest.mark.parametrize("text", [b"", b"a\r\nb\n", b"\r\n\r\n", b"\1\2\1\3\r\n"])
