@@ -131,7 +131,11 @@ class MessageBody:
         Parts that were added stay; what was done to parts of the old body is lost.
         """
         if self.body.may_change("Message.replace_with"):
-            self._whole.root.put(entity)
+            from defang_worker.mime.header_edit import header_with  # noqa: PLC0415  # few filters want this
+            from defang_worker.mime.parse import parse  # noqa: PLC0415
+
+            new = parse(entity).root
+            self._whole.root.put(header_with(new, {}, b"\n", content_only=True) + b"\n" + new.raw_body)
 
     def rebuild(self) -> None:
         """Has the message written anew so that it can be read in one way only, even if nothing else changes."""

@@ -67,6 +67,10 @@ def show(effects: RecordedEffects, directory: Path) -> bytes:
     for letter in effects.letters:
         words = [f"== {letter.kind.value} from <{letter.sender}> to", *letter.recipients, *letter.mail_args]
         pieces.append(" ".join(words).encode("utf-8", "surrogateescape") + b"\n" + b"".join(map(bytes, letter.content)))
+    pieces += (
+        b"== file %s\n%s\n" % (f"{file.directory}/{file.name}".encode(), file.content) for file in effects.published
+    )
+    pieces += (b"== line for %s\n%s\n" % (target.encode(), line.encode()) for target, line in effects.lines)
     shown = b"".join(pieces).replace(os.fsencode(directory), b"DIR")
     for pattern, stand_in in CHANGING:
         shown = re.sub(pattern, stand_in, shown)

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from defang_worker import Message, Part
+
+
+def filter_part(message: Message, part: Part) -> None:
+    if part.extension == ".exe":
+        part.drop()
+
+
+def filter_end(message: Message) -> None:
+    message.append_text("not in signed parts", all=True)

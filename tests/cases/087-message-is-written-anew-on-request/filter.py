@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from defang_worker import Message
+
+
+def filter_end(message: Message) -> None:
+    message.rebuild()
