@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from defang_worker.trial import shown_changes
 from defang_worker.trial.delivered import DeliveredMessage
 
 if TYPE_CHECKING:
+    from defang_worker.effects.contract import QuarantineEntry
     from defang_worker.trial.result import Result
 
 
@@ -37,7 +39,16 @@ def as_object(file: str, result: Result) -> dict[str, Any]:
 def quarantined(result: Result) -> list[dict[str, Any]]:
     """What is kept back and where, by the mail server or in the site's quarantine."""
     held = [] if result.held is None else [{"where": "mail-server", "reason": result.held}]
-    return held + [{"where": entry.directory, "files": [*entry.files, *entry.same_as]} for entry in result.quarantined]
+    stored = [
+        {"where": entry.directory, "reason": _reason(entry), "files": [*entry.files, *entry.same_as]}
+        for entry in result.quarantined
+    ]
+    return held + stored
+
+
+def _reason(entry: QuarantineEntry) -> str:
+    """Why, in the words of the filter; several reasons are divided by semicolons."""
+    return "; ".join(json.loads(bytes(entry.files[FACTS_FILE]))["reasons"])
 
 
 def notifications(result: Result) -> list[dict[str, Any]]:
