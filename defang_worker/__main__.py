@@ -8,7 +8,6 @@ MIMEDefang's calling convention. Exit status: 0 when the input has ended, 78 if 
 
 from __future__ import annotations
 
-import argparse
 import gc
 import logging
 import os
@@ -16,85 +15,34 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from defang_common import __version__
 from defang_common.wire import answers, requests
-from defang_worker import log_lines, loop, scan, status
+from defang_worker import command_line, log_lines, loop, scan, status
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
-from defang_worker.quarantine import options as quarantine_options
 from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
-from defang_worker.trial import options as trial_options
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from defang_worker.api.hooks import SiteFilter
 
 _log: Final = logging.getLogger("defang.worker")
 
-DEFAULT_FILTER: Final = "/etc/mail/defang-filter.py"
-
 # Both are of sysexits.h: what will not get better by itself, and what may.
 _EXIT_FILTER_NOT_LOADED: Final = os.EX_CONFIG
 _EXIT_START_FAILED: Final = os.EX_TEMPFAIL
-
-# The original's words for what are subcommands here.
-_MODES: Final = {"-server": ["server"], "-serveru": ["server", "--status-tags"], "-test": ["test"]}
 
 # Garbage is rare between messages, and each message's own is freed by reference counts but for some cycles: collecting
 # every 700 objects, as Python would, costs more than it frees.
 _GC_THRESHOLD_OBJECTS: Final = 20_000
 
 
-def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "-f",
-        "--filter",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help=f"the site's filter, {filter_file.NO_FILTER} for none (default: {DEFAULT_FILTER})",
-    )
-    parser = argparse.ArgumentParser(
-        prog="defang-worker",
-        parents=[shared],
-        description="Runs a site's mail filter. A multiplexor starts this program; by hand, test a filter with it.",
-        epilog="MIMEDefang's mode words -server, -serveru (server --status-tags) and -test are understood too.",
-    )
-    parser.add_argument("-v", "--version", action="version", version=f"defang-worker version {__version__}")
-    modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
-    server = modes.add_parser("server", parents=[shared], help="serve requests, one line each, on standard input")
-    server.add_argument(
-        "--status-tags", action="store_true", help=f"tell on descriptor {STATUS_DESCRIPTOR} what is being done"
-    )
-    one = modes.add_parser("scan", parents=[shared], help="filter the message in one working directory")
-    one.add_argument("directory", metavar="DIR", help="a directory with COMMANDS and INPUTMSG")
-    modes.add_parser("test", parents=[shared], help="load the filter, and say whether it can be used")
-    check = modes.add_parser("check", parents=[shared], help="find what is wrong with the filter, without a message")
-    check.add_argument("--json", action="store_true", help="one JSON object")
-    check.add_argument("--no-paths", action="store_true", help="leave out the files that the settings name")
-    check.add_argument("--mypy", action="store_true", help="have mypy check the types, too; it has to be installed")
-    trial = modes.add_parser(
-        "test-mail", parents=[shared], help="show what the filter makes of messages, without doing it"
-    )
-    trial_options.add_options(trial)
-    quarantine = modes.add_parser(
-        "quarantine", parents=[shared], help="list, show, release or delete what is kept back"
-    )
-    quarantine_options.add_options(quarantine)
-    structure = modes.add_parser("structure", help="show the parts of messages, in every way they can be read")
-    structure.add_argument("--json", action="store_true", help="one JSON object a line and message")
-    structure.add_argument("--extract", metavar="DIR", help="write the contents of all parts to files in DIR, too")
-    structure.add_argument("files", metavar="FILE", nargs="+", help="a message, a directory, or - for standard input")
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; the value is its exit status."""
-    words = [word for given in (sys.argv[1:] if argv is None else argv) for word in _MODES.get(given, [given])]
-    parser = _parser()
-    args = parser.parse_args(words)
-    path = getattr(args, "filter", DEFAULT_FILTER)
+    parser = command_line.parser()
+    args = parser.parse_args(command_line.words_of(sys.argv[1:] if argv is None else argv))
+    path = getattr(args, "filter", command_line.DEFAULT_FILTER)
     if args.mode in {"structure", "check", "test-mail"}:
         return _look(path, args)
     formatter = log_lines.configure()

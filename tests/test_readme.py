@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from defang_worker.__main__ import DEFAULT_FILTER
+from defang_worker.command_line import DEFAULT_FILTER
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()

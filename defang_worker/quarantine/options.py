@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # has no other name
 
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE: Final = re.compile(r"(\d{1,6})([smhdw])")
@@ -25,19 +28,19 @@ def age_s(text: str) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the words and their options."""
     parser.add_argument("-d", "--directory", metavar="DIR", help="the quarantine (default: the filter's setting)")
-    words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    listing = words.add_parser("list", help="list what there is, the oldest first")
+    words = parser.add_subparsers(dest="word", required=True, metavar="WORD", title="words")
+    listing = _word(words, "list", "list what there is, the oldest first")
     _add_selection(listing, "what to list (default: all)")
     listing.add_argument("--json", action="store_true", help="one JSON object a line and entry")
-    showing = words.add_parser("show", help="show one entry, or a file of it")
+    showing = _word(words, "show", "show one entry, or a file of it")
     showing.add_argument("names", metavar="NAME", nargs=1, help="the entry's directory")
     showing.add_argument("--json", action="store_true", help="as a JSON object")
     showing.add_argument("--file", metavar="FILE", help="write this file of it (ENTIRE_MESSAGE, ...) as it is")
-    _add_release(words.add_parser("release", help="send quarantined messages to their recipients, past the filter"))
-    deleting = words.add_parser("delete", help="delete entries")
+    _add_release(_word(words, "release", "send quarantined messages to their recipients, past the filter"))
+    deleting = _word(words, "delete", "delete entries")
     _add_selection(deleting, "what to delete")
     deleting.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
-    expiring = words.add_parser("expire", help="delete all that is older, and what crashes left")
+    expiring = _word(words, "expire", "delete all that is older, and what crashes left")
     expiring.add_argument("--older-than", metavar="AGE", type=age_s, required=True, help="such as 30d")
     expiring.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
     expiring.add_argument(
@@ -47,6 +50,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_EXPIRE_LIMIT,
         help="at most so many entries in this run (default: %(default)s)",
     )
+
+
+def _word(words: Words, word: str, does: str) -> argparse.ArgumentParser:
+    return words.add_parser(word, help=does, description=f"{does[0].upper()}{does[1:]}.")
 
 
 def _add_selection(parser: argparse.ArgumentParser, names_help: str) -> None:

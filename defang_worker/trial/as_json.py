@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.trial import shown_changes
 from defang_worker.trial.delivered import DeliveredMessage
@@ -12,6 +12,8 @@ from defang_worker.trial.delivered import DeliveredMessage
 if TYPE_CHECKING:
     from defang_worker.effects.contract import QuarantineEntry
     from defang_worker.trial.result import Result
+
+_FACTS_FILE: Final = "meta.json"
 
 
 def as_object(file: str, result: Result) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def quarantined(result: Result) -> list[dict[str, Any]]:
 
 def _reason(entry: QuarantineEntry) -> str:
     """Why, in the words of the filter; several reasons are divided by semicolons."""
-    return "; ".join(json.loads(bytes(entry.files[FACTS_FILE]))["reasons"])
+    return "; ".join(json.loads(bytes(entry.files[_FACTS_FILE]))["reasons"])
 
 
 def notifications(result: Result) -> list[dict[str, Any]]:

@@ -15,20 +15,46 @@ DEFAULTS: Final = Session()
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options and arguments."""
     session = parser.add_argument_group("what the mail server tells the filter")
-    session.add_argument("--from", dest="sender", metavar="ADDRESS", default=DEFAULTS.sender)
+    session.add_argument(
+        "--from",
+        dest="sender",
+        metavar="ADDRESS",
+        default=DEFAULTS.sender,
+        help="envelope sender (default: %(default)s)",
+    )
     session.add_argument(
         "--from-arg", dest="sender_args", metavar="WORD", action="append", default=[], help="an ESMTP argument of MAIL"
     )
-    session.add_argument("--to", dest="recipients", metavar="ADDRESS", action="append", help="may be given repeatedly")
-    session.add_argument("--relay-ip", metavar="IP", default=DEFAULTS.relay_ip)
-    session.add_argument("--relay-host", metavar="NAME", default=DEFAULTS.relay_host)
-    session.add_argument("--helo", metavar="NAME", help="(default: the relay's name)")
-    session.add_argument("--queue-id", metavar="ID", default=DEFAULTS.queue_id)
     session.add_argument(
-        "--macro", metavar="NAME=VALUE", type=_macro, action="append", default=[], help="a macro, without braces"
+        "--to",
+        dest="recipients",
+        metavar="ADDRESS",
+        action="append",
+        help=f"a recipient; given again, another one (default: {DEFAULTS.recipients[0]})",
     )
     session.add_argument(
-        "--mta", choices=["postfix", "sendmail"], default="sendmail", help="whose way of editing headers is followed"
+        "--relay-ip", metavar="IP", default=DEFAULTS.relay_ip, help="the client's address (default: %(default)s)"
+    )
+    session.add_argument(
+        "--relay-host", metavar="NAME", default=DEFAULTS.relay_host, help="the client's name (default: %(default)s)"
+    )
+    session.add_argument("--helo", metavar="NAME", help="what the client calls itself (default: its name)")
+    session.add_argument(
+        "--queue-id", metavar="ID", default=DEFAULTS.queue_id, help="the queue ID (default: %(default)s)"
+    )
+    session.add_argument(
+        "--macro",
+        metavar="NAME=VALUE",
+        type=_macro,
+        action="append",
+        default=[],
+        help="a macro as it is at MAIL, without braces",
+    )
+    session.add_argument(
+        "--mta",
+        choices=["postfix", "sendmail"],
+        default="sendmail",
+        help="whose way of placing and counting header fields is followed (default: %(default)s)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="a call that has no effect in its callback is a fault of the filter"
@@ -39,8 +65,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "-o", "--output", metavar="OUT", help="write the delivered message there; a directory for several, - for stdout"
     )
-    output.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-    parser.add_argument("messages", metavar="MESSAGE", nargs="+", help="a file, a directory, or - for standard input")
+    output.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="colours, auto for those on a terminal without NO_COLOR (default: %(default)s)",
+    )
 
 
 def _macro(words: str) -> tuple[str, str]:

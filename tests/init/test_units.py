@@ -11,7 +11,7 @@ import pytest
 
 from defang_milter import settings as milter_settings
 from defang_mux import settings as mux_settings
-from defang_worker.__main__ import DEFAULT_FILTER
+from defang_worker.command_line import DEFAULT_FILTER
 
 UNITS = Path(__file__).parents[2] / "init" / "systemd"
 

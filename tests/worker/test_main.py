@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -189,6 +190,15 @@ def test_version() -> None:
 def test_help_names_the_modes() -> None:
     text = run("--help").stdout.decode()
     assert all(word in text for word in ("server", "scan", "test", "-serveru", "--filter"))
+
+
+def test_help_of_every_mode_says_what_it_does_and_its_exit_status() -> None:
+    modes = re.findall(r"^    ([a-z-]+) ", run("--help").stdout.decode(), re.MULTILINE)
+    assert {"server", "scan", "test", "check", "test-mail", "quarantine", "structure"} <= set(modes)
+    for mode in modes:
+        text = run(mode, "--help").stdout.decode()
+        assert re.search(r"\n\n[A-Z][^.]+\.\n\n", text), mode
+        assert "Exit status: 0" in text or "Exit status: that" in text, mode
 
 
 @pytest.mark.parametrize("words", [[], ["serve"], ["-server", "more"], ["scan"]])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import re
@@ -88,7 +89,7 @@ def test_words_of_the_check_are_those_of_the_table() -> None:
 
 
 def test_options_are_those_of_the_table() -> None:
-    parser = options.argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(add_help=False)
     options.add_options(parser)
     told = set(re.findall(r"--?[a-z][a-z-]*", "".join(re.findall(r"^\| (`-.*?) \|", PAGE, re.MULTILINE))))
     for action in parser._actions:
