@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime import sampling
+from defang_worker.mime.byte_checks import RegularLines
 from defang_worker.mime.contents import embedded_files, is_mere_text, is_message_content, is_mislabelled
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.header_checks import Note
@@ -45,8 +46,8 @@ class BodyChecks:
         """Contents that are messages, and the leaves that have them."""
         self.damaged: dict[Entity, list[Damage]] = {}
         """Leaves whose body can be decoded in several ways, and what is wrong with it."""
-        self.regular: list[Entity] = []
-        """Large leaves whose body was found to be base64 in lines of one length."""
+        self.regular: list[RegularLines] = []
+        """Where large bodies were found to be base64 in lines of one length."""
         self.incomplete: str | None = None
 
     def entity(self, entity: Entity, encoding: str) -> None:
@@ -57,19 +58,33 @@ class BodyChecks:
         if entity.is_multipart:
             self._outside(entity)
         if encoding == "base64" and entity.end - entity.body_start > sampling.LARGE_BYTES:
-            sample = sampling.Sample()
-            if self._encoded(entity, encoding, sample):
-                self.regular.append(entity)
-                if not sample.is_worth_decoding(entity.content_type, entity.filenames):
-                    return
+            if not self._is_worth_decoding(entity):
+                return
         elif encoding in {"base64", "quoted-printable"}:
             self._encoded(entity, encoding)
         else:
             self._undeclared(entity, encoding)
         self._content(entity, encoding)
 
-    def _encoded(self, entity: Entity, encoding: str, sample: sampling.Sample | None = None) -> bool:
-        """Note what is wrong with an encoded body; return whether nothing is, and `sample` has seen the content."""
+    def _is_worth_decoding(self, entity: Entity) -> bool:
+        """Note what is wrong with a large body of base64; tell whether its content has to be looked at whole."""
+        from defang_worker.mime.damage import irregularities, regular_lines  # noqa: PLC0415  # for large mail
+
+        buffer, start, end = entity.source.buffer, entity.body_start, entity.end
+        sample = sampling.Sample()
+        lines_end = regular_lines(buffer, start, end, sample.take)
+        if lines_end == start:
+            self._damaged(entity, irregularities(buffer, start, end, start))
+            return True
+        self.regular.append(RegularLines(entity, lines_end))
+        if found := irregularities(buffer, start, end, lines_end):
+            self._damaged(entity, found)
+            return True
+        sample.take(decode_body(buffer[lines_end:end], "base64"))
+        return sample.is_worth_decoding(entity.content_type, entity.filenames)
+
+    def _encoded(self, entity: Entity, encoding: str) -> None:
+        """Note what is wrong with an encoded body."""
         from defang_worker.mime.damage import (  # noqa: PLC0415  # for rare mail
             first_odd_pair,
             irregularities,
@@ -78,15 +93,14 @@ class BodyChecks:
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
-            found = irregularities(buffer, start, end, sample.take if sample else None)
+            self._damaged(entity, irregularities(buffer, start, end))
         elif first_odd_pair(buffer, start, end) >= 0:
-            found = quoted_printable_damages(buffer[start:end])
-        else:
-            return True
+            self._damaged(entity, quoted_printable_damages(buffer[start:end]))
+
+    def _damaged(self, entity: Entity, found: list[Damage]) -> None:
         for damage in found:
-            self._note(entity, damage.name, start + damage.offset, damage.detail)
+            self._note(entity, damage.name, entity.body_start + damage.offset, damage.detail)
             self.damaged[entity] = found
-        return not found
 
     def _undeclared(self, entity: Entity, encoding: str) -> None:
         """Note base64 that no field declares."""

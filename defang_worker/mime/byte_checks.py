@@ -4,8 +4,8 @@
 Goes over the whole message a few times at the speed of memory; a body that is declared binary may have any bytes.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
 from defang_worker.mime.header_checks import Note
 from defang_worker.mime.headers import Buffer
@@ -25,43 +25,62 @@ def _first_crlf(buffer: Buffer, start: int, end: int) -> int:
     return buffer.find(b"\r\n", start, end)
 
 
-def check_bytes(tree: Tree, regular: list[Entity], note: Note) -> None:
+class RegularLines(NamedTuple):
+    """Lines of base64 from the start of a leaf's body on, of one length and with the line end of the first."""
+
+    leaf: Entity
+    end: int
+    """After the last line."""
+
+    @property
+    def is_crlf(self) -> bool:
+        """Whether the lines end in CR LF; in LF alone if not."""
+        return self.leaf.source.buffer[self.end - 2 : self.end] == b"\r\n"
+
+
+def check_bytes(tree: Tree, regular: list[RegularLines], note: Note) -> None:
     """Note the bytes of the message, and of what was decoded as a message, that readers treat differently.
 
-    The bodies of `regular` are known to have no long line.
+    In the lines of `regular` there are none.
     """
     for entity in (tree.root, *(host.children[0] for host in tree.decoded if host.children)):
-        _check_source(tree, entity, entity.source, regular, note)
+        lines = [one for one in regular if one.leaf.source is entity.source]
+        for name, search in _searches(entity.source.buffer, lines):
+            at = search(entity.source.buffer, 0, len(entity.source.buffer))
+            if at >= 0:
+                at = _outside_binary(tree, entity.source, search, at)
+            if at >= 0:
+                note(entity, name, at, "")
 
 
-def _check_source(tree: Tree, entity: Entity, source: Source, regular: list[Entity], note: Note) -> None:
-    size = len(source.buffer)
+def _searches(buffer: Buffer, regular: list[RegularLines]) -> Iterator[tuple[str, _Search]]:
+    yield "nul-byte", _first_nul
+    yield "line-too-long", _except(regular, first_long_line)
+    if buffer.find(b"\r") < 0:
+        return
+    yield "bare-cr", _except(regular, first_bare_cr)
+    yield "double-cr", _except(regular, first_double_cr)
+    first_end = buffer.find(b"\n")
+    is_crlf = first_end > 0 and buffer[first_end - 1] == 0x0D
+    alike = [lines for lines in regular if lines.is_crlf == is_crlf]
+    yield "bare-lf", _except(alike, first_lone_lf if is_crlf else _first_crlf)
 
-    def long_line(buffer: Buffer, start: int, end: int) -> int:
-        # Regular bodies begin and end with a line, so the line is not in one, or it is whole in what is around.
-        for leaf in regular:
-            if leaf.source is source and start <= leaf.body_start < end:
-                found = first_long_line(buffer, start, leaf.body_start)
+
+def _except(regular: list[RegularLines], search: _Search) -> _Search:
+    """Return a search that passes over these lines; what it looks for begins and ends within lines."""
+    if not regular:
+        return search
+
+    def passing(buffer: Buffer, start: int, end: int) -> int:
+        for lines in regular:
+            if start <= lines.leaf.body_start < end:
+                found = search(buffer, start, lines.leaf.body_start)
                 if found >= 0:
                     return found
-                start = min(leaf.end, end)
-        return first_long_line(buffer, start, end)
+                start = min(lines.end, end)
+        return search(buffer, start, end)
 
-    searches: list[tuple[str, _Search]] = [("nul-byte", _first_nul), ("line-too-long", long_line)]
-    first_end = source.buffer.find(b"\n")
-    if source.buffer.find(b"\r") >= 0:
-        is_crlf = first_end > 0 and source.buffer[first_end - 1] == 0x0D
-        searches += [
-            ("bare-cr", first_bare_cr),
-            ("double-cr", first_double_cr),
-            ("bare-lf", first_lone_lf if is_crlf else _first_crlf),
-        ]
-    for name, search in searches:
-        at = search(source.buffer, 0, size)
-        if at >= 0:
-            at = _outside_binary(tree, source, search, at)
-        if at >= 0:
-            note(entity, name, at, "")
+    return passing
 
 
 def _outside_binary(tree: Tree, source: Source, search: _Search, at: int) -> int:

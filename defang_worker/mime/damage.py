@@ -24,7 +24,6 @@ from defang_worker.mime.decode import (
     NOT_BASE64,
     base64_without_footer,
     decode_base64,
-    decode_body,
     decode_quoted_printable,
     decode_run,
     decode_runs,
@@ -90,20 +89,20 @@ def other_readings(body: bytes, encoding: str, usual: bytes, faults: list[Damage
 # What is wrong with base64
 
 
-def irregularities(buffer: Buffer, start: int, end: int, take: Callable[[bytes], None] | None = None) -> list[Damage]:
-    """Return what `base64_faults` does, at little more than the cost of decoding, and of hardly any memory.
+def regular_lines(buffer: Buffer, start: int, end: int, take: Callable[[bytes], None]) -> int:
+    """Return how far a body is base64 in lines of one length; `take` is given their content in pieces.
 
-    None: lines of one length, nothing but the alphabet, padding at the end alone; `take` has then been given the whole
-    decoded content in pieces, if the lines have a length to go by.
+    These lines have the alphabet in them and nothing else, all have the line end of the first, and what follows is two
+    lines if all is well. The cost is little more than that of decoding, and hardly any memory.
     """
     line_end = buffer.find(b"\n", start, end)
     if line_end < 0 or line_end - start > LONGEST_LINE_BYTES:
-        return _faults(buffer[start:end])
+        return start
     end_bytes = 2 if buffer[line_end - 1 : line_end] == b"\r" else 1
     line_bytes = line_end + 1 - start
     characters = line_bytes - end_bytes
     if characters < SHORTEST_LINE_BYTES or characters % 4:
-        return _faults(buffer[start:end])
+        return start
     at = start
     # The last lines may be shorter and padded.
     while at + 2 * line_bytes < end:
@@ -116,17 +115,21 @@ def irregularities(buffer: Buffer, start: int, end: int, take: Callable[[bytes],
         decoded = _decoded_or_nothing(lines)
         if len(decoded) * 4 != characters * count * 3:
             break
-        if take is not None:
-            take(decoded)
+        take(decoded)
         at += count * line_bytes
+    return at
+
+
+def irregularities(buffer: Buffer, start: int, end: int, lines_end: int | None = None) -> list[Damage]:
+    """Return what `base64_faults` does, at little more than the cost of decoding; `lines_end` is of `regular_lines`."""
+    if lines_end is None:
+        is_short = end - start <= _FEW_LINES_BYTES
+        lines_end = start if is_short else regular_lines(buffer, start, end, lambda _: None)
     # One line more, so that a blank one after it is seen to be inside. Whole lines of quartets before what is damaged
     # change nothing but the places.
-    before = max(at - line_bytes, start)
-    if faults := _faults(buffer[before:end]):
-        return [fault._replace(offset=before - start + fault.offset) for fault in faults]
-    if take is not None:
-        take(decode_body(buffer[at:end], "base64"))
-    return []
+    before = max(buffer.rfind(b"\n", start, lines_end - 1) + 1, start) if lines_end > start else start
+    faults = _faults(buffer[before:end])
+    return [fault._replace(offset=before - start + fault.offset) for fault in faults]
 
 
 def _faults(body: bytes) -> list[Damage]:
