@@ -28,6 +28,8 @@ Check = RelayOk | HeloOk | SenderOk | RecipOk
 
 _log: Final = logging.getLogger("defang.worker")
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
+_REFUSALS: Final = frozenset({Verdict.REJECT, Verdict.TEMPFAIL})
 _CONTINUE: Final = answers.answer(Verdict.CONTINUE)
 _TEMPFAIL: Final = answers.answer(Verdict.TEMPFAIL)
 
@@ -80,6 +82,9 @@ def _of_envelope(site: SiteFilter, hook: Stage, envelope: Envelope, *more: Recip
     guard.stage = hook
     try:
         answer = _checked(site.ask(hook, envelope, *more))
+        if answer.verdict in _REFUSALS and hook is Stage.RECIPIENT and _is_spared(site, envelope):
+            _log.info("recipient passes, for the mail is of this host: %s", more[0].address)
+            return _CONTINUE
         if answer.verdict is Verdict.CONTINUE and (lines := envelope.journal.results([])):
             append_results(envelope.directory, lines)
     except (FilterFault, Unencodable, OSError) as fault:
@@ -87,6 +92,10 @@ def _of_envelope(site: SiteFilter, hook: Stage, envelope: Envelope, *more: Recip
     finally:
         guard.stage = Stage.OVER
     return answer
+
+
+def _is_spared(site: SiteFilter, envelope: Envelope) -> bool:
+    return site.settings.local_recipients_pass and envelope.client_ip in _LOOPBACK
 
 
 def _checked(response: Response) -> Answer:

@@ -74,6 +74,13 @@ class Settings:
     record_log: str = ""
     """Where one JSON object for each message is written; as in `event_log`."""
 
+    local_recipients_pass: bool = False
+    """Whether a recipient that `filter_recipient` rejects or defers passes all the same if the client is this host.
+
+    Postfix treats mail submitted by a program, such as copies that a filter makes, as one: with one recipient refused,
+    none gets it.
+    """
+
     relay_key_file: str = ""
     """A file with the key, 32 bytes or more, that the mail servers of a site share: with it `Message.add_relay_header`
     signs whom a message came from, and such a field of another server is believed. Empty for neither."""

@@ -157,3 +157,35 @@ def test_reply_over_the_limit_of_a_line_is_cut(load_filter: LoadFilter) -> None:
     answer = make_worker(site).answer(RELAY)
     assert len(answer) <= 4096
     assert answer.endswith(b" 554 5.7.1 0\n")
+
+
+# Mail of this host
+
+
+@pytest.mark.parametrize("ip", [b"127.0.0.1", b"::1"])
+@pytest.mark.parametrize("verb", ["reject", "tempfail"])
+def test_refused_recipient_of_local_mail_passes_if_the_site_wants_that(
+    load_filter: LoadFilter, workdir: Path, verb: str, ip: bytes
+) -> None:
+    site = load_filter(
+        f"""
+        settings = Settings(local_recipients_pass=True)
+        def filter_recipient(envelope, recipient):
+            envelope.headers.add("X-Not", "sent")
+            return Response.{verb}()
+        """
+    )
+    request = recipient_request(workdir)
+    assert make_worker(site).answer(request.replace(b"192.0.2.7", ip)) == CONTINUE
+    assert not (workdir / "RESULTS").exists()
+    assert make_worker(site).answer(request) != CONTINUE
+
+
+@pytest.mark.parametrize("body", ["return Response.reject()", "raise RuntimeError"])
+def test_recipient_of_local_mail_is_refused_else_and_deferred_for_a_fault(
+    load_filter: LoadFilter, workdir: Path, body: str
+) -> None:
+    settings = f"Settings(local_recipients_pass={'raise' in body})"
+    site = load_filter(f"settings = {settings}\ndef filter_recipient(envelope, recipient):\n    {body}")
+    answer = make_worker(site).answer(recipient_request(workdir).replace(b"192.0.2.7", b"127.0.0.1"))
+    assert answer.startswith(b"ok -1" if "raise" in body else b"ok 0")
