@@ -35,6 +35,16 @@ def _wrong(settings: Settings, calls: set[str]) -> Iterator[str]:
         yield f"submit_to: {settings.submit_to} is no program that can be run"
     if settings.relay_key_file and not os.access(settings.relay_key_file, os.R_OK):
         yield f"relay_key_file: {settings.relay_key_file} cannot be read"
+    for name in ("event_log", "record_log"):
+        yield from _log_file(name, getattr(settings, name))
+
+
+def _log_file(name: str, target: str) -> Iterator[str]:
+    """Files are made when they are first written."""
+    if target.startswith("/"):
+        path = target if os.path.exists(target) else os.path.dirname(target)  # noqa: PTH110, PTH120
+        if not os.access(path, os.W_OK):
+            yield f"{name}: {target} cannot be written"
 
 
 def _directory(name: str, path: str) -> Iterator[str]:

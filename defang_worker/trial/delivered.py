@@ -6,7 +6,7 @@ The objects are those of the filter API, though nothing can be done with them an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from defang_common.wire.commands import Commands
 from defang_worker.api.message import Message
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from defang_worker.api.headers import Headers
     from defang_worker.api.part import Part
 
+# Earlier checks may have left wishes for a message in its directory; this one has neither.
+_NO_DIRECTORY: Final = "/nonexistent"
+
 
 class DeliveredMessage:
     """Header and parts of a message that the mail server delivers."""
@@ -23,7 +26,7 @@ class DeliveredMessage:
     __slots__ = ("_message",)
 
     def __init__(self, content: bytes) -> None:
-        self._message = Message(Commands(), content.replace(b"\r\n", b"\n"), "", Settings())
+        self._message = Message(Commands(), content.replace(b"\r\n", b"\n"), _NO_DIRECTORY, Settings())
 
     @property
     def headers(self) -> Headers:

@@ -228,6 +228,7 @@ def _result(work: _Transaction, answer: Answer, delivered: mta.Message | None) -
         quarantined=tuple(work.effects.quarantined),
         letters=tuple(work.effects.letters),
         published=tuple(work.effects.published),
+        lines=tuple(work.effects.lines),
         warnings=seen.message.warnings if seen.message is not None else (),
         defects=_defects(work),
         log=tuple(work.log.lines),

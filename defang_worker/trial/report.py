@@ -39,6 +39,7 @@ class Report:
             "defects", (f"{one.severity.name.lower()}: {one.name}, {_place(one.part)}" for one in result.defects)
         )
         yield from self._section("log", result.log)
+        yield from self._section("lines", (f"{target}: {line}" for target, line in result.lines))
         yield from self._section("time", [_times(result.timings, result.elapsed_ms)])
 
     def diff(self, result: Result) -> Iterator[str]:

@@ -93,6 +93,8 @@ class Result:
     """The mails that would be sent, copies for other recipients too; see `notifications`."""
     published: tuple[PublishedFile, ...]
     """The files that would be shown to the world."""
+    lines: tuple[tuple[str, str], ...]
+    """Event lines and records, each with the file or facility that it would go to."""
     warnings: tuple[str, ...]
     """What the readers are told."""
     defects: tuple[Defect, ...]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from defang_worker import Settings
+from defang_worker.api.stages import VERBS
 from defang_worker.checking.places import check_settings
 
 WAIT_S = 100
@@ -120,3 +121,17 @@ def test_only_places_that_the_filter_uses_are_looked_at(spool: Path) -> None:
     file = spool / "file"
     file.write_text("")
     assert _told(set(), quarantine_dir=str(file)) == [f"quarantine_dir: {file} is no directory"]
+    assert _told(set(), event_log=str(spool / "events"), record_log="syslog:mail") == []
+    assert _told(set(), event_log=str(file)) == []
+    assert _told(set(), record_log="/nowhere/records") == ["record_log: /nowhere/records cannot be written"]
+
+
+@pytest.mark.parametrize("verb", ["Part.quarantine", "Message.quarantine"])
+def test_quarantine_has_to_be_there_for_a_filter_that_uses_it(verb: str) -> None:
+    assert verb in VERBS
+    default = Settings().quarantine_dir
+    assert (_told({verb}) == []) == Path(default).is_dir()
+
+
+def test_mail_server_has_no_need_of_our_quarantine() -> None:
+    assert _told({"Message.mta_quarantine"}) == []

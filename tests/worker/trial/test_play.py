@@ -218,3 +218,35 @@ def test_nothing_that_is_not_delivered_can_be_looked_at(load_filter: LoadFilter)
     result = played(load_filter, "def filter_begin(m): m.reject('No')")
     with pytest.raises(ValueError, match="reject 554 No"):
         _ = result.parts
+
+
+def test_what_would_leave_the_process_is_told_and_not_done(load_filter: LoadFilter, spool: Path) -> None:
+    source = f"""
+    settings = Settings(
+        quarantine_dir="{spool}/quarantine", submit_to="{spool}/sendmail", admin="admin@example.org",
+        event_log="{spool}/events", record_log="{spool}/records",
+    )
+    def filter_begin(m):
+        if m.subject == "copies":
+            m.stream_by_recipient()
+            return
+        m.quarantine("why")
+        m.notify_admin("Look at this")
+        m.log_event("seen", "1")
+    """
+    result = played(load_filter, source)
+    (entry,) = result.quarantined
+    assert entry.directory == f"{spool}/quarantine"
+    assert [(letter.kind.value, letter.recipients) for letter in result.notifications] == [
+        ("admin-notice", ("admin@example.org",))
+    ]
+    assert sorted({target for target, _ in result.lines}) == [f"{spool}/events", f"{spool}/records"]
+    copies = played(load_filter, source, MESSAGE.replace(b"lunch", b"copies"), recipients=("a@b", "c@d"))
+    assert (copies.verdict, copies.notifications) == (Fate.DISCARD, ())
+    assert [letter.recipients for letter in copies.letters] == [("a@b",), ("c@d",)]
+    assert [path.name for path in spool.iterdir()] == ["filter.py"]
+
+
+def test_nothing_leaves_the_process_when_the_filter_fails(load_filter: LoadFilter) -> None:
+    result = played(load_filter, "def filter_begin(m): m.quarantine('x'); m.notify_admin('a'); 1 / 0")
+    assert (result.quarantined, result.letters) == ((), ())
