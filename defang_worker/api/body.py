@@ -103,7 +103,7 @@ class Body:
                 _take_out(rebuild, part, tree.newline)
             return rebuild.result()
         for part in shadows:
-            if part.is_kept or part.replacement is not None:
+            if (part.is_kept and part.is_leaf) or part.replacement is not None:
                 rebuild.insert(part.replacement or _as_attachment(part))
         gone = [part.entity for part in shadows if isinstance(part.entity, ShadowPart) and _is_changed(part)]
         return one_reading.rebuilt(tree, rebuild, gone)

@@ -18,7 +18,7 @@ from defang_worker.mime.headers import Buffer
 from defang_worker.mime.leaf_readings import DECODED, Leaf, LeafReader
 from defang_worker.mime.line_ends import other_line_ends
 from defang_worker.mime.readings import boundaries, encodings, media_types
-from defang_worker.mime.regions import Region, Room, Text
+from defang_worker.mime.regions import Container, Region, Room, Text
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import KIB, Entity, Tree
 
@@ -29,6 +29,8 @@ _MAX_ENCODINGS: Final = 16
 _OUTSIDE_BYTES: Final = 64 * KIB
 # Of the boundaries around, the innermost that are told apart.
 _MAX_OUTER: Final = 8
+# What is cut into parts, whatever type it declares.
+_MIXED: Final = "multipart/mixed"
 # These have fields in their body, but no message.
 _NOT_OPENED: Final = frozenset(
     f"message/{name}"
@@ -64,12 +66,16 @@ class _Type(NamedTuple):
     """Whether it may mean anything, a multipart too."""
 
     @property
+    def is_container(self) -> bool:
+        return self.is_multipart or self.is_message
+
+    @property
     def is_multipart(self) -> bool:
         return any(name.startswith("multipart/") for name in self.names)
 
     @property
     def is_message(self) -> bool:
-        return any(name.startswith("message/") and name not in _NOT_OPENED for name in self.names)
+        return any(_is_container(name) and name.startswith("message/") for name in self.names)
 
 
 class _Body(NamedTuple):
@@ -89,6 +95,7 @@ class _Explorer:
         self._room = Room(len(tree.buffer))
         self._leaves = LeafReader(tree, damaged, self._room)
         self._leaves.open_message = self._open_message
+        self._containers_of_tree: set[tuple[int, int, int]] = set()
         self._seen: set[tuple[object, ...]] = set()
         self._spelled: set[bytes] = set()
         self._waiting: list[Region] = []
@@ -103,6 +110,10 @@ class _Explorer:
             if id(source) not in texts:
                 texts[id(source)] = self._text(source.buffer, source.host)
             self._leaves.know(leaf, texts[id(source)])
+        for entity in tree.walk():
+            if entity.children or entity.is_multipart:
+                text = texts.get(id(entity.source), message)
+                self._containers_of_tree.add((id(text), entity.start, entity.end))
         if is_whole:
             self._push_text(message, "", depth=0)
         for content, host in messages:
@@ -153,11 +164,16 @@ class _Explorer:
         types = types or [_Type([region.default_type], [])]
         declared = [encoding for value in fields.encodings[:_MAX_ENCODINGS] for encoding in encodings(value)]
         declared = list(dict.fromkeys(declared)) or ["7bit"]
-        is_split, is_leaf = self._containers(region, reading, types, declared)
+        names = names_of(fields.dispositions, fields.types, fields.locations)
+        start = min(reading.body_start, region.end)
+        place = (id(region.text), region.start, region.end)
+        kind = next((name for one in types if one.is_container for name in one.names if _is_container(name)), _MIXED)
+        container = Container(region, reading.header, start, names, kind, place in self._containers_of_tree)
+        is_split, is_leaf = self._containers(replace(region, container=container), reading, types, declared)
         if is_leaf or not is_split:
-            names = names_of(fields.dispositions, fields.types, fields.locations)
-            start = min(reading.body_start, region.end)
             self._leaves.read(Leaf(region, reading.header, start, names, types[0].names[0], region.view), declared)
+        else:
+            self._leaves.name(container)
 
     def _containers(
         self, region: Region, reading: HeaderReading, types: list[_Type], declared: list[str]
@@ -229,6 +245,7 @@ class _Explorer:
                     depth=region.depth + 1,
                     default_type=default_type,
                     outer=(*region.outer[-_MAX_OUTER:], boundary),
+                    container=region.container,
                 )
                 if isinstance(piece, Outside):
                     self._outside(
@@ -250,6 +267,10 @@ class _Explorer:
         if at >= 0:
             for begin in {start, start + raw.rfind(b"\n", 0, at) + 1}:
                 self._push(replace(region, start=begin, outer_end=region.end))
+
+
+def _is_container(name: str) -> bool:
+    return name.startswith("multipart/") or (name.startswith("message/") and name not in _NOT_OPENED)
 
 
 def _type(value: bytes) -> _Type:

@@ -11,7 +11,7 @@ from defang_worker.mime.damage import irregularities, looks_like_base64, other_r
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.filenames import canonical
 from defang_worker.mime.headers import Headers
-from defang_worker.mime.regions import Region, Room, Text
+from defang_worker.mime.regions import Container, Region, Room, Text
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import Entity, Tree
 
@@ -52,6 +52,7 @@ class LeafReader:
         self._room = room
         self._keys: dict[_Key, Entity] = {}
         self._known: dict[bytes, set[str]] | None = None
+        self._told: set[tuple[int, int, int]] = set()
         self.shadows: list[ShadowPart] = []
         self.open_message: Callable[[bytes, Entity, str, int], None] = lambda *_: None
         """Called with content, host, view and depth of a leaf that is a message."""
@@ -121,8 +122,42 @@ class LeafReader:
                 headers=Headers(leaf.header, 0, len(leaf.header), max_fields=max_fields),
             )
         )
+        self._tell_of(leaf.region.container)
         if is_message_content(content, leaf.content_type, leaf.names):
             self.open_message(content, host, view, leaf.region.depth + 1)
+
+    def name(self, container: Container) -> None:
+        """Keep a container by whose names it goes nowhere else."""
+        if container.names and not container.is_known:
+            known = {canonical(name) for entity in self._tree.walk() for name in entity.filenames}
+            known.update(canonical(name) for shadow in self.shadows for name in shadow.filenames)
+            if not {form for name in container.names if (form := canonical(name))} <= known:
+                self._tell_of(container)
+
+    def _tell_of(self, container: Container | None) -> None:
+        """Keep a container, and those around it, unless they are known; several readings may have led to one."""
+        while container is not None and not container.is_known:
+            container.is_known = True
+            region = container.region
+            place = (id(region.text), container.body_start, region.end)
+            if place in self._told:
+                return
+            self._told.add(place)
+            host = region.host(self._tree)
+            self.shadows.append(
+                ShadowPart(
+                    host=host,
+                    view=region.view or "other-content-type",
+                    names=tuple(container.names),
+                    content=container.body,
+                    content_type=container.content_type,
+                    headers=Headers(
+                        container.header, 0, len(container.header), max_fields=host.source.limits.max_header_fields
+                    ),
+                    is_leaf=False,
+                )
+            )
+            container = region.container
 
     def _known_contents(self) -> dict[bytes, set[str]]:
         if self._known is None:

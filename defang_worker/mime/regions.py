@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an exploration works on: texts, regions of them, and the room that is left for it. Used by `explore.py`."""
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from dataclasses import dataclass
 from operator import attrgetter
@@ -40,6 +42,23 @@ class Text:
         return self._lines
 
 
+@dataclass(slots=True, eq=False)
+class Container:
+    """An entity that some reading cuts into parts; told of only if such a part is new."""
+
+    region: Region
+    header: bytes
+    body_start: int
+    names: list[str]
+    content_type: str
+    is_known: bool
+    """Whether the strict tree has it, or it was told of already."""
+
+    def body(self) -> bytes:
+        """Return the bytes that its parts lie in."""
+        return self.region.text.buffer[self.body_start : self.region.end]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
     """Bytes that may be an entity."""
@@ -55,6 +74,8 @@ class Region:
     default_type: str = "text/plain"
     outer: tuple[bytes, ...] = ()
     """The boundaries of the containers around."""
+    container: Container | None = None
+    """What it is a part of."""
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -5,6 +5,7 @@ Reads like an `Entity`; it has no place in the tree of its own, only a host ther
 """
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Final
 
@@ -29,7 +30,7 @@ class ShadowPart:
         host: Entity,
         view: str,
         names: tuple[str, ...],
-        content: bytes,
+        content: bytes | Callable[[], bytes],
         content_type: str = "application/octet-stream",
         headers: Headers = _NO_HEADERS,
         defects: tuple[Defect, ...] = (),
@@ -40,8 +41,7 @@ class ShadowPart:
         self.view = view
         """The name of the reading that has it: "uuencode", "epilogue", "last-content-type", ..."""
         self.spelled_names = names
-        self.content = content
-        """The body, decoded."""
+        self._content = content
         self.content_type = content_type
         self.headers = headers
         self.defects = defects
@@ -50,6 +50,11 @@ class ShadowPart:
 
     def __repr__(self) -> str:
         return f"<ShadowPart {self.view} in {self.number or 'message'} {self.content_type}>"
+
+    @property
+    def content(self) -> bytes:
+        """The body, decoded; a container's is made anew each time."""
+        return self._content() if callable(self._content) else self._content
 
     @property
     def number(self) -> str:

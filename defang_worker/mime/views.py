@@ -93,7 +93,8 @@ class _Examiner:
 
             explored = explore(tree, self._bodies.seeds, self._bodies.damaged, is_whole=is_whole)
             for shadow in explored.shadows:
-                self._bodies.content(shadow)
+                if shadow.is_leaf:
+                    self._bodies.content(shadow)
             if explored.limit is not None:
                 limit = limit or explored.limit
                 self.note(tree.root, "nesting-too-deep", 0, explored.limit)

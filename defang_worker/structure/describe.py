@@ -108,7 +108,7 @@ def _facts(
     content = part.content
     names = list(part.filenames)
     for shadow in shadows:
-        if not shadow.is_multipart:
+        if shadow.is_leaf:
             names += shadow.filenames
     members: list[str] = []
     for member in Archive(content) if part.is_leaf and archive_kind(content) else ():

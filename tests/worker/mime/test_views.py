@@ -17,6 +17,7 @@ from tests.worker.mime.variants import (
     TEXT,
     b64,
     disposition,
+    inner,
     message,
     parts,
     uuencoded,
@@ -69,6 +70,35 @@ def test_a_multipart_of_which_the_header_alone_was_sent_back_is_low() -> None:
     bounce = message(parts(TEXT, "Content-Type: message/rfc822\n\n" + message("", MIXED.decode().replace("=b", "=i"))))
     low = [(defect.name, defect.severity) for defect in examined(bounce).defects if defect.severity > Severity.INFO]
     assert low == [("missing-terminator", Severity.LOW)]
+
+
+def test_the_containers_of_another_reading_are_shown_with_their_names() -> None:
+    attached = 'Content-Type: message/rfc822; name="blocked.eml"\n\n' + message("Hello\n", "Content-Type: text/plain\n")
+    nested = "Content-Type: multipart/related; boundary=r\n\n--r\n" + attached + "\n--r--\n"
+    shadows = examined(message(parts(TEXT) + "--b\n" + nested + "--b--\n")).shadows
+    found = {(shadow.content_type, shadow.is_leaf, shadow.filenames) for shadow in shadows if shadow.view == "epilogue"}
+    assert {
+        ("multipart/related", False, ()),
+        ("message/rfc822", False, ("blocked.eml",)),
+        ("text/plain", True, ()),
+    } == found
+    assert sum(shadow.is_multipart for shadow in shadows) == 1
+    related = next(shadow for shadow in shadows if shadow.is_multipart)
+    assert related.content.startswith(b"--r\nContent-Type: message/rfc822")
+
+
+def test_a_container_of_another_reading_is_shown_for_its_name_alone() -> None:
+    attached = 'Content-Type: message/rfc822; name="blocked.eml"\n\n' + message("", "")
+    shadows = examined(message(parts(TEXT) + "--b\n" + attached + "--b--\n")).shadows
+    assert "blocked.eml" in {name for shadow in shadows for name in shadow.filenames}
+
+
+def test_a_container_that_the_message_has_anyway_is_not_shown_twice() -> None:
+    shadows = examined(
+        message(parts(TEXT, inner(), PART) + "--b\n" + TEXT.replace("morning", "evening") + "--b--\n")
+    ).shadows
+    assert "Good evening, see below." in {shadow.text for shadow in shadows}
+    assert not any(shadow.is_multipart for shadow in shadows)
 
 
 def test_a_defect_says_where_in_the_message_it_is() -> None:
