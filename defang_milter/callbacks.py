@@ -303,7 +303,7 @@ class Callbacks:
         transaction, workdir = session.message()
         transaction.note_queue_id(macros.value_of(context, "i"))
         self._finish(transaction, workdir)
-        self._mux.scan(transaction.scan_request(), functools.partial(_tell_progress, context))
+        self._mux.scan(transaction.scan_request(), functools.partial(_tell_progress, context), session.carried)
         decoded = results.decode(workdir.results())
         changes = Changes(context, log_name=transaction.log_name, header=transaction.header, workdir=workdir)
         changes.apply(decoded, self._marks(session))
@@ -344,7 +344,7 @@ class Callbacks:
 
     def _check(self, subject: str, session: Session, request: Request, recipient: bytes = b"") -> Answer:
         """The filter's answer; one that lets nothing pass is logged."""
-        answer = self._mux.check(request)
+        answer = self._mux.check(request, session.carried)
         line = verdict_lines.of_check(subject, answer, session.connection, session.transaction, recipient)
         if line is not None:
             _log.info("%s: %s", session.log_name, line)
@@ -384,6 +384,7 @@ class Callbacks:
         """Forgets the message and removes its directory, unless that is to be kept."""
         transaction, workdir = session.transaction, session.workdir
         session.transaction = session.workdir = None
+        session.carried.message = b""
         if transaction is not None and workdir is not None:
             self._clear(transaction, workdir, failed=failed)
         # Last, for the process may end as soon as nothing is in work.

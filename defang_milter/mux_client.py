@@ -10,13 +10,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from defang_common.wire import answers, requests
+from defang_common.wire import answers, requests, state
 from defang_common.wire.answers import Answer
 from defang_common.wire.errors import Malformed
 from defang_common.wire.requests import Request
+from defang_common.wire.state import Carried
 
 # No answer in the protocol comes near it; a peer that sends more is not the multiplexor.
-MAX_ANSWER_BYTES: Final = 16_384
+MAX_ANSWER_BYTES: Final = 16_384 + state.MAX_WORD_BYTES
+# Any answer without state, and more.
+_READ_BYTES: Final = 16_384
+
+# struct ucred of the process that listens.
+_PEER: Final = struct.Struct("@iII")
 
 
 class MuxUnavailable(Exception):
@@ -27,6 +33,11 @@ def _timeval(seconds: float) -> bytes:
     # struct timeval; all zero would mean no limit.
     micros = max(int(seconds * 1_000_000), 1)
     return struct.pack("@ll", *divmod(micros, 1_000_000))
+
+
+def _peer_pid(link: socket.socket) -> int:
+    pid: int = _PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
+    return pid
 
 
 class MuxClient:
@@ -44,6 +55,8 @@ class MuxClient:
         # no poll() comes with every call.
         self._send_limit = _timeval(timeout_s)
         self._receive_slice = _timeval(self._slice_s)
+        # Which process was asked about the state, and what it said. Set in one step, for other threads read it.
+        self._known: tuple[int, bool] = (0, False)
 
     def free_workers(self) -> int:
         """How many workers could take a request now."""
@@ -52,32 +65,64 @@ class MuxClient:
         except Malformed as error:
             raise MuxUnavailable(str(error)) from error
 
-    def check(self, request: Request) -> Answer:
-        """The answer to a relay, HELO, sender or recipient check."""
+    def check(self, request: Request, carried: Carried | None = None) -> Answer:
+        """The answer to a relay, HELO, sender or recipient check; `carried` goes there and comes back with it."""
         try:
-            return answers.decode(self._ask(request))
+            return answers.decode(self._ask(request, carried))
         except Malformed as error:
             raise MuxUnavailable(str(error)) from error
 
-    def scan(self, request: requests.Scan, keep_alive: Callable[[], None]) -> None:
+    def scan(self, request: requests.Scan, keep_alive: Callable[[], None], carried: Carried | None = None) -> None:
         """Returns when RESULTS is complete."""
-        reply = self._ask(request, keep_alive)
+        try:
+            reply = self._ask(request, carried, keep_alive)
+        except Malformed as error:
+            raise MuxUnavailable(f"scan: {error}") from error
         if reply != answers.SCAN_OK:
             raise MuxUnavailable(f"scan: {reply.decode(errors='backslashreplace').strip() or 'no answer'}")
 
-    def _ask(self, request: Request, keep_alive: Callable[[], None] | None = None) -> bytes:
+    def _ask(
+        self, request: Request, carried: Carried | None = None, keep_alive: Callable[[], None] | None = None
+    ) -> bytes:
+        """The reply to the request; with `carried` on both if the multiplexor passes that on. Raises Malformed too."""
         deadline = time.monotonic() + self._timeout_s
+        line = requests.encode(request)
+        told: bool | None = None
         try:
-            with socket.socket(socket.AF_UNIX) as link:
-                link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._send_limit)
-                link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._receive_slice)
-                link.connect(self._path)
-                link.sendall(requests.encode(request))
-                return self._receive(link, deadline, keep_alive)
+            while True:
+                with socket.socket(socket.AF_UNIX) as link:
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._send_limit)
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._receive_slice)
+                    link.connect(self._path)
+                    passes = False if carried is None else self._passes_state(link, told=told)
+                    if passes is None:
+                        told = self._asked(link, deadline)
+                        continue
+                    if carried is None or not passes:
+                        link.sendall(line)
+                        return self._receive(link, deadline, keep_alive)
+                    link.sendall(carried.on_request(line))
+                    return carried.from_answer(self._receive(link, deadline, keep_alive))
         except BlockingIOError:
             raise MuxUnavailable(f"{self._path}: takes no request within {self._timeout_s:g} s") from None
         except OSError as error:
             raise MuxUnavailable(f"{self._path}: {error.strerror or error}") from error
+
+    def _passes_state(self, link: socket.socket, *, told: bool | None) -> bool | None:
+        """Whether the multiplexor at the other end carries filters' state; None if that process was not asked yet."""
+        pid = _peer_pid(link)
+        known_pid, passes = self._known
+        if pid and pid == known_pid:
+            return passes
+        # One in another PID namespace has none that we see: it is asked each time, for it may be another by now.
+        return None if pid else told
+
+    def _asked(self, link: socket.socket, deadline: float) -> bool:
+        """Puts the question, which takes up the connection, and keeps the answer."""
+        link.sendall(state.QUESTION_TO_MUX + b"\n")
+        passes = self._receive(link, deadline, None) == state.ABILITIES
+        self._known = (_peer_pid(link), passes)
+        return passes
 
     def _receive(self, link: socket.socket, deadline: float, keep_alive: Callable[[], None] | None) -> bytes:
         """All bytes until the peer closes: a whole line without the close is not an answer yet."""
@@ -86,9 +131,12 @@ class MuxClient:
             waiting_since = time.monotonic()
             try:
                 # Answer and close in one call: it returns at the close, or when the slice of time is over.
-                reply += link.recv(MAX_ANSWER_BYTES + 1, socket.MSG_WAITALL)
+                piece = link.recv(_READ_BYTES, socket.MSG_WAITALL)
+                reply += piece
                 if len(reply) > MAX_ANSWER_BYTES:
                     raise MuxUnavailable(f"{self._path}: answer over {MAX_ANSWER_BYTES} bytes")
+                if len(piece) == _READ_BYTES:
+                    continue
                 # The system's clock may be a tick early, never half a slice.
                 if time.monotonic() < waiting_since + self._slice_s / 2:
                     return reply

@@ -2,10 +2,11 @@
 """One connection of the MTA as it hangs on its milter context, and what can be wrong with it."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from defang_common.wire.errors import WireError
+from defang_common.wire.state import Carried
 from defang_milter.apply_results import ChangeFailed
 from defang_milter.context import Context
 from defang_milter.mux_client import MuxUnavailable
@@ -43,6 +44,8 @@ class Session:
     workdir: WorkDir | None = None
     fault: str | None = None
     owes_helo_check: bool = False
+    carried: Carried = field(default_factory=Carried)
+    """What the filter keeps from callback to callback."""
 
     @property
     def log_name(self) -> str:

@@ -11,9 +11,10 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final, assert_never
 
-from defang_common.wire import answers, requests
+from defang_common.wire import answers, requests, state
 from defang_common.wire.errors import Malformed
 from defang_worker import answer, scan, services
+from defang_worker.api.state import States
 from defang_worker.workdir import end_if_forked
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("defang.worker")
 
 # Our multiplexor and the original pass no line over 4 KiB; a longer one is answered with an error.
-_MAX_LINE_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 64 * 1024 + state.MAX_WORD_BYTES
 _READ_BYTES: Final = 64 * 1024
 
 
@@ -45,7 +46,10 @@ class Worker:
         """The answer line, with its newline, to a request line without one. Never raises."""
         try:
             self._formatter.queue_id = (requests.queue_id_of(line) or b"").decode("ascii", "backslashreplace")
-            return self._serve(requests.decode(line))
+            if line == state.QUESTION_TO_WORKER:
+                return state.ABILITIES
+            line, word = state.split(line)
+            return self._serve(requests.decode(line), States.of_word(word))
         except Malformed as fault:
             _log.warning("request refused: %s", fault)
             return answers.encode_error(str(fault))
@@ -56,12 +60,12 @@ class Worker:
         finally:
             self._formatter.queue_id = ""
 
-    def _serve(self, request: Request) -> bytes:
+    def _serve(self, request: Request, states: States) -> bytes:
         match request:
             case requests.Scan():
-                return scan.scan(self._site, request, self._tags)
+                return scan.scan(self._site, request, self._tags, states)
             case requests.RelayOk() | requests.HeloOk() | requests.SenderOk() | requests.RecipOk():
-                return answers.encode(answer.check(self._site, request))
+                return answer.check_line(self._site, request, states)
             case requests.Ping():
                 return answers.PONG
             case requests.Map():

@@ -13,13 +13,14 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from defang_common.wire import answers, commands, results
+from defang_common.wire import answers, commands, results, state
 from defang_common.wire.errors import WireError
 from defang_worker import workdir
 from defang_worker.api import ambiguity
 from defang_worker.api.hooks import NOTHING_SAID, FilterFault
 from defang_worker.api.message import Message
 from defang_worker.api.stages import Stage
+from defang_worker.api.state import NotKept, States
 from defang_worker.api.verdicts import Verdict
 from defang_worker.api.words import to_text
 from defang_worker.effects import mark
@@ -43,16 +44,18 @@ _YOUNG, _ALL = 1, 2
 _FINISH: Final = results.Finish()
 
 
-def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
+def scan(site: SiteFilter, request: Scan, tags: StatusTags, states: States | None = None) -> bytes:
     """The answer line; RESULTS and, if the body changed, NEWBODY are in the directory then."""
     directory = to_text(request.directory)
     queue_id = to_text(request.queue_id)
     tags.enter("Filtering", queue_id)
     size, answer = _COLLECT_FROM_BYTES, answers.SCAN_OK
     aged_before = gc.get_count()[_ALL]
+    states = states or States()
     try:
-        size = _scan(site, directory)
-    except (FilterFault, EffectFailed, OSError, WireError) as fault:
+        size = _scan(site, directory, states)
+        answer = state.with_changes(answer, *states.changes)
+    except (FilterFault, EffectFailed, OSError, WireError, NotKept) as fault:
         _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
         answer = answers.encode_error(f"scan failed: {fault}")
     finally:
@@ -64,12 +67,12 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags) -> bytes:
     return answer
 
 
-def _scan(site: SiteFilter, directory: str) -> int:
+def _scan(site: SiteFilter, directory: str, states: States) -> int:
     """Scans, and gives the message's size in bytes."""
     told = commands.decode(workdir.read_commands(directory))
     for line in told.unknown_lines:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
-    message = Message(told, workdir.open_message(directory), directory, site.settings)
+    message = Message(told, workdir.open_message(directory), directory, site.settings, states)
     if message.record is None:
         _carry_out(site, message, directory, told.subject_count)
     else:
@@ -83,6 +86,8 @@ def _carry_out(site: SiteFilter, message: Message, directory: str, subject_count
         lines = _filter(site, message, directory, subject_count)
     finally:
         message.journal.guard.stage = Stage.OVER
+    # Before anything is stored or written: what cannot be kept defers the message.
+    message.envelope.states.settle(site.settings.max_state_bytes, is_last=True)
     outbox = message.outbox
     if outbox.is_wanted:
         outbox.store(message, site.effects)

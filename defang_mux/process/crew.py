@@ -14,10 +14,11 @@ import trio
 
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Action, Assign, Kill, Refuse, Retire, Slot, Start, State, Ticket, kind_of
-from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unseen, exchange
+from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unseen
 from defang_mux.process.kill import Patience, end_worker
 from defang_mux.process.slot import Worker, log_prefix
 from defang_mux.process.spawn import Program, spawn
+from defang_mux.process.stateful import ask
 
 TIMED_OUT: Final = b"ERR Filter timed out - check filter rules or system load\n"
 OVERLOADED: Final = b"ERR Filter timed out - system may be overloaded (consider increasing busy timeout)\n"
@@ -71,7 +72,7 @@ class Crew:
         slot = worker.slot
         worker.line = line
         try:
-            done = await exchange(worker, line, busy_timeout_s=self._orders.busy_timeout_s)
+            done = await ask(worker, line, busy_timeout_s=self._orders.busy_timeout_s)
         except Unseen as error:
             return self._found_unfit(worker, error)
         except Fault as error:

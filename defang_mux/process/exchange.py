@@ -66,25 +66,33 @@ class Exchanged:
     unfit: str | None = None
 
 
-async def exchange(peer: Peer, line: bytes, *, busy_timeout_s: float) -> Exchanged:
-    """The worker's answer to `line` (without newline). Raises `Unseen`, `Fault` or `TimedOut`."""
+async def exchange(
+    peer: Peer, line: bytes, *, busy_timeout_s: float, limit_bytes: int = MAX_ANSWER_LINE_BYTES
+) -> Exchanged:
+    """The worker's answer, of at most `limit_bytes` and a newline, to `line` (without newline).
+
+    Raises `Unseen`, `Fault` or `TimedOut`.
+    """
     _expect_silence(peer.stdout)
-    _send(peer.stdin, line)
+    rest = _send(peer.stdin, line)
     data = b""
     with trio.CancelScope(deadline=trio.current_time() + busy_timeout_s) as peer.scope:
+        while rest:
+            await trio.lowlevel.wait_writable(peer.stdin)
+            rest = rest[_write(peer.stdin, rest) :]
         while b"\n" not in data:
             await trio.lowlevel.wait_readable(peer.stdout)
             more = _read(peer.stdout)
             if more == b"":
                 break
             data += more or b""
-            if len(data) > MAX_ANSWER_LINE_BYTES + 1:
+            if len(data) > limit_bytes + 1:
                 break
     interrupted = peer.scope.cancelled_caught
     peer.scope = None
     if interrupted:
         data = _last_words(peer, data)
-    return _judge(data)
+    return _judge(data, limit_bytes)
 
 
 def _expect_silence(stdout: int) -> None:
@@ -95,18 +103,27 @@ def _expect_silence(stdout: int) -> None:
         raise Unseen(f"it wrote without being asked: {shown(before.rstrip())}", died=False)
 
 
-def _send(stdin: int, line: bytes) -> None:
+def _send(stdin: int, line: bytes) -> bytes:
+    """Sends what the pipe has room for, which is all of most lines; the rest."""
     whole = line + b"\n"
     try:
-        written = os.write(stdin, whole)
+        return whole[os.write(stdin, whole) :]
     except BlockingIOError:
         raise Unseen("it does not read its input", died=False) from None
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise Unseen("it had closed its input", died=True) from None
         raise Fault(NOT_SENT, f"request not written: {error}") from None
-    if written < len(whole):
-        raise Fault(NOT_SENT, "request written in part")
+
+
+def _write(stdin: int, rest: bytes) -> int:
+    try:
+        return os.write(stdin, rest)
+    except BlockingIOError:
+        return 0
+    except OSError as error:
+        # It began to read, and may have done whatever it is that kills it.
+        raise Fault(NOT_SENT, f"request not written: {error}", died=error.errno == errno.EPIPE) from None
 
 
 def _read(stdout: int) -> bytes | None:
@@ -126,10 +143,10 @@ def _last_words(peer: Peer, data: bytes) -> bytes:
     raise TimedOut
 
 
-def _judge(data: bytes) -> Exchanged:
+def _judge(data: bytes, limit_bytes: int) -> Exchanged:
     end = data.find(b"\n") + 1
-    if end > MAX_ANSWER_LINE_BYTES + 1 or (not end and len(data) > MAX_ANSWER_LINE_BYTES):
-        raise Fault(TOO_LONG, f"answer of more than {MAX_ANSWER_LINE_BYTES} bytes")
+    if end > limit_bytes + 1 or (not end and len(data) > limit_bytes):
+        raise Fault(TOO_LONG, f"answer of more than {limit_bytes} bytes")
     if not end:
         # An answer cut short could read as another one: "ok 2" may have been "ok 250".
         raise Fault(NO_RESPONSE, f"ended in the middle of its answer: {shown(data)}" if data else "Died", died=True)

@@ -38,6 +38,8 @@ class Worker:
         self.abandoned = False
         self.reason: str | None = None
         """Why it is being ended; None while it is not."""
+        self.takes_state: bool | None = None
+        """Whether it knows the state on requests; None while nobody has asked."""
         self.line = b""
         """The request it has or had last, for log lines."""
         self.last_words = ""

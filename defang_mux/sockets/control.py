@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from defang_common.wire import state
 from defang_mux import reports
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import COUNTED, Kind
@@ -86,6 +87,8 @@ def _plain_reports(version: str) -> dict[bytes, Report]:
         b"busyslaves": busy_workers,
         b"histo": lambda pool, _now: reports.busy_histogram(pool),
         b"msgs": lambda pool, _now: reports.messages(pool),
+        # From a front end that can carry filters' state (protocol.md, State).
+        state.QUESTION_TO_MUX: lambda _pool, _now: state.ABILITIES,
         # Monitors send it behind other commands, as an end mark.
         b"foo_no_such_command": lambda _pool, _now: UNKNOWN,
         # No worker is bothered for nothing.

@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+from defang_common.wire import state
+from defang_common.wire.errors import Malformed
 from defang_common.wire.lines import MAX_REQUEST_LINE_BYTES
 from defang_mux.sockets.listen import Listener
 
@@ -22,6 +24,8 @@ Replier = Callable[[bytes], Awaitable[bytes]]
 """The reply to a line without its newline; b"" to say nothing."""
 
 _READ_BYTES: Final = 8192
+# With the CR and LF of the longest good line; longer by one byte, a line is seen to be too long.
+_MAX_LINE_BYTES: Final = MAX_REQUEST_LINE_BYTES + state.MAX_WORD_BYTES + 2
 # Out of descriptors: others have to end first, and asking again at once would only burn time.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _EXHAUSTED_PAUSE_S: Final = 0.1
@@ -85,7 +89,7 @@ class Door:
                     self._silent -= 1
                 if line is None:
                     return
-                reply = TOO_LONG if len(line) > MAX_REQUEST_LINE_BYTES else await self._replier(line)
+                reply = TOO_LONG if _is_too_long(line) else await self._replier(line)
                 await self._write(connection, reply)
         except OSError:
             # The client has gone. What its request did stays done, and nobody waits for the reply.
@@ -128,6 +132,16 @@ class Door:
                         continue
 
 
+def _is_too_long(line: bytes) -> bool:
+    if len(line) <= MAX_REQUEST_LINE_BYTES:
+        return False
+    try:
+        plain, word = state.split(line)
+    except Malformed:
+        return True
+    return len(plain) > MAX_REQUEST_LINE_BYTES or len(word) > state.MAX_WORD_BYTES
+
+
 def _receive(connection: socket.socket) -> bytes | None:
     """Bytes, b"" at the end, None if there are none yet."""
     try:
@@ -147,6 +161,6 @@ async def _receive_line(connection: socket.socket, data: bytes | None) -> bytes:
         if more is None:
             continue
         # Enough for the longest good line with CR and LF, and to see that this one is too long.
-        line = line[: MAX_REQUEST_LINE_BYTES + 2] + more
+        line = line[:_MAX_LINE_BYTES] + more
         if not more or b"\n" in more:
             return line

@@ -8,13 +8,14 @@ They come from a request line or from COMMANDS and never change; what a filter w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from defang_common.wire import commands as wire_commands
 from defang_common.wire.requests import NO_QUEUE_ID, UNKNOWN
 from defang_common.wire.results import AddRecipient, ChangeSender, DeleteRecipient
 from defang_worker.api.headers import HeaderAdditions, QueuedHeaders
 from defang_worker.api.journal import Journal
+from defang_worker.api.state import States
 from defang_worker.api.words import address_bytes, to_text
 from defang_worker.workdir import read_commands
 
@@ -85,9 +86,15 @@ class Connection:
     queue_id: str | None
     helo: str | None = None
     """None at connect; may be empty at HELO, for clients say that too."""
+    states: States = field(default_factory=States, repr=False, compare=False)
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        """A dictionary of the filter's own that lives as long as the SMTP session: later `envelope.session_state`."""
+        return self.states.session
 
     @classmethod
-    def of_request(cls, request: RelayOk | HeloOk) -> Connection:
+    def of_request(cls, request: RelayOk | HeloOk, states: States | None = None) -> Connection:
         """The facts in a request."""
         helo: bytes | None = getattr(request, "helo", None)
         return cls(
@@ -98,6 +105,7 @@ class Connection:
             my_port=int(request.my_port) if request.my_port.isdigit() else 0,
             queue_id=_queue_id(request.queue_id),
             helo=None if helo is None else _known(helo),
+            states=states or States(),
         )
 
 
@@ -175,9 +183,10 @@ class Envelope:
     commands: CommandsFile = field(repr=False)
     tested: Recipient | None = None
     """At RCPT the recipient asked about, which COMMANDS does not know yet."""
+    states: States = field(repr=False, compare=False)
 
     @classmethod
-    def of_request(cls, request: SenderOk | RecipOk, tested: Recipient | None = None) -> Envelope:
+    def of_request(cls, request: SenderOk | RecipOk, states: States, tested: Recipient | None = None) -> Envelope:
         """The envelope at MAIL, or at RCPT with the recipient asked about."""
         journal = Journal()
         directory = to_text(request.directory)
@@ -195,10 +204,13 @@ class Envelope:
             journal=journal,
             commands=CommandsFile(directory),
             tested=tested,
+            states=states,
         )
 
     @classmethod
-    def of_commands(cls, commands: Commands, directory: str, journal: Journal, headers: HeaderAdditions) -> Envelope:
+    def of_commands(
+        cls, commands: Commands, directory: str, journal: Journal, headers: HeaderAdditions, states: States
+    ) -> Envelope:
         """The envelope of a message that has arrived."""
         ip = to_text(commands.ip)
         name = to_text(commands.hostname) or (f"[{ip}]" if ip else "")
@@ -216,7 +228,18 @@ class Envelope:
             headers=headers,
             journal=journal,
             commands=CommandsFile(directory, commands),
+            states=states,
         )
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        """A dictionary of the filter's own that lives as long as the message, from MAIL on."""
+        return self.states.message
+
+    @property
+    def session_state(self) -> dict[Any, Any]:
+        """A dictionary of the filter's own that lives as long as the SMTP session: before it `connection.state`."""
+        return self.states.session
 
     @property
     def sender_args(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from defang_worker.api.message_mail import MessageMail, Resent
 from defang_worker.api.message_verdict import MessageVerdict
 from defang_worker.api.outbox import Outbox
 from defang_worker.api.part import Part
+from defang_worker.api.state import States
 from defang_worker.mime.parse import parse
 from defang_worker.mime.protected import EditRefused
 from defang_worker.mime.tree import Entity
@@ -70,7 +71,9 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         "settings",
     )
 
-    def __init__(self, commands: Commands, raw: Buffer, directory: str, settings: Settings) -> None:
+    def __init__(
+        self, commands: Commands, raw: Buffer, directory: str, settings: Settings, states: States | None = None
+    ) -> None:
         self._commands = commands
         self.settings = settings
         self.journal = Journal()
@@ -98,7 +101,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
             from defang_worker import relay_header  # noqa: PLC0415  # for sites with more than one mail server
 
             commands.relayed_ip = relay_header.told_ip(commands, self.headers, settings)
-        self.envelope = Envelope.of_commands(commands, directory, self.journal, self.headers)
+        self.envelope = Envelope.of_commands(commands, directory, self.journal, self.headers, states or States())
         """Who sends to whom, and from where."""
         self.scratch: dict[str, object] = {}
         """The filter's own, for the length of this message."""

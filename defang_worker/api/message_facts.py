@@ -7,7 +7,7 @@ Nothing here changes anything. What decides stands in `message_verdict.py`, what
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from defang_common.wire.spool import INPUTMSG
 from defang_worker.api.words import to_text
@@ -39,6 +39,16 @@ class MessageFacts:
     envelope: Envelope
     _commands: Commands
     _tree: Tree | None
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        """A dictionary of the filter's own that lives as long as the message: that of `envelope.state`."""
+        return self.envelope.state
+
+    @property
+    def session_state(self) -> dict[Any, Any]:
+        """A dictionary of the filter's own that lives as long as the SMTP session."""
+        return self.envelope.session_state
 
     @property
     def size(self) -> int:

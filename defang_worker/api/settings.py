@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from defang_common.wire.state import MAX_VALUE_BYTES
 from defang_worker.mime.policy import NOT_NAMED, Policy, named
 from defang_worker.mime.tree import Limits
 
@@ -92,9 +93,14 @@ class Settings:
     """How much of a message's structure is examined: parts, depth, sizes of headers. A message that goes beyond is
     refused before any callback sees it."""
 
+    max_state_bytes: int = 16 * 1024
+    """How much either state dictionary may take, packed, up to 64 KiB; more makes a temporary failure."""
+
     def __post_init__(self) -> None:
         # Here, so that a filter with a misspelt name is not loaded.
         named(self.ambiguity or NOT_NAMED)
+        if not 0 <= self.max_state_bytes <= MAX_VALUE_BYTES:
+            raise ValueError(f"max_state_bytes is to be from 0 to {MAX_VALUE_BYTES}, not {self.max_state_bytes}")
         host, _, port = self.submit_to.rpartition(":")
         if not self.submit_to.startswith("/") and not (host and port.isdigit()):
             raise ValueError(f"submit_to is to be an absolute path or host:port, not {self.submit_to!r}")

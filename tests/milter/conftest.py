@@ -15,6 +15,7 @@ from typing import Any, cast
 import milter
 import pytest
 
+from defang_common.wire.state import QUESTION_TO_MUX
 from defang_milter.callbacks import Callbacks, Site
 from defang_milter.mux_client import MuxClient
 from defang_milter.settings import parse
@@ -99,7 +100,13 @@ class FakeMux:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.requests: list[bytes] = []
-        self.answers: dict[bytes, Answerer] = {b"free": b"4\n", b"scan": b"ok\n"}
+        self.answers: dict[bytes, Answerer] = {
+            b"free": b"4\n",
+            b"scan": b"ok\n",
+            # As MIMEDefang's, unless a test says otherwise.
+            QUESTION_TO_MUX: b"error: Unknown command\n",
+        }
+        self.questions = 0
         self.delay_s = 0.0
         self.hold_open = threading.Event()
         self.hold_open.set()
@@ -127,7 +134,10 @@ class FakeMux:
                 self._answer(link, request)
 
     def _answer(self, link: socket.socket, request: bytes) -> None:
-        self.requests.append(request)
+        if request == QUESTION_TO_MUX + b"\n":
+            self.questions += 1
+        else:
+            self.requests.append(request)
         answer = self.answers[request.split()[0]]
         if self.delay_s:
             time.sleep(self.delay_s)

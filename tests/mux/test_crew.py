@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from defang_common.wire.state import ABILITIES, QUESTION_TO_WORKER
 from defang_mux.pool.policy import NO_ACTIVATION, NO_FREE_WORKERS, QUEUE_TIMED_OUT, STOPPING, Pool
 from defang_mux.pool.state import Limits, State
 from defang_mux.process.crew import OVERLOADED, TIMED_OUT, Crew, Orders
@@ -375,3 +376,101 @@ async def test_status_tag_shows_while_the_worker_is_busy(
     os.write(process.status, b"late\n")
     await settle()
     assert pool_of(crew).slots[0].tag == b""
+
+
+# State
+
+STATEFUL = SCAN + b' "AAAA"'
+CHANGED = b'ok "BBBB"-\n'
+
+
+async def test_state_is_taken_off_for_a_worker_that_does_not_know_it(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery, STATEFUL)
+    await settle()
+    (process,) = kernel.processes
+    assert await answer(process, b"error: Unknown command\n") == QUESTION_TO_WORKER
+    assert await answer(process) == SCAN
+    assert client.reply == b"ok\n"
+    again = Client(crew, nursery, STATEFUL)
+    await settle()
+    assert await answer(process) == SCAN
+    assert again.reply == b"ok\n"
+
+
+async def test_a_worker_that_knows_state_is_asked_once_and_gets_it(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1)
+    client = Client(crew, nursery, STATEFUL)
+    await settle()
+    (process,) = kernel.processes
+    assert await answer(process, ABILITIES) == QUESTION_TO_WORKER
+    assert await answer(process, CHANGED) == STATEFUL
+    assert client.reply == CHANGED
+    again = Client(crew, nursery, STATEFUL)
+    await settle()
+    assert await answer(process, CHANGED) == STATEFUL
+    assert again.reply == CHANGED
+    die(crew, process)
+    third = Client(crew, nursery, STATEFUL)
+    await settle()
+    assert await answer(kernel.processes[1], ABILITIES) == QUESTION_TO_WORKER
+    assert await answer(kernel.processes[1]) == STATEFUL
+    assert third.reply == b"ok\n"
+
+
+async def test_a_request_without_state_asks_nothing(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    client = Client(make(), nursery)
+    await settle()
+    assert await answer(kernel.processes[0]) == SCAN
+    assert client.reply == b"ok\n"
+
+
+async def test_state_that_cannot_be_read_is_passed_on_for_the_worker_to_refuse(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    client = Client(make(), nursery, SCAN + b' "!')
+    await settle()
+    assert await answer(kernel.processes[0], b"error: no\n") == SCAN + b' "!'
+    assert client.reply == b"error: no\n"
+
+
+async def test_a_long_answer_is_whole_if_it_is_long_for_its_state(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    client = Client(make(), nursery, STATEFUL)
+    await settle()
+    (process,) = kernel.processes
+    await answer(process, ABILITIES)
+    long = b'ok "' + b"B" * 30_000 + b'"-\n'
+    await answer(process, long)
+    assert client.reply == long
+
+
+async def test_a_worker_that_dies_of_the_question_is_a_failure_of_the_request(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery, STATEFUL)
+    await settle()
+    die(crew, kernel.processes[0])
+    await settle()
+    assert client.reply == NO_RESPONSE
+
+
+async def test_question_and_request_together_have_the_time_of_one_request(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    began = trio.current_time()
+    client = Client(make(), nursery, STATEFUL)
+    await settle()
+    await trio.sleep(100)
+    await answer(kernel.processes[0], ABILITIES)
+    await trio.sleep(21)
+    assert client.reply == TIMED_OUT
+    assert client.at == began + 120

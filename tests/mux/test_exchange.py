@@ -118,12 +118,41 @@ async def test_worker_that_closed_its_input_alone_does_not_get_the_request(
         await ask(worker)
 
 
-async def test_request_that_cannot_be_written_whole_is_an_error(worker: Worker, process: FakeProcess) -> None:
-    # Room for less than the request; the pipe is then neither empty nor full.
-    os.write(worker.stdin, b"x" * 60_000)
+async def test_request_longer_than_the_pipe_is_written_as_the_worker_reads(
+    worker: Worker, process: FakeProcess, nursery: trio.Nursery
+) -> None:
+    line = b"x" * 180_000
+    read = b""
+
+    async def serve() -> None:
+        nonlocal read
+        while not read.endswith(b"\n"):
+            await trio.lowlevel.wait_readable(process.stdin)
+            read += os.read(process.stdin, 65536)
+        process.say(b"ok\n")
+
+    nursery.start_soon(serve)
+    assert await exchange(worker, line, busy_timeout_s=BUSY_S) == Exchanged(b"ok\n")
+    assert read == line + b"\n"
+
+
+async def test_worker_that_stops_reading_is_given_up(worker: Worker, autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(TimedOut):
+        await exchange(worker, b"x" * 180_000, busy_timeout_s=BUSY_S)
+
+
+async def test_worker_that_closes_its_input_in_the_middle_of_a_request_failed_it(
+    worker: Worker, process: FakeProcess, nursery: trio.Nursery
+) -> None:
+    async def hang_up() -> None:
+        os.close(process.stdin)
+        process.stdin = os.open(os.devnull, os.O_RDONLY)
+
+    nursery.start_soon(hang_up)
     with pytest.raises(Fault) as caught:
-        await exchange(worker, b"x" * 8192, busy_timeout_s=BUSY_S)
+        await exchange(worker, b"x" * 180_000, busy_timeout_s=BUSY_S)
     assert caught.value.reply == NOT_SENT
+    assert caught.value.died
 
 
 @pytest.mark.parametrize("said", [b"", b"ok 2"])

@@ -15,6 +15,7 @@ import trio
 import trio.testing
 
 from defang_common.host.daemon import StartFailed
+from defang_common.wire.lines import MAX_REQUEST_LINE_BYTES
 from defang_mux.sockets.listen import listen_for_all, listen_for_owner, unix_path
 from defang_mux.sockets.requests import TOO_LONG, Door
 
@@ -280,3 +281,29 @@ def test_tcp_address_means_the_loopback(kind: str) -> None:
 def test_unix_addresses_are_told_from_others() -> None:
     assert unix_path("/a") == unix_path("unix:/a") == unix_path("local:/a") == Path("/a")
     assert unix_path("inet:25") is None
+
+
+STATE = b' "' + b"A" * 80_000 + b'"' + b"B" * 80_000
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_a_request_may_be_longer_by_its_state(path: Path, echo: Echo, pieces: int) -> None:
+    line = b"senderok " + b"x" * (MAX_REQUEST_LINE_BYTES - 9) + STATE
+    size = -(-len(line) // pieces)
+    cut = [line[at : at + size] for at in range(0, len(line), size)]
+    assert await talk(path, *cut, b"\n") == b"[" + line + b"]\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"senderok " + b"x" * (MAX_REQUEST_LINE_BYTES - 8) + b' ""',
+        b"senderok <a@b>" + STATE + b"A" * 20_000,
+        b"senderok <a@b>" + STATE + b"!",
+        b"own" + STATE,
+        b"free " + b"x" * 5000 + b' ""',
+    ],
+)
+async def test_what_is_too_long_for_a_request_and_its_state_is_refused(path: Path, echo: Echo, line: bytes) -> None:
+    assert await talk(path, line + b"\n") == TOO_LONG
+    assert echo.lines == []

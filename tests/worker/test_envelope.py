@@ -11,6 +11,7 @@ from defang_common.wire import commands, requests
 from defang_worker.api.envelope import Address, Connection, Envelope
 from defang_worker.api.headers import QueuedHeaders
 from defang_worker.api.journal import Journal
+from defang_worker.api.state import States
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_address_has_its_parts(given: str, bare: str, local_part: str, domain: s
 
 def envelope(data: bytes) -> Envelope:
     journal = Journal()
-    return Envelope.of_commands(commands.decode(data), "/nowhere", journal, QueuedHeaders(journal))
+    return Envelope.of_commands(commands.decode(data), "/nowhere", journal, QueuedHeaders(journal), States())
 
 
 def test_nothing_known_is_empty_and_no_error() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import defang_worker
+from defang_common.wire.state import Carried
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import HOOKS
 from defang_worker.api.part_facts import PartHeaders
@@ -27,8 +28,8 @@ BOTH_PAGES = PAGE + (DOCS / "from-mimedefang.md").read_text()
 
 # Public by name only: these are for the worker, which makes the objects and turns them into lines of the wire.
 FOR_THE_WORKER = {
-    "Connection": {"of_request"},
-    "Envelope": {"commands", "directory", "journal", "of_commands", "of_request", "tested"},
+    "Connection": {"of_request", "states"},
+    "Envelope": {"commands", "directory", "journal", "of_commands", "of_request", "states", "tested"},
     "Recipient": {"of_commands", "of_request"},
     "Defect": {"of", "with_severity"},
     "Message": {
@@ -204,5 +205,20 @@ def test_recipe_refuses_one_recipient_and_no_other(workdir: Path) -> None:
     assert _serve(workdir, "Refuse a recipient", request % "bob").startswith("ok 1 ")
 
 
+def test_recipe_counts_recipients_and_refuses_the_message(workdir: Path) -> None:
+    path = workdir / "site.py"
+    path.write_text(RECIPES["Remember from recipient to message"])
+    worker, carried = make_worker(filter_file.load(str(path))), Carried()
+
+    def ask(line: str) -> bytes:
+        return carried.from_answer(worker.answer(carried.on_request(line.encode()).removesuffix(b"\n")))
+
+    for name, answer in [("x", b"ok 0 "), ("bob", b"ok 1 "), ("y", b"ok 0 "), ("z", b"ok 0 ")]:
+        request = f"recipok <{name}@example.org> <a@example.com> 192.0.2.7 host <x@example.org> helo {workdir} Q1 ? ? ?"
+        assert ask(request).startswith(answer)
+    assert ask(f"scan Q1 {workdir}") == b"ok\n"
+    assert (workdir / "RESULTS").read_bytes().startswith(b"B554 5.7.1 Too%20many")
+
+
 def test_every_recipe_is_tried() -> None:
-    assert len([name for name in RECIPES if name in _section("Recipes")]) == 10
+    assert len([name for name in RECIPES if name in _section("Recipes")]) == 11
