@@ -13,11 +13,14 @@ import select
 import signal
 import subprocess
 import tempfile
+import threading
 import time
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
 
 __all__ = ["DEFAULT_MAX_OUTPUT_BYTES", "DEFAULT_TIMEOUT_S", "ProgramFailed", "run"]
 
@@ -68,18 +71,42 @@ def run(
             raise ProgramFailed(f"{argv[0]}: {error}") from error
     assert process.stdout
     assert process.stderr
-    try:
-        with process.stdout, process.stderr:
-            output, complaint = _read(argv[0], process.stdout, process.stderr, deadline, max_output_bytes)
-        _wait_for_end(argv[0], process.pid, deadline)
-    finally:
-        # Before it is waited for, while the group's number cannot be another's; what it left running goes, too.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with _ended_with_worker(process.pid):
+        try:
+            with process.stdout, process.stderr:
+                output, complaint = _read(argv[0], process.stdout, process.stderr, deadline, max_output_bytes)
+            _wait_for_end(argv[0], process.pid, deadline)
+        finally:
+            # Before it is waited for, while the group's number cannot be another's; what it left running goes, too.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if process.returncode:
         how = f"exit status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
         raise ProgramFailed(f"{argv[0]}: {how}{complaint and ': '}{complaint}")
     return output
+
+
+@contextmanager
+def _ended_with_worker(group: int) -> Iterator[None]:
+    """While inside, a TERM that ends this process ends the group first.
+
+    The multiplexor signals the worker's own group, and the program is not in that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what becomes of a signal
+        return
+
+    def end_group(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler's arguments
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end_group)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _file_of(data: bytes | memoryview) -> IO[bytes]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Event lines as MIMEDefang writes them, for the tools that read these: MDLOG and seven fields, divided by commas.
+"""Event lines as MIMEDefang writes them, for the tools that read these: the queue ID, MDLOG, and seven fields
+divided by commas.
 
 Pure; `Message.log_event` calls it. Loaded when an event is logged.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from defang_common.wire.requests import NO_QUEUE_ID
 from defang_worker.api.words import to_bytes
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def lines(
     """A line for each recipient, or with `per_message` one that says how many there are, if there are several."""
     told = [str(value) for value in values]
     told += [""] * (_LEAST_VALUES - len(told))
-    head = ["MDLOG", _escaped(log_id), _escaped(_BLANK.sub("_", event)), *map(_escaped, told), _escaped(sender.lower())]
+    mark = "MDLOG" if log_id == NO_QUEUE_ID.decode() else f"{_escaped(log_id)}: MDLOG"
+    head = [mark, _escaped(log_id), _escaped(_BLANK.sub("_", event)), *map(_escaped, told), _escaped(sender.lower())]
     if per_message and len(recipients) != 1:
         named = [f"rcpts={len(recipients)}"]
     else:

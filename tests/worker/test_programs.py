@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,29 @@ def test_what_a_program_leaves_running_is_ended(tmp_path: Path) -> None:
     os.set_blocking(reader, True)
     assert os.read(reader, 1) == b""
     os.close(reader)
+
+
+def test_program_ends_with_the_worker_that_waits_for_it(tmp_path: Path) -> None:
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    script = f"from defang_worker.programs import run; run(['/bin/sh', '-c', 'sleep 1000 9>{fifo} & wait'], b'')"
+    worker = subprocess.Popen([sys.executable, "-c", script])
+    reader = os.open(fifo, os.O_RDONLY)  # waits until the program has it open
+    worker.terminate()
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    assert worker.wait() == -signal.SIGTERM
+
+
+def test_worker_minds_signals_as_before_once_a_program_is_done() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run(["/bin/true"], b"")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_thread_may_start_programs() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, UPPER, b"abc").result() == b"ABC"
 
 
 def test_endless_output_is_a_failure() -> None:

@@ -73,7 +73,7 @@ def record(spool: Path, end: str = "pass", **settings: str) -> dict[str, Any]:
 
 
 def test_event_is_a_line_for_each_recipient(spool: Path) -> None:
-    head, tail = "MDLOG,Q1,mail_in,1.5,a%2Cb,<alice@example.com>", "caf%C3%A9%2C 50%25"
+    head, tail = "Q1: MDLOG,Q1,mail_in,1.5,a%2Cb,<alice@example.com>", "caf%C3%A9%2C 50%25"
     assert scan(spool, event_log="syslog:mail").lines == [
         ("syslog:mail", f"{head},<bob@example.org>,{tail}"),
         ("syslog:mail", f"{head},<carol@example.org>,{tail}"),
@@ -82,7 +82,7 @@ def test_event_is_a_line_for_each_recipient(spool: Path) -> None:
 
 def test_event_may_be_one_line_for_the_message(spool: Path) -> None:
     effects = scan(spool, event_log="/log/events", end='message.log_event("end", per_message=True)')
-    assert effects.lines[-1][1] == "MDLOG,Q1,end,,,<alice@example.com>,rcpts=2,caf%C3%A9%2C 50%25"
+    assert effects.lines[-1][1] == "Q1: MDLOG,Q1,end,,,<alice@example.com>,rcpts=2,caf%C3%A9%2C 50%25"
 
 
 def test_only_recipient_is_named_even_in_one_line_for_the_message() -> None:
@@ -95,12 +95,19 @@ def test_only_recipient_is_named_even_in_one_line_for_the_message() -> None:
         subject=b"\\",
         per_message=True,
     )
-    assert told == ["MDLOG,Q1,e,x,y,z,<>,<b@c>,%5C"]
+    assert told == ["Q1: MDLOG,Q1,e,x,y,z,<>,<b@c>,%5C"]
+
+
+def test_line_of_a_message_without_a_queue_id_begins_with_the_mark() -> None:
+    told = event_lines.lines(
+        log_id="NOQUEUE", event="e", values=[], sender="<>", recipients=["<b@c>"], subject=b"", per_message=False
+    )
+    assert told == ["MDLOG,NOQUEUE,e,,,<>,<b@c>,"]
 
 
 def test_event_cannot_forge_a_line(spool: Path) -> None:
     effects = scan(spool, event_log="/log/events", end='message.log_event("e", "a\\nMDLOG,\\x00")')
-    assert effects.lines[-1][1].startswith("MDLOG,Q1,e,a%0AMDLOG%2C%00,,")
+    assert effects.lines[-1][1].startswith("Q1: MDLOG,Q1,e,a%0AMDLOG%2C%00,,")
 
 
 def test_message_that_ends_in_a_fault_leaves_no_event(spool: Path) -> None:
