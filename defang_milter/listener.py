@@ -170,7 +170,6 @@ class _Libmilter:
 
 def _drain(callbacks: Callbacks, libmilter: _Libmilter, grace_s: float) -> None:
     """Lets messages in work come to their end, for a limited time and while libmilter runs."""
-    callbacks.stopping = True
     had_work = bool(callbacks.in_work)
     deadline = time.monotonic() + grace_s
     while callbacks.in_work and libmilter.runs() and time.monotonic() < deadline:
@@ -199,6 +198,8 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
         _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
         ready()
         signal.sigwait(_STOP_SIGNALS)
+        # Before the socket goes, by which others see that we stop.
+        callbacks.stopping = True
         _log.info("stopping, %d messages in work", len(callbacks.in_work))
     _drain(callbacks, libmilter, settings.stop_grace_s)
     if libmilter.error is not None:

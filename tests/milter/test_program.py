@@ -25,7 +25,7 @@ from defang_worker.trial.mta_message import AddHeader
 from tests.milter.conftest import directory_of, scan_giving
 from tests.support.milter_packets import Offer
 from tests.support.mta import Client, Milter, MilterClosedError, Stage, Verdict
-from tests.support.process import Program, wait_until
+from tests.support.process import Program, is_dead, wait_until
 
 if TYPE_CHECKING:
     from tests.milter.conftest import FakeMux
@@ -325,7 +325,7 @@ def test_the_start_command_returns_when_mail_can_come(spool: Path, mux: FakeMux)
             assert milter.send(MESSAGE).delivered
     finally:
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon has ended")
+        wait_until(lambda: is_dead(pid), "the daemon has ended")
     assert not (spool / "milter.sock").exists()
     assert not pid_file.exists()
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import Program, descendants, wait_until
+from tests.support.process import Program, descendants, is_dead, wait_until
 
 USER = "nobody" if os.geteuid() == 0 else None
 AS_USER = ["-U", USER] if USER else []
@@ -119,13 +119,6 @@ def spool(spool: Path) -> Path:
         account = pwd.getpwnam(USER)
         os.chown(spool, account.pw_uid, account.pw_gid)
     return spool
-
-
-def is_dead(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 @contextmanager
@@ -298,7 +291,7 @@ def test_start_returns_when_requests_are_accepted_and_removes_a_stale_socket(spo
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not (spool / "pid").exists(), "the pid file is removed", SHORT_LIMIT_S)
-    wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in (pid, *workers)), "all are gone", SHORT_LIMIT_S)
+    wait_until(lambda: all(map(is_dead, (pid, *workers))), "all are gone", SHORT_LIMIT_S)
     assert not (spool / "mx.sock").exists()
 
 

@@ -70,6 +70,14 @@ def session_members(session: int) -> list[int]:
     return found
 
 
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has yet asked how: not every process 1 does so soon."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def descendants(pid: int) -> list[int]:
     """The living children of a process, and theirs."""
     found = []
@@ -151,7 +159,7 @@ class Program:
 
     def alive(self) -> list[int]:
         """What lives of its session, and of the processes it had started by `stop` or `kill`, in whatever session."""
-        return [*session_members(self.pid), *(pid for pid in self._children if Path(f"/proc/{pid}").exists())]
+        return [*session_members(self.pid), *(pid for pid in self._children if not is_dead(pid))]
 
     def _note_children(self) -> None:
         self._children = descendants(self.pid)
