@@ -5,7 +5,9 @@ Names of files come from the codec. Modes follow from the umask that the daemon 
 see OSError; the disk that fills up is the usual one.
 """
 
+import errno
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -19,6 +21,10 @@ BUFFER_BYTES: Final = 512 * 1024
 _BUFFER_PIECES: Final = 1000
 # What is given to libmilter of NEWBODY at a time; it cuts that into packets itself.
 NEW_BODY_CHUNK_BYTES: Final = 1024 * 1024
+
+# How often the removal is tried, and what is waited in between.
+_REMOVAL_TRIES: Final = 20
+_REMOVAL_PAUSE_S: Final = 0.05
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
@@ -146,11 +152,19 @@ class WorkDir:
             self._remove_all()
 
     def _remove_all(self) -> None:
-        try:
-            _remove_tree(self.path)
-        except PermissionError:
-            _allow_removal(self.path)
-            _remove_tree(self.path)
+        for _ in range(_REMOVAL_TRIES):
+            try:
+                _remove_tree(self.path)
+            except PermissionError:
+                _allow_removal(self.path)
+            except OSError as error:
+                # A worker that we have given up, or MIMEDefang's, which may go on behind an error, still writes there.
+                if error.errno != errno.ENOTEMPTY and not (error.errno == errno.ENOENT and error.filename != self.path):
+                    raise
+                time.sleep(_REMOVAL_PAUSE_S)
+            else:
+                return
+        _remove_tree(self.path)
 
 
 def new_body_chunks(descriptor: int) -> Iterator[bytes]:

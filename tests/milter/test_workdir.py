@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -156,6 +157,37 @@ def test_removing_takes_a_directory_that_forbids_it(path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", as_another_than_root)
     workdir.remove()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("late", [1, 3])
+def test_removing_outlasts_a_worker_that_still_writes(path: Path, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
+    real = os.rmdir
+    tries: list[str] = []
+
+    def as_a_worker_writes(where: str) -> None:
+        tries.append(where)
+        if len(tries) <= late:
+            (path / "RESULTS").write_bytes(b"F\n")
+        real(where)
+
+    workdir = WorkDir(str(path), reopen=False)
+    _fill(workdir)
+    monkeypatch.setattr(os, "rmdir", as_a_worker_writes)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    workdir.remove()
+    assert not path.exists()
+    assert len(tries) == late + 1
+
+
+def test_removing_a_directory_without_end_of_new_files_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_a_worker_writes(_where: str) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    workdir = WorkDir(str(path), reopen=False)
+    monkeypatch.setattr(os, "rmdir", as_a_worker_writes)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    with pytest.raises(OSError, match="not empty"):
+        workdir.remove()
 
 
 def test_an_abandoned_directory_stays_and_holds_no_file_open(path: Path) -> None:

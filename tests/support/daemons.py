@@ -126,7 +126,10 @@ class Daemons:
             for program in (self.mux, self.milter):
                 if program is not None and program.running():
                     stack.callback(program.stop)
-        wait_until(lambda: not self.work_dirs(), f"{self.work_dirs()} left in the spool; {self.logs()[-2000:]}", 10)
+        # MIMEDefang's worker may go on behind an `error:` answer, and its front end leaves what then appears in a
+        # directory that it is removing. Ours tries again, and our worker has done when it answers.
+        if Origin.OURS in (self.chain.milter, self.chain.worker):
+            wait_until(lambda: not self.work_dirs(), f"{self.work_dirs()} left in the spool; {self.logs()[-2000:]}", 10)
         left = [path.name for path in self.spool.glob("*.sock")]
         if left:
             raise ProgramError(f"sockets left in the spool: {left}")
