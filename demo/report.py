@@ -6,14 +6,10 @@ Words and colors only; nothing here starts or sends anything.
 
 from __future__ import annotations
 
-import difflib
-import email
-import email.policy
 import os
-from collections.abc import Iterator
-from email.message import EmailMessage
 from typing import TextIO
 
+from defang_worker.trial.diff import changed_lines
 from defang_worker.trial.mta_message import (
     AddHeader,
     AddRecipient,
@@ -25,6 +21,7 @@ from defang_worker.trial.mta_message import (
     Quarantine,
     ReplaceBody,
 )
+from defang_worker.trial.shown_changes import printable
 from demo.programs import FILTER, Programs
 from demo.samples import Sample
 from tests.support.mta import Outcome, Verdict
@@ -97,11 +94,10 @@ class Page:
         return self._paint(RED, f"{outcome.verdict.name.lower()}: {words}")
 
     def _diff(self, before: bytes, after: bytes) -> None:
-        lines = list(difflib.unified_diff(_readable(before), _readable(after), lineterm="", n=1))
-        changed = [line for line in lines[2:] if not line.startswith("@@")]
+        changed = [line for line in changed_lines(before, after, with_header=False) if line != "..."]
         for line in changed[:MAX_DIFF_LINES]:
             color = {"+": GREEN, "-": RED}.get(line[:1], DIM)
-            self.line(INDENT + self._paint(color, f"{line[:1]} {line[1:]}"))
+            self.line(INDENT + self._paint(color, f"{line[:1]} {printable(line[1:])}"))
         if len(changed) > MAX_DIFF_LINES:
             self.line(f"{INDENT}... {len(changed) - MAX_DIFF_LINES} more lines")
 
@@ -128,24 +124,6 @@ def _describe(change: Change) -> str:
             return f"~ quarantined: {_text(reason)}"
         case ReplaceBody():
             return ""
-
-
-def _readable(content: bytes) -> list[str]:
-    """The parts of a message, a line each, with the lines of those that are text."""
-    message = email.message_from_bytes(content, policy=email.policy.default)
-    return [line for part in message.walk() for line in _part_lines(part)]
-
-
-def _part_lines(part: EmailMessage) -> Iterator[str]:
-    if part.is_multipart():
-        yield part.get_content_type()
-        return
-    content = part.get_payload(decode=True)
-    size = len(content) if isinstance(content, bytes) else 0
-    name = part.get_filename()
-    yield f"{part.get_content_type()}{f' {name!r}' if name else ''}, {size} bytes"
-    if part.get_content_maintype() == "text":
-        yield from (f"  | {line}" for line in str(part.get_content()).splitlines())
 
 
 def _text(value: bytes) -> str:

@@ -23,32 +23,35 @@ _CONTEXT_LINES: Final = 2
 _CHECKSUM_DIGITS: Final = 12
 
 
-def changed_lines(before: bytes, after: bytes) -> list[str]:
+def changed_lines(before: bytes, after: bytes, *, with_header: bool = True) -> list[str]:
     """The differences with some lines around them; `...` where lines were left out."""
-    lines = difflib.unified_diff(_readable(before), _readable(after), lineterm="", n=_CONTEXT_LINES)
+    old, new = (_readable(content, with_header=with_header) for content in (before, after))
+    lines = difflib.unified_diff(old, new, lineterm="", n=_CONTEXT_LINES)
     shown = ["..." if line.startswith("@@") else line for line in lines]
     return shown[2:]
 
 
-def _readable(content: bytes) -> list[str]:
+def _readable(content: bytes, *, with_header: bool) -> list[str]:
     message = DeliveredMessage(content)
-    fields = (f"{name.decode('ascii', 'replace')}: {_text(value)}" for name, value in message.headers.fields())
-    lines = [line for field in fields for line in field.split("\n")]
-    return [*lines, "", *(line for part in message.root.message.walk() for line in _part(part))]
+    lines: list[str] = []
+    if with_header:
+        fields = (f"{name.decode('ascii', 'replace')}: {_text(value)}" for name, value in message.headers.fields())
+        lines = [*(line for field in fields for line in field.split("\n")), ""]
+    return [*lines, *(line for part in message.root.message.walk() for line in _part(part))]
 
 
 def _part(part: Part) -> Iterator[str]:
+    """A line on the part, without its number, which changes with those before it; and its lines if it is text."""
     names = f' "{part.filename}"' if part.filename else ""
-    number = part.number or "message"
     if not part.is_leaf:
-        yield f"[{number}: {part.content_type}{names}]"
+        yield f"[{part.content_type}{names}]"
     elif part.content_type.startswith("text/"):
-        yield f"[{number}: {part.content_type}{names}]"
+        yield f"[{part.content_type}{names}]"
         yield from part.text.splitlines()
     else:
         data = part.data
         checksum = hashlib.sha256(data).hexdigest()[:_CHECKSUM_DIGITS]
-        yield f"[{number}: {part.content_type}{names}, {len(data)} bytes, SHA-256 {checksum}...]"
+        yield f"[{part.content_type}{names}, {len(data)} bytes, SHA-256 {checksum}...]"
 
 
 def _text(value: bytes) -> str:
