@@ -21,6 +21,7 @@ from defang_common.wire.commands import Letter, encode_line
 from defang_common.wire.errors import WireError
 from defang_common.wire.header import Header
 from defang_common.wire.spool import COMMANDS, INPUTMSG, NEWBODY, RESULTS
+from defang_common.wire.state import Carried
 from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.log_lines import QueueIdFormatter
 from defang_worker.loop import Worker
@@ -73,6 +74,7 @@ class _Transaction:
     effects: RecordedEffects
     seen: Seen
     log: LogCapture
+    carried: Carried = field(default_factory=Carried)
     stage: str = "relay"
     elapsed_s: float = 0.0
     fault: Fault | None = None
@@ -80,12 +82,12 @@ class _Transaction:
     refused: list[RefusedRecipient] = field(default_factory=list)
 
     def ask(self, request: Request) -> bytes:
-        """The worker's answer line."""
-        line = requests.encode(request).removesuffix(b"\n")
+        """The worker's answer line; state goes with the request and comes back as it does in service."""
+        line = self.carried.on_request(requests.encode(request)).removesuffix(b"\n")
         began_s = time.perf_counter()
         answer = self.worker.answer(line)
         self.elapsed_s += time.perf_counter() - began_s
-        return answer
+        return self.carried.from_answer(answer)
 
     def check(self, stage: str, request: Request) -> Answer:
         """The worker's answer to a check; what is no answer is a fault, and a temporary failure."""

@@ -250,3 +250,26 @@ def test_what_would_leave_the_process_is_told_and_not_done(load_filter: LoadFilt
 def test_nothing_leaves_the_process_when_the_filter_fails(load_filter: LoadFilter) -> None:
     result = played(load_filter, "def filter_begin(m): m.quarantine('x'); m.notify_admin('a'); 1 / 0")
     assert (result.quarantined, result.letters) == ((), ())
+
+
+def test_state_is_carried_from_callback_to_callback(load_filter: LoadFilter) -> None:
+    source = """
+    def filter_relay(c): c.state["ip"] = c.ip
+    def filter_sender(e): e.state["from"] = e.sender; e.session_state["seen"] = [e.session_state["ip"], 1]
+    def filter_recipient(e, r): e.state.setdefault("to", []).append(r.address)
+    def filter_begin(m): m.warn(f"{m.session_state}"); m.warn(f"{m.state}")
+    """
+    result = played(load_filter, source)
+    assert result.fault is None
+    assert result.warnings == (
+        "{'ip': '192.0.2.1', 'seen': ['192.0.2.1', 1]}",
+        "{'from': '<sender@example.com>', 'to': ['<recipient@example.org>']}",
+    )
+
+
+@pytest.mark.parametrize("callback", ["filter_relay(x)", "filter_sender(x)", "filter_recipient(x, r)"])
+def test_state_that_cannot_be_carried_is_a_fault(load_filter: LoadFilter, callback: str) -> None:
+    result = played(load_filter, f"def {callback}: x.state['kept'] = object()")
+    assert (result.verdict, result.code) == (Fate.TEMPFAIL, 451)
+    assert result.fault is not None
+    assert "state['kept'] cannot be kept: object" in result.fault.text
