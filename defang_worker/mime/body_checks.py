@@ -117,6 +117,8 @@ class BodyChecks:
             self._inside(entity, content, entity.content_type, entity.filenames, 0)
 
     def _outside(self, entity: Entity) -> None:
+        from defang_worker.mime.damage import looks_like_base64  # noqa: PLC0415  # for rare mail
+
         buffer = (entity.inner or entity.source).buffer
         for view, start, end in outside_texts(entity):
             text = buffer[start:end]
@@ -124,6 +126,10 @@ class BodyChecks:
             if not bare or (len(bare) < _USUAL_PREAMBLE_BYTES and b"\n" not in bare and b"MIME" in bare):
                 continue
             self._add(entity, f"{view}-text", (), text, "text/plain")
+            if looks_like_base64(text):
+                decoded = decode_body(text, "base64")
+                self._add(entity, f"{view}-text", (), decoded, "application/octet-stream")
+                self._inside(entity, decoded, "application/octet-stream", (), 0)
             self._inside(entity, text, "text/plain", (), 0)
 
     # Contents

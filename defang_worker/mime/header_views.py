@@ -20,6 +20,7 @@ _CONTENT_FIELD: Final = re.compile(rb"(?:[ \t\x0b\x0c]*\r*\n)*content-[a-z-]{2,3
 _LINE_BREAKERS: Final = re.compile(rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]|\x85")
 _NAME: Final = re.compile(rb"([^\n:]{1,120}):")
 _NAME_WITHOUT_COLON: Final = re.compile(rb"(content-(?:type|disposition|transfer-encoding))[ \t=;]", re.IGNORECASE)
+_FOLDED_COLON: Final = re.compile(rb"[ \t]+:")
 _NOT_IN_NAMES: Final = re.compile(rb"[^a-z-]+")
 # More readings of one header than this serve no reader.
 _MAX_READINGS: Final = 16
@@ -122,6 +123,9 @@ def mime_fields(header: bytes) -> MimeFields:
     while index < len(lines):
         line = lines[index]
         index += 1
+        if index < len(lines) and (match := _FOLDED_COLON.match(lines[index])) and b":" not in line:
+            line = line.rstrip(b" \t\r") + lines[index][match.end() - 1 :]
+            index += 1
         match = _NAME.match(line.lstrip(b" \t\xef\xbb\xbf\0")) or _NAME_WITHOUT_COLON.match(line)
         kind = kinds.get(_NOT_IN_NAMES.sub(b"", match[1].lower())) if match else None
         first = index

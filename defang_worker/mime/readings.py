@@ -37,6 +37,8 @@ _QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _KEY_TAIL: Final = re.compile(r"[a-z0-9*'-]+$")
 _TOKEN: Final = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=]+")
 _TYPE: Final = re.compile(r"([a-z0-9!#$&^_.+-]+)[\s/]*/[\s/]*([a-z0-9!#$&^_.+-]+)")
+# Of who writes fields in a word processor.
+_CURLY_QUOTES: Final = frozenset("\u2018\u2019\u201a\u201c\u201d\u201e")
 # More spellings of one parameter than this serve no reader.
 _MAX_NAMES: Final = 2_000
 
@@ -96,6 +98,8 @@ def texts(raw: bytes, name: str) -> list[str]:
         for text in parameter_texts(_parameters(spelling), name):
             found[text] = None
             stripped = text.strip('"')
+            if text[:1] in _CURLY_QUOTES and text[-1:] in _CURLY_QUOTES:
+                stripped = text.strip("".join(_CURLY_QUOTES))
             if stripped != text:
                 found[stripped] = None
             if "=?" in text:

@@ -24,7 +24,9 @@ _MIME_FIELD: Final = re.compile(
 _MIME_FIELD_LINE: Final = re.compile(rb"^content-[a-z-]+[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _BEFORE_DASHES: Final = re.compile(rb"[ \t\0\x0b\x0c\xa0\xc2>]*")
 _BLANKS: Final = b" \t\r"
-_BASE64_BLOCK: Final = re.compile(rb"^(?:[A-Za-z0-9+/]{60,76}\r?\n){2}", re.MULTILINE)
+_BASE64_BLOCK: Final = re.compile(
+    rb"^[A-Za-z0-9+/]{60,76}\r?\n(?:[A-Za-z0-9+/]{60,76}|[A-Za-z0-9+/]{2,75}={1,2})\r?\n", re.MULTILINE
+)
 _DEEP_LEVELS: Final = 20
 _MANY_PARTS: Final = 500
 # What is looked at of the text around parts.
@@ -89,6 +91,11 @@ def _check_message(entity: Entity, encoding: str, note: Note) -> None:
         note(entity, "message-external-body", entity.start, "")
     elif entity.children:
         note(entity, "nested-message", entity.start, "")
+        inside = entity.children[0]
+        header = inside.source.buffer[inside.start : min(inside.header_end, inside.start + _OUTSIDE_BYTES)]
+        # RFC 6532 made message/global for headers with UTF-8; several readers open neither.
+        if kind == "message/news" or (kind == "message/global" and header.isascii()):
+            note(entity, "message-in-leaf", entity.start, "of a type that few readers open")
     is_opened = entity.children or kind in {"message/rfc822", "message/partial", "message/external-body"}
     if encoding in _ENCODED and is_opened and kind != "message/global":  # RFC 6532 section 3.7
         note(entity, "transfer-encoding-on-message", entity.start, "")

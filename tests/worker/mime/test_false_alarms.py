@@ -79,7 +79,7 @@ BENIGN: list[tuple[str, str, frozenset[str]]] = [
     ("a semicolon at the end", disposition('attachment; filename="report.pdf";'), REPORT),
     ("padding behind delimiters", message(parts(FILE).replace("--b\n", "--b \t\n").replace("--b--", "--b--  ")), REPORT),
     ("an attached message", nested(), REPORT),
-    ("an attached message with UTF-8", nested("message/global"), REPORT),
+    ("an attached message with UTF-8", nested("message/global", message(parts(TEXT, FILE, boundary="n"), "Content-Type: multipart/mixed; boundary=n\nX-Note: Gr\xc3\xbc\xc3\x9fe\n")), REPORT),
     ("an attached message in an attached message", nested(inside=message(message("Hello\n", PLAIN_TYPE), "Content-Type: message/rfc822\n")), NONE),
     ("an attached message without MIME", nested(inside=message("Hello\n", "", "")), NONE),
     ("no MIME", message("We begin 644 steps from here\nbegin the walk early\n--b\n-- \nAnn\n", "", ""), NONE),

@@ -10,6 +10,7 @@ from defang_worker.mime import parse
 from defang_worker.mime.defects import DEFECTS, Severity
 from defang_worker.mime.views import examine
 from tests.worker.mime.everything import everything, verdict
+from tests.worker.mime.odd_variants import odd_variants
 from tests.worker.mime.variants import MARK, Variant, variants
 
 with (Path(__file__).parent / "corpus" / "constructs.tsv").open(encoding="utf-8") as _file:
@@ -17,7 +18,7 @@ with (Path(__file__).parent / "corpus" / "constructs.tsv").open(encoding="utf-8"
         row["construct"]: row["defect"] for row in csv.DictReader(_file, delimiter="\t", quoting=csv.QUOTE_NONE)
     }
 
-VARIANTS = variants()
+VARIANTS = [*variants(), *odd_variants()]
 OUTER = b"From: a@b.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=outermost\n\n--outermost\n"
 
 
