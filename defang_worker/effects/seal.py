@@ -62,8 +62,10 @@ def field(seal: Seal, secret: bytes, content_digest: str) -> bytes:
 
 def opened(value: str, secret: bytes, content_digest: str, now_s: float) -> Seal | None:
     """The seal that the field's value is, or None if it was not made with that secret for that content, or is old."""
-    *words, code = value.split()
-    if len(words) != 5 or not hmac.compare_digest(code.encode(), _code(words, secret, content_digest).encode()):
+    *words, code = value.split() or [""]
+    if len(words) != 5:
+        return None
+    if not hmac.compare_digest(_bytes(code), _code(words, secret, content_digest).encode()):
         return None
     _, kind, time_s, client_ip, queue_id = words
     seal = Seal(kind=LetterKind(kind), time_s=int(time_s), client_ip=_text(client_ip), queue_id=_text(queue_id))
@@ -72,7 +74,11 @@ def opened(value: str, secret: bytes, content_digest: str, now_s: float) -> Seal
 
 def _code(words: list[str], secret: bytes, content_digest: str) -> str:
     text = " ".join([*words, content_digest])
-    return hmac.new(secret, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+    return hmac.new(secret, _bytes(text), hashlib.sha256).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _word(text: str) -> str:
