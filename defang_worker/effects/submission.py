@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from defang_worker.effects.contract import Letter
 
 # Below the multiplexor's busy timeout of 120 s, so that a failure is told rather than the worker killed.
-_TIMEOUT_S: Final = 60
+_TIMEOUT_S: Final = 90
 _SHOWN_CHARS: Final = 300
 # Sendmail's own only: submit through the mail submission queue, and leave delivery to its runner. A delivery in the
 # foreground would come back to the multiplexor and wait for a worker while this one waits for the delivery.
