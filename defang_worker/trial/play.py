@@ -31,7 +31,7 @@ from defang_worker.status import StatusTags
 from defang_worker.trial import mta_message as mta
 from defang_worker.trial.mail_file import MailFile
 from defang_worker.trial.result import Fate, Fault, RefusedRecipient, Result
-from defang_worker.trial.session import Session, bracketed, recipient_line
+from defang_worker.trial.session import Session, bracketed, raw, recipient_line
 from defang_worker.trial.watching import LogCapture, Seen, WatchedFilter
 from defang_worker.trial.wishes import wishes
 
@@ -103,12 +103,12 @@ class _Transaction:
         return answer
 
 
-def play(site: SiteFilter, raw: bytes, session: Session, habits: mta.Habits = mta.SENDMAIL) -> Result:
-    """What becomes of the message in `raw`, the bytes of a file, if that filter is asked about it.
+def play(site: SiteFilter, data: bytes, session: Session, habits: mta.Habits = mta.SENDMAIL) -> Result:
+    """What becomes of the message in `data`, the bytes of a file, if that filter is asked about it.
 
     Raises OSError if no working directory can be made.
     """
-    source = MailFile.parse(raw)
+    source = MailFile.parse(data)
     seen, effects = Seen(), RecordedEffects()
     with tempfile.TemporaryDirectory(prefix="defang-trial-") as directory, LogCapture() as log:
         work = _Transaction(
@@ -187,7 +187,7 @@ def _scan(work: _Transaction) -> Answer:
     (work.directory / INPUTMSG).write_bytes(content)
     suspicious = [encode_line(Letter.SUSPICIOUS_BODY)] if body.suspicious else []
     _append(work.directory / COMMANDS, b"".join([*header.commands, *suspicious, encode_line(Letter.FINISHED)]))
-    request = requests.Scan(queue_id=work.session.queue_id.encode(), directory=os.fsencode(work.directory))
+    request = requests.Scan(queue_id=raw(work.session.queue_id), directory=os.fsencode(work.directory))
     if work.ask(request) != answers.SCAN_OK:
         work.fault = work.log.fault
         return _FAULT
@@ -253,5 +253,5 @@ def _append(path: Path, lines: bytes) -> None:
         file.write(lines)
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+def _text(word: bytes) -> str:
+    return word.decode("utf-8", "backslashreplace")

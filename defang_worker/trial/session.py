@@ -41,7 +41,7 @@ class Session:
     def relay_request(self) -> RelayOk:
         """The question whether this client may connect."""
         return RelayOk(
-            ip=self.relay_ip.encode(),
+            ip=raw(self.relay_ip),
             name=raw(self.relay_host),
             client_port=_CLIENT_PORT,
             my_ip=_MY_IP,
@@ -52,7 +52,7 @@ class Session:
     def helo_request(self) -> HeloOk:
         """The question whether this client may say that HELO."""
         return HeloOk(
-            ip=self.relay_ip.encode(),
+            ip=raw(self.relay_ip),
             name=raw(self.relay_host),
             helo=raw(self.helo),
             client_port=_CLIENT_PORT,
@@ -65,7 +65,7 @@ class Session:
         """The question whether mail may come from this sender."""
         return SenderOk(
             sender=bracketed(self.sender),
-            ip=self.relay_ip.encode(),
+            ip=raw(self.relay_ip),
             name=raw(self.relay_host),
             helo=raw(self.helo),
             directory=directory,
@@ -78,7 +78,7 @@ class Session:
         return RecipOk(
             recipient=recipient,
             sender=bracketed(self.sender),
-            ip=self.relay_ip.encode(),
+            ip=raw(self.relay_ip),
             name=raw(self.relay_host),
             first_recipient=bracketed(self.recipients[0]),
             helo=raw(self.helo),
@@ -108,7 +108,7 @@ class Session:
         lines += [
             encode_line(Letter.QUEUE_ID, raw(self.queue_id)),
             encode_line(Letter.HOSTNAME, raw(self.relay_host)),
-            encode_line(Letter.IP, self.relay_ip.encode()),
+            encode_line(Letter.IP, raw(self.relay_ip)),
             encode_line(Letter.HELO, raw(self.helo)),
         ]
         return b"".join(lines)
