@@ -65,7 +65,8 @@ class Report:
         faults = sum(result.fault is not None for _, result in done)
         total_ms = sum(result.elapsed_ms for _, result in done)
         yield ""
-        yield self._paint(_BOLD, f"{len(done)} messages: {counts}; {changed} changed, {faults} filter faults")
+        messages = "1 message" if len(done) == 1 else f"{len(done)} messages"
+        yield self._paint(_BOLD, f"{messages}: {counts}; {changed} changed, {faults} filter faults")
         if done:
             yield f"{total_ms:.0f} ms in all, {total_ms / len(done):.1f} ms a message; the slowest:"
         for file, result in sorted(done, key=lambda one: one[1].elapsed_ms, reverse=True)[:_SLOWEST]:

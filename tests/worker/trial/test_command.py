@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -225,3 +226,22 @@ def test_failing_on_stop_is_a_filter_fault(spool: Path) -> None:
     done = run("-f", spool / "site.py", "--json", "-", stdin=letter("lunch"))
     assert done.returncode == 1
     assert objects(done)[0]["verdict"] == "accept"
+
+
+def test_interrupt_ends_the_run_behind_the_message_in_work(spool: Path, letters: Path) -> None:
+    go_on = spool / "go-on"
+    (spool / "site.py").write_text(
+        "import os, sys, time\n\n\ndef filter_begin(message):\n"
+        "    print('in work', flush=True)\n"
+        f"    while not os.path.exists({str(go_on)!r}):\n        time.sleep(0.01)\n"
+    )
+    command = [sys.executable, "-m", "defang_worker", "test-mail", "-f", str(spool / "site.py"), str(letters)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tried:
+        assert tried.stderr is not None
+        assert tried.stderr.readline() == b"in work\n"
+        tried.send_signal(signal.SIGINT)
+        # The signal is served before the filter can find the file: it waits in the interpreter that looks for it.
+        go_on.write_text("")
+        out, _ = tried.communicate(timeout=WAIT_S)
+    assert tried.returncode == 130
+    assert "1 message: 1 accept" in out.decode()
