@@ -6,6 +6,7 @@ Decodes only what has to be looked at whole: text, and what may be an archive.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime import sampling
@@ -20,6 +21,7 @@ from defang_worker.mime.tree import Entity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from defang_worker.mime.archives import Archive, Budget
     from defang_worker.mime.base64_faults import Damage
 
 _DEFECT_OF_KIND: Final = {
@@ -36,11 +38,18 @@ _MAX_LEVELS: Final = 5
 _USUAL_PREAMBLE_BYTES: Final = 120
 
 
+ArchiveWalk = Callable[["Entity | ShadowPart", "Archive"], None]
+"""Goes through an archive, the content of a part: once, and to its end."""
+
+
 class BodyChecks:
     """Looks at bodies and contents one after the other, and keeps what was found in them."""
 
-    def __init__(self, note: Note) -> None:
+    def __init__(self, note: Note, walk: ArchiveWalk | None = None) -> None:
         self._note = note
+        self._walk = walk or _go_through
+        self._budget: Budget | None = None
+        """What all archives of the message may take together."""
         self.shadows: list[ShadowPart] = []
         self.seeds: list[tuple[bytes, Entity]] = []
         """Contents that are messages, and the leaves that have them."""
@@ -113,8 +122,8 @@ class BodyChecks:
         if looks_like_base64(body):
             self._note(entity, "undeclared-encoding", entity.body_start, "")
             content = decode_body(body, "base64")
-            self._add(entity, "undeclared-encoding", entity.filenames, content, entity.content_type)
-            self._inside(entity, content, entity.content_type, entity.filenames, 0)
+            names = entity.filenames
+            self._inside(self._add(entity, "undeclared-encoding", names, content, entity.content_type), 0)
 
     def _outside(self, entity: Entity) -> None:
         from defang_worker.mime.damage import looks_like_base64  # noqa: PLC0415  # for rare mail
@@ -125,38 +134,38 @@ class BodyChecks:
             bare = text.strip()
             if not bare or (len(bare) < _USUAL_PREAMBLE_BYTES and b"\n" not in bare and b"MIME" in bare):
                 continue
-            self._add(entity, f"{view}-text", (), text, "text/plain")
+            shadow = self._add(entity, f"{view}-text", (), text, "text/plain")
             if looks_like_base64(text):
                 decoded = decode_body(text, "base64")
-                self._add(entity, f"{view}-text", (), decoded, "application/octet-stream")
-                self._inside(entity, decoded, "application/octet-stream", (), 0)
-            self._inside(entity, text, "text/plain", (), 0)
+                self._inside(self._add(entity, f"{view}-text", (), decoded, "application/octet-stream"), 0)
+            self._inside(shadow, 0)
 
     # Contents
 
     def _content(self, entity: Entity, encoding: str) -> None:
         if entity.body_start >= entity.end:
             return
-        names = entity.filenames
         if encoding == "uuencode":
             self._files(entity, entity.raw_body, 0, is_text=True)
         content = entity.content
         if not is_mere_text(content, 0, len(content)):
-            self._inside(entity, content, entity.content_type, names, 0)
+            self._inside(entity, 0)
 
     def content(self, shadow: ShadowPart) -> None:
         """Look into the content of a part of another view."""
-        self._inside(shadow.host, shadow.content, shadow.content_type, shadow.filenames, 0)
+        self._inside(shadow, 0)
 
-    def _inside(self, host: Entity, content: bytes, content_type: str, names: Iterable[str], level: int) -> None:
-        if is_message_content(content, content_type, names):
+    def _inside(self, part: Entity | ShadowPart, level: int) -> None:
+        host = part.host if isinstance(part, ShadowPart) else part
+        content, content_type = part.content, part.content_type
+        if is_message_content(content, content_type, part.filenames):
             self._note(host, "message-in-leaf", host.start, "")
             self.seeds.append((content, host))
             return
-        is_text = content_type.startswith("text/") or b"\0" not in content[:512]
-        self._files(host, content, level, is_text=is_text)
-        if not is_text or content[:2] in {b"PK", b"BZ", b"\x1f\x8b"} or content.find(b"PK\x03\x04") >= 0:
-            self._archive(host, content, content_type, names)
+        has_nul = b"\0" in content[:512]
+        self._files(host, content, level, is_text=not has_nul or content_type.startswith("text/"))
+        if has_nul or content[:2] in {b"PK", b"BZ", b"\x1f\x8b"} or content.find(b"PK\x03\x04") >= 0:
+            self._archive(part, host)
 
     def _files(self, host: Entity, content: bytes, level: int, *, is_text: bool) -> None:
         for file in embedded_files(content, is_text=is_text):
@@ -164,29 +173,40 @@ class BodyChecks:
                 self.incomplete = self.incomplete or "embedded-count"
                 return
             self._note(host, _DEFECT_OF_KIND[file.kind], host.start, "")
-            self._add(host, file.kind, file.names, file.content, "application/octet-stream")
+            shadow = self._add(host, file.kind, file.names, file.content, "application/octet-stream")
             if level < _MAX_LEVELS:
-                self._inside(host, file.content, "application/octet-stream", file.names, level + 1)
+                self._inside(shadow, level + 1)
             else:
                 self.incomplete = self.incomplete or "embedded-levels"
 
-    def _add(self, host: Entity, view: str, names: Iterable[str], content: bytes, content_type: str) -> None:
-        self.shadows.append(
-            ShadowPart(host=host, view=view, names=tuple(names), content=content, content_type=content_type)
-        )
+    def _add(self, host: Entity, view: str, names: Iterable[str], content: bytes, content_type: str) -> ShadowPart:
+        shadow = ShadowPart(host=host, view=view, names=tuple(names), content=content, content_type=content_type)
+        self.shadows.append(shadow)
+        return shadow
 
-    def _archive(self, host: Entity, content: bytes, content_type: str, names: Iterable[str]) -> None:
-        from defang_worker.mime.archives import Archive, archive_kind  # noqa: PLC0415  # for rare mail
+    def _archive(self, part: Entity | ShadowPart, host: Entity) -> None:
+        from defang_worker.mime.archives import Archive, ArchiveLimits, Budget, archive_kind  # noqa: PLC0415  # for rare mail
 
-        kind = archive_kind(content)
+        kind = archive_kind(part.content)
         if kind is None:
             return
-        archive = Archive(content)
-        for _ in archive:
-            pass
+        if self._budget is None:
+            self._budget = Budget(ArchiveLimits())
+        archive = Archive(part.content, budget=self._budget)
+        self._walk(part, archive)
         for name in archive.defects:
             self._note(host, name, host.start, "")
-        if is_mislabelled(kind, content_type, names):
+        if is_mislabelled(kind, part.content_type, part.filenames):
             self._note(host, "archive-mislabelled", host.start, "")
         if archive.error is not None:
             self.incomplete = self.incomplete or archive.error.defect
+
+    def close(self) -> None:
+        """End the processes that read archives, if there are any."""
+        if self._budget is not None:
+            self._budget.close()
+
+
+def _go_through(_part: Entity | ShadowPart, archive: Archive) -> None:
+    for _ in archive:
+        pass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from defang_worker.mime import severities
-from defang_worker.mime.body_checks import BodyChecks
+from defang_worker.mime.body_checks import ArchiveWalk, BodyChecks
 from defang_worker.mime.byte_checks import check_bytes
 from defang_worker.mime.contents import is_mere_text
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
@@ -47,21 +47,22 @@ class Examination:
         return worst_severity(self.defects)
 
 
-def examine(tree: Tree) -> Examination:
+def examine(tree: Tree, walk: ArchiveWalk | None = None) -> Examination:
     """Return the examination of `tree`; its entities have their `defects` afterwards. Never raises on any bytes.
 
-    Kept in `tree.examination`: a second call costs nothing.
+    Kept in `tree.examination`: a second call costs nothing. `walk` goes through the archives in the message, for who
+    wants more of them than their defects.
     """
     if tree.examination is None:
-        tree.examination = _Examiner(tree).run()
+        tree.examination = _Examiner(tree, walk).run()
     return tree.examination
 
 
 class _Examiner:
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, walk: ArchiveWalk | None) -> None:
         self._tree = tree
         self._notes: dict[Entity, list[Defect]] = {}
-        self._bodies = BodyChecks(self.note)
+        self._bodies = BodyChecks(self.note, walk)
         self._field_room = _MAX_LONG_HEADERS_BYTES
         self._limit = tree.limit_exceeded
 
@@ -99,6 +100,7 @@ class _Examiner:
                 limit = limit or explored.limit
                 self.note(tree.root, "nesting-too-deep", 0, explored.limit)
             shadows = explored.shadows + self._bodies.shadows
+        self._bodies.close()
         return self._conclusion(shadows, limit or self._bodies.incomplete)
 
     def _entities(self) -> None:

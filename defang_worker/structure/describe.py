@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Union
 
 from defang_worker.mime import parse
-from defang_worker.mime.archives import Archive, ArchiveError, archive_kind
+from defang_worker.mime.archives import Archive, ArchiveError, Reason, archive_kind
 from defang_worker.mime.views import examine
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from defang_worker.mime.shadow import ShadowPart
     from defang_worker.mime.tree import Entity
 
+Part = Union["Entity", "ShadowPart"]
 PRIMARY: Final = "primary"
 """The view that is the strict tree."""
 
@@ -66,24 +67,26 @@ class MessageFacts:
 class Keeper(Protocol):
     """Takes contents, of leaves and of archive members."""
 
-    def keep_part(self, part: PartFacts, content: bytes) -> None:
-        """Take the content of a leaf."""
+    def keep_member(self, part: Part, member: Member, content: bytes | None, *, is_whole: bool) -> None:
+        """Take the content of an archive member, or as much of it as can be read; None if nothing can.
 
-    def keep_member(
-        self, host_number: str, view: str, member: Member, content: bytes | None, *, is_whole: bool
-    ) -> None:
-        """Take the content of an archive member, or as much of it as can be read; None if nothing can."""
+        `part` is the leaf that it is in.
+        """
+
+    def keep_part(self, part: Part, facts: PartFacts, content: bytes) -> None:
+        """Take the content of a leaf, after the members in it."""
 
 
 def describe(message: Buffer, keeper: Keeper | None = None) -> MessageFacts:
     """Return what is in `message`, whatever that is; `keeper` is handed the contents on the way."""
     tree = parse(message)
-    examination = examine(tree)
+    holdings = _Holdings(keeper)
+    examination = examine(tree, holdings.walk)
     shadows: dict[int, list[ShadowPart]] = {}
     for shadow in examination.shadows:
         shadows.setdefault(id(shadow.host), []).append(shadow)
     parts = [
-        _facts(part, number, depth, shadows.get(id(part), ()), keeper)
+        _facts(part, number, depth, shadows.get(id(part), ()), holdings)
         for part, number, depth in _in_order(tree.root, shadows)
     ]
     return MessageFacts(
@@ -102,23 +105,44 @@ def _in_order(root: Entity, shadows: dict[int, list[ShadowPart]]) -> Iterator[tu
         waiting.extend((child, depth + 1) for child in reversed(entity.children))
 
 
-def _facts(
-    part: Entity | ShadowPart, number: str, depth: int, shadows: Iterable[ShadowPart], keeper: Keeper | None
-) -> PartFacts:
+class _Holdings:
+    """What the archives in a message hold."""
+
+    def __init__(self, keeper: Keeper | None) -> None:
+        self.keeper = keeper
+        self._known: dict[int, tuple[Part, list[str], list[str]]] = {}
+        """By the identities of parts, which are kept so that these stay theirs."""
+
+    def walk(self, part: Part, archive: Archive) -> None:
+        """Go through an archive, the content of `part`."""
+        paths: list[str] = []
+        names: list[str] = []
+        self._known[id(part)] = (part, paths, names)
+        for member in archive:
+            if member.is_directory:
+                continue
+            paths.append("/".join((*member.path, member.name)))
+            names += member.names
+            if self.keeper is not None:
+                content, is_whole = _read(member)
+                self.keeper.keep_member(part, member, content, is_whole=is_whole)
+
+    def of(self, part: Part) -> tuple[list[str], list[str]]:
+        """Return the paths of the archive members in a part, and all their names."""
+        if id(part) not in self._known and part.is_leaf and archive_kind(part.content):
+            self.walk(part, Archive(part.content))
+        _, paths, names = self._known.get(id(part), (part, [], []))
+        return paths, names
+
+
+def _facts(part: Part, number: str, depth: int, shadows: Iterable[ShadowPart], holdings: _Holdings) -> PartFacts:
     content = part.content
     names = list(part.filenames)
     for shadow in shadows:
         if shadow.is_leaf:
             names += shadow.filenames
-    members: list[str] = []
-    for member in Archive(content) if part.is_leaf and archive_kind(content) else ():
-        if member.is_directory:
-            continue
-        members.append("/".join((*member.path, member.name)))
-        names += member.names
-        if keeper is not None:
-            member_content, is_whole = _read(member)
-            keeper.keep_member(number, part.view, member, member_content, is_whole=is_whole)
+    members, member_names = holdings.of(part)
+    names += member_names
     facts = PartFacts(
         number=number,
         depth=depth,
@@ -133,8 +157,8 @@ def _facts(
         encoding=part.transfer_encoding,
         defects=part.defects,
     )
-    if keeper is not None and part.is_leaf:
-        keeper.keep_part(facts, content)
+    if holdings.keeper is not None and part.is_leaf:
+        holdings.keeper.keep_part(part, facts, content)
     return facts
 
 
@@ -143,4 +167,5 @@ def _read(member: Member) -> tuple[bytes | None, bool]:
     try:
         return member.read(), True
     except ArchiveError as error:
-        return error.partial or None, False
+        # Of what packs too well, the archive itself is enough for scanners.
+        return (error.partial or None) if error.reason is Reason.DAMAGED else None, False

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from defang_worker.mime.archives import Member
-    from defang_worker.structure.describe import PartFacts
+    from defang_worker.structure.describe import Part, PartFacts
 
 _INDEX: Final = "index.jsonl"
 _DIRECTORY_MODE: Final = 0o700
@@ -33,53 +33,46 @@ class Extraction:
         self._source = source
         self._count = 0
         self._index: list[str] = []
+        self._members: dict[int, list[dict[str, Any]]] = {}
+        """Of archives whose part is not numbered yet, by the part's identity."""
         self._write(_INDEX, b"")
 
-    def keep_part(self, part: PartFacts, content: bytes) -> None:
-        """Write the content of a leaf."""
-        self._keep(part.number, part.view, part.own_names, content, part.sha256)
-
-    def keep_member(
-        self, host_number: str, view: str, member: Member, content: bytes | None, *, is_whole: bool
-    ) -> None:
+    def keep_member(self, part: Part, member: Member, content: bytes | None, *, is_whole: bool) -> None:
         """Write the content of an archive member; note in the index one that cannot be read, or not to its end."""
         names = tuple("/".join((*member.path, name)) for name in member.names)
         digest = hashlib.sha256(content).hexdigest() if content is not None else None
-        self._keep(host_number, view, names, content, digest, is_member=True, is_whole=is_whole)
+        entry = self._entry(names, content, digest) | {"archive_member": True, "whole": is_whole}
+        self._members.setdefault(id(part), []).append(entry)
+
+    def keep_part(self, part: Part, facts: PartFacts, content: bytes) -> None:
+        """Write the content of a leaf."""
+        place = {"part": facts.number, "view": facts.view}
+        entry = self._entry(facts.own_names, content, facts.sha256)
+        for one in (*self._members.pop(id(part), ()), entry):
+            self._index.append(json.dumps(one | place) + "\n")
 
     def finish(self) -> None:
         """Write the index: once, for a message may have ten thousand parts."""
         with open(os.open(f"{self._directory}/{_INDEX}", _FLAGS | os.O_TRUNC), "w", encoding="ascii") as file:  # noqa: PTH123
             file.writelines(self._index)
 
-    def _keep(
-        self,
-        number: str,
-        view: str,
-        names: tuple[str, ...],
-        content: bytes | None,
-        digest: str | None,
-        *,
-        is_member: bool = False,
-        is_whole: bool = True,
-    ) -> None:
+    def _entry(self, names: tuple[str, ...], content: bytes | None, digest: str | None) -> dict[str, Any]:
         name = None
         if content is not None:
             self._count += 1
             name = f"{self._count:05}.bin"
             self._write(name, content)
-        entry = {
+        return {
             "path": name,
             "file": self._source,
-            "part": number,
-            "view": view,
-            "archive_member": is_member,
+            "part": None,
+            "view": None,
+            "archive_member": False,
             "filenames": names,
             "size": len(content) if content is not None else None,
             "sha256": digest,
-            "whole": is_whole,
+            "whole": True,
         }
-        self._index.append(json.dumps(entry) + "\n")
 
     def _write(self, name: str, content: bytes) -> None:
         with open(os.open(f"{self._directory}/{name}", _FLAGS | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:  # noqa: PTH123

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import hashlib
 import io
 import json
@@ -13,18 +14,23 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import canonical
+from defang_worker.mime.archives import Archive, Member
 from defang_worker.mime.defects import Defect
 from defang_worker.structure import command
 from defang_worker.structure.describe import MessageFacts, describe
 from defang_worker.structure.drawing import draw, escaped
+from tests.support import archive_maker
 from tests.worker.mime.test_corpus import CORPUS, ROWS, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WAIT_S = 20
 LEAF_KEYS = {"part", "content_type", "is_leaf", "filenames", "size", "sha256", "encoding", "view", "defects"}
@@ -285,3 +291,49 @@ def test_a_reader_that_has_seen_enough_is_no_error_to_shout_about(tmp_path: Path
 def test_a_server_does_not_load_it() -> None:
     code = "import sys, defang_worker.__main__; sys.exit('defang_worker.structure' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=WAIT_S, check=False).returncode == 0
+
+
+# Archives
+
+
+def _with_attachment(content: bytes) -> bytes:
+    head = b'Content-Type: application/octet-stream; name="papers.bin"\nContent-Transfer-Encoding: base64\n\n'
+    return b"MIME-Version: 1.0\n" + head + base64.encodebytes(content)
+
+
+def test_an_archive_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone_through: list[Archive] = []
+    go_through = Archive.__iter__
+
+    def counted(archive: Archive) -> Iterator[Member]:
+        gone_through.append(archive)
+        return go_through(archive)
+
+    monkeypatch.setattr(Archive, "__iter__", counted)
+    facts = describe(_with_attachment(ZIP))
+    assert facts.parts[0].members
+    assert len(gone_through) == 1
+
+
+def test_of_a_member_cut_off_what_is_there_is_extracted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = b"".join(b"line %d\n" % number for number in range(5_000))
+    packed = archive_maker.zipped({"first.txt": b"plain words", "cut.txt": words})
+    message = tmp_path / "cut.eml"
+    message.write_bytes(_with_attachment(packed[: len(packed) // 2]))
+    (shown,) = shown_as_json(message, capsys=capsys, extract_to=tmp_path / "out")
+    assert "archive-truncated" in {defect["name"] for defect in shown["defects"]}
+    first, cut = (entry for entry in index(tmp_path / "out" / "0001") if entry["archive_member"])
+    assert (first["filenames"], first["whole"]) == (["first.txt"], True)
+    assert (cut["filenames"], cut["whole"]) == (["cut.txt"], False)
+    content = (tmp_path / "out" / "0001" / cut["path"]).read_bytes()
+    assert len(content) > 1_000
+    assert words.startswith(content)
+
+
+def test_archives_of_one_message_share_their_limits() -> None:
+    """Each would be small enough for itself."""
+    bomb = base64.encodebytes(gzip.compress(archive_maker.tarred({"zeros": bytes(900_000)})))
+    head = b"--b\nContent-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n"
+    message = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" + (head + bomb + b"\n") * 100
+    assert describe(message + b"--b--\n").incomplete == "nesting-too-deep"
+    assert describe(message[: len(message) // 4] + b"--b--\n").incomplete != "nesting-too-deep"

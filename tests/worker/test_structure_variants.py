@@ -26,7 +26,7 @@ from tests.worker.mime.test_yenc import block as yenc_block
 
 if TYPE_CHECKING:
     from defang_worker.mime.archives import Member
-    from defang_worker.structure.describe import PartFacts
+    from defang_worker.structure.describe import Part, PartFacts
 
 MARKER = b"MARKER-XYZZY"
 WORDS = (
@@ -239,13 +239,11 @@ class Kept:
     def __init__(self) -> None:
         self.contents: list[bytes] = []
 
-    def keep_part(self, part: PartFacts, content: bytes) -> None:
-        self.contents.append(content)
-
-    def keep_member(
-        self, host_number: str, view: str, member: Member, content: bytes | None, *, is_whole: bool
-    ) -> None:
+    def keep_member(self, part: Part, member: Member, content: bytes | None, *, is_whole: bool) -> None:
         self.contents.append(content or b"")
+
+    def keep_part(self, part: Part, facts: PartFacts, content: bytes) -> None:
+        self.contents.append(content)
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["lf", "crlf"])

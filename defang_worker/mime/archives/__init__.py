@@ -14,6 +14,7 @@ from defang_worker.mime.archives.model import (
     ArchiveError,
     ArchiveLimitError,
     ArchiveLimits,
+    Budget,
     Member,
     Reason,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "ArchiveKind",
     "ArchiveLimitError",
     "ArchiveLimits",
+    "Budget",
     "Member",
     "Reason",
     "archive_kind",

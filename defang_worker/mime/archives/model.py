@@ -81,8 +81,9 @@ class ArchiveLimits:
     # Of the archive and all archives within it together; so are bytes and seconds.
     max_members: int = 10_000
     max_depth: int = 5
-    # Of archives within the archive, and of members that are read.
-    max_expanded_bytes: int = 100 * MIB
+    # Of archives within the archive, and as much again of members that are read: whether somebody reads them must not
+    # change what is found.
+    max_expanded_bytes: int = 64 * MIB
     # Bombs pack by 1,000 and more; deflate can't do better than 1,032.
     max_ratio: int = 200
     # Honest mail takes milliseconds; there are formats that unpack at 1 MB/s.
@@ -95,16 +96,29 @@ class Helper(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
+class Allowance:
+    """Bytes that may still be unpacked for one purpose."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+
 class Budget:
     """What is left of the limits for one archive and all archives within it."""
 
-    __slots__ = ("expanded_bytes", "head_bytes", "helpers", "limits", "members", "seconds")
+    __slots__ = ("archives", "heads", "helpers", "limits", "members", "reads", "seconds")
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.limits = limits
         self.members = limits.max_members
-        self.expanded_bytes = limits.max_expanded_bytes
-        self.head_bytes = limits.max_expanded_bytes
+        self.heads = Allowance(limits.max_expanded_bytes)
+        """For the first bytes of members."""
+        self.archives = Allowance(limits.max_expanded_bytes)
+        """For archives within the archive."""
+        self.reads = Allowance(limits.max_expanded_bytes)
+        """For members that somebody reads."""
         self.seconds = limits.max_seconds
         self.helpers: list[Helper] = []
         """Processes of `foreign.py` that wait for another archive."""
@@ -122,16 +136,16 @@ class Budget:
 
     def head(self, unpack: Unpack, size: int) -> bytes:
         """Return the first bytes of a content."""
-        if self.head_bytes <= 0:
+        if self.heads.left <= 0:
             raise ArchiveLimitError("its members expand to more than is allowed", Reason.SIZE)
         with self.working():
             content = unpack(size)
-        self.head_bytes -= len(content)
+        self.heads.left -= len(content)
         return content
 
-    def expand(self, unpack: Unpack, packed_bytes: int | None) -> bytes:
+    def expand(self, unpack: Unpack, packed_bytes: int | None, allowance: Allowance) -> bytes:
         """Return all of a content, if there is room for it."""
-        room = self.expanded_bytes
+        room = allowance.left
         if packed_bytes is not None:
             room = min(room, max(_RATIO_FREE_BYTES, self.limits.max_ratio * packed_bytes))
         try:
@@ -139,12 +153,12 @@ class Budget:
                 content = unpack(room + 1)
         except ArchiveError as error:
             error.partial = error.partial[:room]
-            self.expanded_bytes -= len(error.partial)
+            allowance.left -= len(error.partial)
             raise
-        # What is too much was work, too: else an archive of a thousand bombs would be one.
         is_over = len(content) > room
-        reason = Reason.SIZE if room == self.expanded_bytes else Reason.RATIO
-        self.expanded_bytes -= min(len(content), room)
+        reason = Reason.SIZE if room == allowance.left else Reason.RATIO
+        # What is too much was work, too: else an archive of a thousand bombs would be one.
+        allowance.left -= min(len(content), room)
         if is_over:
             raise ArchiveLimitError("it expands to more than is allowed", reason, partial=content[:room])
         return content
@@ -232,6 +246,10 @@ class Member:
         if self._is_paid:
             with self._budget.working():
                 return self._unpack(self._budget.limits.max_expanded_bytes)
-        content = self._budget.expand(self._unpack, self.packed_size)
+        content = self._budget.expand(self._unpack, self.packed_size, self._budget.reads)
         self._is_paid = True
         return content
+
+    def open(self) -> bytes:
+        """Return its content, which is an archive to be looked into. Raises ArchiveError."""
+        return self._budget.expand(self._unpack, self.packed_size, self._budget.archives)

@@ -31,12 +31,23 @@ class Archive:
     The iteration never raises. When it is over, `error` tells whether there may be more than was seen.
     """
 
-    def __init__(self, data: bytes, limits: ArchiveLimits | None = None, *, filenames: tuple[str, ...] = ()) -> None:
-        """`filenames` are the archive's own: programs call the content of `a.exe.gz` by it."""
+    def __init__(
+        self,
+        data: bytes,
+        limits: ArchiveLimits | None = None,
+        *,
+        filenames: tuple[str, ...] = (),
+        budget: Budget | None = None,
+    ) -> None:
+        """`filenames` are the archive's own: programs call the content of `a.exe.gz` by it.
+
+        A `budget` takes the place of limits, for several archives that share one; who made it has to close it.
+        """
         self._data = data
         self._filenames = filenames
-        self._limits = limits or ArchiveLimits()
-        self._budget = Budget(self._limits)
+        self._is_own_budget = budget is None
+        self._budget = budget or Budget(limits or ArchiveLimits())
+        self._limits = self._budget.limits
         self._defects: dict[str, None] = {}
         self.kind = archive_kind(data)
         """The kind of the outermost archive; None if it is none."""
@@ -57,7 +68,8 @@ class Archive:
         except ArchiveError as error:
             self._note(error)
         finally:
-            self._budget.close()
+            if self._is_own_budget:
+                self._budget.close()
 
     def _note(self, error: ArchiveError) -> None:
         if self.error is None:
@@ -96,7 +108,7 @@ class Archive:
     def _content(self, member: Member) -> tuple[bytes, ArchiveError | None]:
         """Return the content of a member, or what can be read of it and why not all can; the former keeps its names."""
         try:
-            return member.read(), None
+            return member.open(), None
         except ArchiveError as error:
             if not error.partial:
                 raise

@@ -5,6 +5,7 @@ import gzip
 import struct
 import time
 import zipfile
+from collections import Counter
 
 import pytest
 
@@ -101,11 +102,11 @@ def test_magic_numbers_by_the_million_cost_little(word: bytes) -> None:
 
 def test_a_thousand_small_bombs_are_expanded_no_further_than_one() -> None:
     """What a bomb was expanded to counts, though it is refused."""
-    archive = Archive(zipped({f"{index}.zip": zipped({"zeros": ZEROS}) for index in range(1_000)}))
-    refused = [member for member in archive if member.name == "zeros" and _reason(member) is Reason.RATIO]
-    assert 0 < len(refused) <= 100
-    assert archive.error is not None
-    assert archive.error.reason is Reason.SIZE
+    bomb = zipped({"zeros": ZEROS})
+    archive = Archive(zipped({f"{index}.zip": bomb for index in range(1_000)}))
+    reasons = Counter(_reason(member) for member in archive if member.name == "zeros")
+    assert set(reasons) == {Reason.RATIO, Reason.SIZE}
+    assert reasons[Reason.RATIO] <= 100
 
 
 def _reason(member: Member) -> Reason | None:
