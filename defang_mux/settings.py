@@ -35,6 +35,7 @@ class Settings:
     spool: Path = DEFAULT_SPOOL
     socket: Path = DEFAULT_SPOOL / SOCKET_NAME
     unprivileged_socket: str | None = None
+    map_socket: str | None = None
     worker: Path = Path()
     rules: Path | None = None
     min_workers: int = _MIN_WORKERS
@@ -47,6 +48,8 @@ class Settings:
     activation_interval_s: int = 0
     queue_size: int = 0
     queue_timeout_s: int = 30
+    tick_interval_s: int = 0
+    tick_kinds: int = 1
     backlog: int = _MIN_BACKLOG
     verbose: bool = False
     status_tags: bool = False
@@ -83,6 +86,7 @@ OPTIONS: Final = (
     Option("z", "spool", "spool", f"spool directory (default: {DEFAULT_SPOOL})", "DIR"),
     Option("s", "socket", "socket", f"request socket (default: SPOOL/{SOCKET_NAME})", "PATH"),
     Option("a", "unprivileged-socket", "unprivileged_socket", "socket for questions about the status only", "SOCK"),
+    Option("N", "map-socket", "map_socket", "socket for lookups of mail servers (socketmap)", "SOCK"),
     Option("f", "worker", "worker", "worker program (default: defang-worker)", "PATH"),
     Option("F", "rules", "rules", "the site's filter, handed to the worker as -f", "FILTER"),
     Option("m", "min-workers", "min_workers", "workers to keep running (default: 1)", "N", 1),
@@ -99,6 +103,9 @@ OPTIONS: Final = (
     Option("q", "queue-size", "queue_size", "requests that may wait for a worker, up to 128 (default: 0)", "N", 0, 128),
     Option("Q", "queue-timeout", "queue_timeout_s",
            "seconds that a request may wait, up to 600 (default: 30)", "S", 1, 600),
+    Option("X", "tick-interval", "tick_interval_s",
+           "seconds between two ticks of a kind, 0 for no ticks (default: 0)", "S", 0),
+    Option("P", "tick-kinds", "tick_kinds", "kinds of ticks, up to 30 (default: 1)", "N", 1, 30),
     Option("I", "backlog", "backlog",
            "connections that wait to be accepted (default: a quarter of -x)", "N",
            _MIN_BACKLOG, _MAX_BACKLOG),
@@ -119,7 +126,7 @@ _PATHS: Final = frozenset({"spool", "socket", "worker", "rules", "pid_file", "lo
 
 # MIMEDefang's options that are not here. They are refused, not passed over: whoever gives one wants what it does. That
 # holds for -E too, though a worker here has no Perl to embed: it asks for workers that start by fork alone.
-_NOT_YET: Final = frozenset("AELMNOPRTVXdktuy")
+_NOT_YET: Final = frozenset("AELMORTVdktuy")
 
 USAGE: Final = "usage: defang-mux [-U USER] [-F FILTER] [options]\n"
 

@@ -23,8 +23,10 @@ from defang_mux.process.kill import Patience
 from defang_mux.process.spawn import Program
 from defang_mux.settings import Settings
 from defang_mux.sockets.control import Control
-from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_owner
+from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_own, listen_for_owner
+from defang_mux.sockets.maps import MapDoor
 from defang_mux.sockets.requests import Door
+from defang_mux.ticks import tick
 
 _log: Final = logging.getLogger("defang.mux")
 
@@ -44,12 +46,12 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
     """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections."""
     pool = Pool(_limits(settings), now=trio.current_time(), epoch_offset_s=time.time() - trio.current_time())
     stop = trio.Event()
-    with _signals() as signals, _listeners(settings) as (private, public):
+    with _signals() as signals, _listeners(settings) as listeners:
         async with trio.open_nursery() as workers:
             crew = Crew(pool, _orders(settings), workers, _log)
             workers.start_soon(_heed_signals, signals, crew, stop)
             control = Control(pool, version=__version__, reread=crew.reread, clock=trio.current_time)
-            doors = _doors(settings, private, public, control, crew)
+            doors = _doors(settings, listeners, control, crew)
             _log.info(
                 "started; version=%s workers=%d-%d socket=%s",
                 __version__, settings.min_workers, settings.max_workers, settings.socket,
@@ -71,6 +73,7 @@ async def _serve_clients(settings: Settings, crew: Crew, doors: list[Door], stop
                     for door in doors:
                         listening.start_soon(door.serve, clients)
                     listening.start_soon(crew.keep_time)
+                    _start_ticks(settings, crew, listening, clients)
                     listening.start_soon(_raise_at, stop)
             except* StopRequested:
                 _log.info("stopping")
@@ -79,6 +82,16 @@ async def _serve_clients(settings: Settings, crew: Crew, doors: list[Door], stop
             crew.stop()
             around.start_soon(_press, settings.answer_grace_s, crew, clients.cancel_scope)
         around.cancel_scope.cancel()
+
+
+def _start_ticks(settings: Settings, crew: Crew, listening: trio.Nursery, clients: trio.Nursery) -> None:
+    if not settings.tick_interval_s:
+        return
+    ask = partial(crew.answer, may_wait=False)
+    for kind in range(settings.tick_kinds):
+        listening.start_soon(
+            partial(tick, kind, interval_s=settings.tick_interval_s, ask=ask, clients=clients, log=_log)
+        )
 
 
 async def _raise_at(stop: trio.Event) -> None:
@@ -131,8 +144,8 @@ def _signals() -> Iterator[AsyncIterator[int]]:
 
 
 @contextmanager
-def _listeners(settings: Settings) -> Iterator[tuple[Listener, Listener | None]]:
-    """The request socket and, if wanted, the open one."""
+def _listeners(settings: Settings) -> Iterator[tuple[Listener, Listener | None, Listener | None]]:
+    """The request socket and, if wanted, the open one and that for lookups."""
     with ExitStack() as opened:
         private = listen_for_owner(settings.socket, group=settings.group_access, backlog=settings.backlog)
         opened.callback(private.close)
@@ -140,10 +153,16 @@ def _listeners(settings: Settings) -> Iterator[tuple[Listener, Listener | None]]
         if settings.unprivileged_socket is not None:
             public = listen_for_all(settings.unprivileged_socket, backlog=settings.backlog)
             opened.callback(public.close)
-        yield private, public
+        maps = None
+        if settings.map_socket is not None:
+            maps = listen_for_own(settings.map_socket, group=settings.group_access, backlog=settings.backlog)
+            opened.callback(maps.close)
+        yield private, public, maps
 
 
-def _doors(settings: Settings, private: Listener, public: Listener | None, control: Control, crew: Crew) -> list[Door]:
+def _doors(
+    settings: Settings, listeners: tuple[Listener, Listener | None, Listener | None], control: Control, crew: Crew
+) -> list[Door]:
     async def reply(line: bytes) -> bytes:
         own = control.reply(line, privileged=True)
         return await crew.answer(line) if own is None else own
@@ -151,10 +170,14 @@ def _doors(settings: Settings, private: Listener, public: Listener | None, contr
     async def reply_to_all(line: bytes) -> bytes:
         return control.reply(line, privileged=False) or b""
 
+    private, public, maps = listeners
     make = partial(Door, command_timeout_s=settings.command_timeout_s, log=_log)
     doors = [make(private, reply)]
     if public is not None:
         doors.append(make(public, reply_to_all, max_silent=_MAX_SILENT_UNPRIVILEGED))
+    if maps is not None:
+        look_up = partial(crew.answer, may_wait=False)
+        doors.append(MapDoor(maps, look_up, command_timeout_s=settings.command_timeout_s, log=_log))
     return doors
 
 

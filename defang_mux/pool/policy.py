@@ -245,7 +245,7 @@ class Pool:
         return True
 
     def _enqueue(self, ticket: Ticket, now: float, actions: list[Action], *, in_front: bool) -> None:
-        if len(self._queue) >= self.limits.queue_size:
+        if not ticket.may_wait or len(self._queue) >= self.limits.queue_size:
             self._refuse(ticket, NO_ACTIVATION if self._stopped else NO_FREE_WORKERS, actions)
             return
         ticket.queued_until = now + self.limits.queue_timeout_s

@@ -56,11 +56,12 @@ def kind_of(line: bytes) -> Kind:
 class Ticket:
     """One client's request on its way: in the queue, in a slot, or refused; never two of them.
 
-    `refusal` is the reply that ends it without a worker.
+    `refusal` is the reply that ends it without a worker. Only one that `may_wait` is queued.
     """
 
     line: bytes
     kind: Kind
+    may_wait: bool = True
     queued_until: float = 0.0
     slot: "Slot | None" = None
     refusal: bytes | None = None

@@ -51,9 +51,9 @@ class Crew:
 
     # For clients
 
-    async def answer(self, line: bytes) -> bytes:
-        """The reply to a request line: a worker's answer, or an error line. Waits in the queue if need be."""
-        ticket = Ticket(line=line, kind=kind_of(line))
+    async def answer(self, line: bytes, *, may_wait: bool = True) -> bytes:
+        """The reply to a request line: a worker's answer, or an error line. One that `may_wait` may be queued."""
+        ticket = Ticket(line=line, kind=kind_of(line), may_wait=may_wait)
         self._perform(self._pool.submit(ticket, trio.current_time()))
         while ticket.refusal is None:
             slot = ticket.slot

@@ -49,6 +49,14 @@ def listen_for_owner(path: Path, *, group: bool, backlog: int) -> Listener:
     return _listen_unix(path, umask=_GROUP_UMASK if group else _OWNER_ONLY_UMASK, backlog=backlog)
 
 
+def listen_for_own(address: str, *, group: bool, backlog: int) -> Listener:
+    """As `listen_for_owner` where the address is a unix socket's, for everyone on this port otherwise."""
+    path = unix_path(address)
+    if path is None:
+        return listen_for_all(address, backlog=backlog)
+    return listen_for_owner(path, group=group, backlog=backlog)
+
+
 def listen_for_all(address: str, *, backlog: int) -> Listener:
     """A socket that everyone may use, at `/path`, `unix:/path`, `inet:PORT` and the like. Raises `StartFailed`."""
     kind, _, rest = address.partition(":")

@@ -51,7 +51,9 @@ class Door:
         self._command_timeout_s = command_timeout_s
         self._log = log
         self._max_silent = max_silent
-        self._silent = 0
+        self.silent = 0
+        """Connections that have not yet sent their line."""
+        self._reading: set[trio.CancelScope] = set()
 
     def close(self) -> None:
         """Takes no more connections; those not yet accepted are closed by the system."""
@@ -65,10 +67,10 @@ class Door:
             try:
                 while True:
                     connection, _ = self._listener.socket.accept()
-                    if self._max_silent is not None and self._silent >= self._max_silent:
+                    if self._max_silent is not None and self.silent >= self._max_silent:
                         connection.close()
                         continue
-                    self._silent += 1
+                    self.silent += 1
                     clients.start_soon(self._converse, connection)
             except BlockingIOError:
                 complained = False
@@ -83,14 +85,7 @@ class Door:
     async def _converse(self, connection: socket.socket) -> None:
         try:
             with connection:
-                try:
-                    line = await self._read_line(connection)
-                finally:
-                    self._silent -= 1
-                if line is None:
-                    return
-                reply = TOO_LONG if _is_too_long(line) else await self._replier(line)
-                await self._write(connection, reply)
+                await self._talk(connection)
         except OSError:
             # The client has gone. What its request did stays done, and nobody waits for the reply.
             return
@@ -98,12 +93,21 @@ class Door:
             # A bug of ours. Closing without a reply is a temporary failure to the client; the others live on.
             self._log.critical("a request failed", exc_info=True)
 
+    async def _talk(self, connection: socket.socket) -> None:
+        """One line in, one reply out."""
+        try:
+            line = await self._read_line(connection)
+        finally:
+            self.silent -= 1
+        if line is not None:
+            await self._write(connection, TOO_LONG if _is_too_long(line) else await self._replier(line))
+
     async def _read_line(self, connection: socket.socket) -> bytes | None:
         """The line, or what came of it before the end; None if nothing came, or not in time.
 
         What is behind its newline is dropped. Of a line that is too long one byte too many is returned.
         """
-        data = _receive(connection)
+        data = receive(connection)
         if data is None or b"\n" not in data:
             with trio.move_on_after(self._command_timeout_s) as patience:
                 data = await _receive_line(connection, data)
@@ -142,7 +146,7 @@ def _is_too_long(line: bytes) -> bool:
     return len(plain) > MAX_REQUEST_LINE_BYTES or len(word) > state.MAX_WORD_BYTES
 
 
-def _receive(connection: socket.socket) -> bytes | None:
+def receive(connection: socket.socket) -> bytes | None:
     """Bytes, b"" at the end, None if there are none yet."""
     try:
         return connection.recv(_READ_BYTES, socket.MSG_DONTWAIT)
@@ -157,7 +161,7 @@ async def _receive_line(connection: socket.socket, data: bytes | None) -> bytes:
     line = data or b""
     while True:
         await trio.lowlevel.wait_readable(connection)
-        more = _receive(connection)
+        more = receive(connection)
         if more is None:
             continue
         # Enough for the longest good line with CR and LF, and to see that this one is too long.

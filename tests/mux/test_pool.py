@@ -102,6 +102,16 @@ def test_worker_below_the_minimum_is_replaced_after_the_interval() -> None:
     assert [type(action) for action in pool.wake(13)] == [Start]
 
 
+def test_a_request_that_may_not_wait_is_refused_at_once() -> None:
+    pool = make_pool(max_workers=1, queue_size=5)
+    submit(pool)
+    hasty = Ticket(line=b"map a b", kind=kind_of(b"map a b"), may_wait=False)
+    assert pool.submit(hasty, 0) == [Refuse(ticket=hasty)]
+    assert hasty.refusal == NO_FREE_WORKERS
+    assert pool.queued == 0
+    assert submit(pool).refusal is None
+
+
 def test_activation_interval_refuses_or_queues() -> None:
     pool = make_pool(activation_interval_s=5)
     submit(pool)

@@ -19,9 +19,7 @@ CF_DIR = Path("/usr/share/sendmail/cf")
 COMMAND_LIMIT_S = 90.0
 OVERALL_SCAN_LIMIT_S = 60
 # Sendmail sleeps a minute at every start on a machine whose host name has no dot (myhostname in its conf.c).
-_WITH_HOST_NAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
-# Sendmail sleeps a minute at every start on a machine whose host name has no dot (myhostname in its conf.c).
-_WITH_HOST_NAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
+WITH_HOST_NAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 # The milter must have its time limits shorter than the tests have theirs; E is the one for the whole scan.
 MILTER_FLAGS = "F=T, T=C:20s;S:20s;R:20s;E:60s"
 
@@ -76,7 +74,7 @@ class Sendmail:
         queue_only: bool = False,
     ) -> None:
         self.home = home
-        self._argv = [*_WITH_HOST_NAME, hostname, SENDMAIL, f"-C{home}/sendmail.cf"]
+        self._argv = [*WITH_HOST_NAME, hostname, SENDMAIL, f"-C{home}/sendmail.cf"]
         self.port = free_port()
         self.log = home / "sendmail.log"
         (home / "queue").mkdir(parents=True, mode=0o700)
