@@ -82,12 +82,12 @@ class BodyChecks:
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         sample = sampling.Sample()
         lines_end = regular_lines(buffer, start, end, sample.take)
+        found = irregularities(buffer, start, end, lines_end)
+        self._damaged(entity, found)
         if lines_end == start:
-            self._damaged(entity, irregularities(buffer, start, end, start))
             return True
         self.regular.append(RegularLines(entity, lines_end))
-        if found := irregularities(buffer, start, end, lines_end):
-            self._damaged(entity, found)
+        if found:
             return True
         sample.take(decode_body(buffer[lines_end:end], "base64"))
         return sample.is_worth_decoding(entity.content_type, entity.filenames)
@@ -98,11 +98,17 @@ class BodyChecks:
             first_odd_pair,
             irregularities,
             quoted_printable_damages,
+            regular_lines,
         )
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
-            self._damaged(entity, irregularities(buffer, start, end))
+            pieces: list[bytes] = []
+            lines_end = regular_lines(buffer, start, end, pieces.append)
+            found = irregularities(buffer, start, end, lines_end)
+            self._damaged(entity, found)
+            if pieces and not found:
+                entity.keep_content(b"".join([*pieces, decode_body(buffer[lines_end:end], "base64")]))
         elif first_odd_pair(buffer, start, end) >= 0:
             self._damaged(entity, quoted_printable_damages(buffer[start:end]))
 

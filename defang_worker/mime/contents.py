@@ -65,10 +65,10 @@ def is_mere_text(buffer: Buffer, start: int, end: int) -> bool:
     return (
         match is not None
         and (match[1] is None or _NO_BASE64.search(buffer, start, min(end, start + 64)) is not None or end - start < 32)
+        and buffer.find(b"\0", start, min(end, start + 512)) < 0
         and buffer.find(b"begin", start, end) < 0
         and buffer.find(b"BinHex", start, end) < 0
         and buffer.find(b"PK\x03\x04", start, end) < 0
-        and buffer.find(b"\0", start, min(end, start + 512)) < 0
     )
 
 

@@ -90,13 +90,13 @@ def other_readings(body: bytes, encoding: str, usual: bytes, faults: list[Damage
 
 
 def regular_lines(buffer: Buffer, start: int, end: int, take: Callable[[bytes], None]) -> int:
-    """Return how far a body is base64 in lines of one length; `take` is given their content in pieces.
+    """Return how far a body is base64 in lines of one length, if it is more than a few; `take` is given their content.
 
     These lines have the alphabet in them and nothing else, all have the line end of the first, and what follows is two
     lines if all is well. The cost is little more than that of decoding, and hardly any memory.
     """
     line_end = buffer.find(b"\n", start, end)
-    if line_end < 0 or line_end - start > LONGEST_LINE_BYTES:
+    if line_end < 0 or line_end - start > LONGEST_LINE_BYTES or end - start <= _FEW_LINES_BYTES:
         return start
     end_bytes = 2 if buffer[line_end - 1 : line_end] == b"\r" else 1
     line_bytes = line_end + 1 - start
@@ -123,8 +123,7 @@ def regular_lines(buffer: Buffer, start: int, end: int, take: Callable[[bytes], 
 def irregularities(buffer: Buffer, start: int, end: int, lines_end: int | None = None) -> list[Damage]:
     """Return what `base64_faults` does, at little more than the cost of decoding; `lines_end` is of `regular_lines`."""
     if lines_end is None:
-        is_short = end - start <= _FEW_LINES_BYTES
-        lines_end = start if is_short else regular_lines(buffer, start, end, lambda _: None)
+        lines_end = regular_lines(buffer, start, end, lambda _: None)
     # One line more, so that a blank one after it is seen to be inside. Whole lines of quartets before what is damaged
     # change nothing but the places.
     before = max(buffer.rfind(b"\n", start, lines_end - 1) + 1, start) if lines_end > start else start

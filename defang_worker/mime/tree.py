@@ -247,6 +247,10 @@ class Entity:
                 self._content = decode_body(self.raw_body, encoding)
         return self._content
 
+    def keep_content(self, content: bytes) -> None:
+        """Take the decoded body from who has decoded it already, to look for damages."""
+        self._content = content
+
     @property
     def text(self) -> str:
         """The decoded body as text in its charset; bytes that do not fit it are guessed at."""

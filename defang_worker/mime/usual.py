@@ -84,14 +84,8 @@ def _read_fields(values: dict[bytes, bytes], *, has_version: bool) -> UsualHeade
     filenames = _filenames(disposition_field[1], parameters)
     if opening is None or filenames is None or (filenames and content_type[:5] in {"", "text/"}):
         return None
-    return UsualHeader(
-        opening=opening,
-        disposition=disposition_field[0],
-        charset=parameters.get("charset", "us-ascii").lower(),
-        filenames=filenames,
-        has_fields=bool(values),
-        has_version=has_version,
-    )
+    charset = parameters.get("charset", "us-ascii").lower()
+    return UsualHeader(opening, disposition_field[0], charset, filenames, bool(values), has_version)
 
 
 def _read_field(form: re.Pattern[bytes], value: bytes | None) -> tuple[str, dict[str, str]] | None:

@@ -70,6 +70,7 @@ _VOLUME_NAMES: Final = (b"CD001", b"BEA01")
 _OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _END_RECORD: Final = struct.Struct("<4s4H2IH")
+_LOCAL_MAGIC: Final = b"PK\x03\x04"
 _END_MAGIC: Final = b"PK\x05\x06"
 # Methods of APPNOTE 4.4.5, that of encrypted members included.
 _METHODS: Final = frozenset([*range(21), 93, 94, 95, 96, 97, 98, 99])
@@ -112,7 +113,10 @@ def has_zip(data: bytes) -> bool:
     if data.startswith(_OLE_MAGIC):
         # Documents embed others, and a reader of zips finds those only if nothing follows them.
         return ends_as_zip(data)
-    return any(is_local_header(data, match.start()) for match in LOCAL_HEADER.finditer(data)) or ends_as_zip(data)
+    has_member = data.find(_LOCAL_MAGIC) >= 0 and any(
+        is_local_header(data, match.start()) for match in LOCAL_HEADER.finditer(data)
+    )
+    return has_member or ends_as_zip(data)
 
 
 def ends_as_zip(data: bytes) -> bool:

@@ -3,6 +3,7 @@
 
 import base64
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -62,3 +63,12 @@ def test_an_attachment_with_line_ends_of_its_own_is_found(is_crlf: bool) -> None
     before, after = MESSAGE[:start], MESSAGE[start + len(LINES) :]
     message = as_crlf(before) + LINES + as_crlf(after) if is_crlf else before + as_crlf(LINES) + after
     assert found_in(message) == {"bare-lf"}
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 5_000, 57 * 2_048, 57 * 2_048 + 1, 180_000])
+@pytest.mark.parametrize("spelled", [bytes, as_crlf], ids=["lf", "crlf"])
+def test_the_content_of_an_examined_attachment_is_what_was_sent(size: int, spelled: Callable[[bytes], bytes]) -> None:
+    sent = random.Random(size).randbytes(size)
+    tree = parse(spelled(TOP + PART + base64.encodebytes(sent) + b"--b--\n"))
+    assert examine(tree).defects == ()
+    assert tree.root.children[0].content == sent
