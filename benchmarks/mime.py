@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import io
 import mmap
 import os
 import sys
 import tempfile
 import time
 import tracemalloc
+import zipfile
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -170,6 +172,17 @@ def _deep(size: int) -> bytes:
     return b"MIME-Version: 1.0\n" + lines
 
 
+def _bomb() -> bytes:
+    """A zip of zeros in a zip."""
+    content = bytes(MIB)
+    for _ in range(2):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.zip", content)
+        content = file.getvalue()
+    return content
+
+
 HOSTILE: Final[dict[str, Callable[[int], bytes]]] = {
     "a delimiter on every line": _repeated(b"--b\n", _MIXED),
     "lines that look like delimiters": _repeated(b"--x\n", _MIXED),
@@ -198,12 +211,24 @@ HOSTILE: Final[dict[str, Callable[[int], bytes]]] = {
     "padding in base64": _repeated(b"A=", _BASE64),
     "short lines of base64": _repeated(b"QUJD\n\n", _BASE64),
     "text in base64": _repeated(b"some words\nQUJDQUJDQUJDQUJDQUJD\n", _BASE64),
+    "strays in short lines of base64": _repeated(b"QU!\n", _BASE64),
+    "runs in base64": _repeated(b"QUI=", _BASE64),
+    "padded lines of base64": _repeated(b"QUI=\n", _BASE64),
+    "padding in lines of base64": _repeated(b"=\n", _BASE64),
+    "words in base64": _repeated(b"QUJD\na b\n", _BASE64),
+    "blanks in lines of base64": _repeated(b"QUJDQUJDQUJDQUJD QUJD\n", _BASE64),
+    "carriage returns in base64": _repeated(b"A\r", _BASE64),
     "soft breaks": _repeated(b"= ", _QUOTED),
     "wrong pairs": _repeated(b"=G", _QUOTED),
     "uuencoded files": _repeated(b"begin 644 x\n#86)C\n", b"\n"),
     "beginnings of uuencoded files": _repeated(b"begin 644 x\n", b"\n"),
     "yEnc files": _repeated(b"=ybegin line=1 size=1 name=x\n", b"\n"),
     "BinHex files": _repeated(b"(This file must be converted with BinHex 4.0)\n:", b"\n"),
+    "one lone carriage return": _repeated(b"words and words\r\n", _MIXED + b"x\ry\r\n"),
+    "almost a delimiter": _repeated(b"words and words\n", _MIXED + b"--b x\n\n"),
+    "zips in parts": _repeated(
+        b"--b\nContent-Transfer-Encoding: base64\n\n" + base64.encodebytes(_bomb()), _MIXED, b"--b--\n"
+    ),
     "lone carriage returns": _repeated(b"x\r", _MIXED),
     "carriage returns": _repeated(b"\r", b"Subject: x\n"),
     "NUL bytes": _repeated(b"x\0", _MIXED),
