@@ -15,13 +15,18 @@ from defang_worker.mime import parse, views
 from defang_worker.mime.body_checks import BodyChecks
 from defang_worker.mime.contents import is_mere_text
 from defang_worker.mime.usual import UsualHeader, usual_header
+from tests.worker.mime.odd_variants import odd_variants
 from tests.worker.mime.test_false_alarms import BENIGN
 from tests.worker.mime.variants import variants
 
 PARSER = sys.modules["defang_worker.mime.parse"]
 BODIES = sys.modules[BodyChecks.__module__]
 CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parent / "corpus").glob("*.eml"))]
-MESSAGES = [*CORPUS, *(variant.message for variant in variants()), *(case[1].encode("latin-1") for case in BENIGN)]
+MESSAGES = [
+    *CORPUS,
+    *(variant.message for variant in [*variants(), *odd_variants()]),
+    *(case[1].encode("latin-1") for case in BENIGN),
+]
 
 
 @contextmanager
