@@ -7,6 +7,7 @@ loaded; 2 for wrong words on the command line, and for files that cannot be read
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from defang_worker.trial.as_json import as_object
 from defang_worker.trial.options import DEFAULTS
 from defang_worker.trial.play import play
 from defang_worker.trial.progress import Progress
-from defang_worker.trial.report import Report
+from defang_worker.trial.report import Done, Report
 from defang_worker.trial.session import Session
 from defang_worker.trial.shown_changes import printable
 
@@ -111,6 +112,7 @@ class _Command:
             macros=dict(args.macro),
         )
         self._interrupted = False
+        self._written: set[Path] = set()
 
     def run(self) -> None:
         """Tries all messages. Ctrl-C ends it behind the message in work, a second one at once."""
@@ -144,13 +146,13 @@ class _Command:
             yield from (str(Path(directory, one)) for one in found)
 
     def _table(self, files: list[tuple[str, str]]) -> None:
-        done: list[tuple[str, Result]] = []
+        done: list[Done] = []
         with Progress(sys.stderr, len(files)) as progress:
             for name, file in files:
                 result = self._try(name, file, is_one_of_many=True)
                 if result is None:
                     continue
-                done.append((file, result))
+                done.append(Done.of(file, result))
                 progress.clear()
                 self._report_out.write(self._report.row(file, result) + "\n")
                 progress.step(len(done))
@@ -189,6 +191,9 @@ class _Command:
             below = Path(file).relative_to(name) if file != name else Path("stdin" if file == "-" else Path(file).name)
             out = out / below
             out.parent.mkdir(parents=True, exist_ok=True)
+            if out in self._written:
+                raise FileExistsError(errno.EEXIST, "another message of this run has that name", str(out))
+            self._written.add(out)
         out.write_bytes(message)
 
     def _show(self, file: str, result: Result) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.trial import as_json, shown_changes
@@ -19,6 +20,28 @@ if TYPE_CHECKING:
 _GREEN, _RED, _YELLOW, _BOLD, _DIM = "32", "31", "33", "1", "2"
 _FATE_COLOURS: Final = {Fate.ACCEPT: _GREEN, Fate.REJECT: _RED, Fate.TEMPFAIL: _YELLOW, Fate.DISCARD: _RED}
 _SLOWEST: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a summary needs of one result; the messages themselves would fill the memory."""
+
+    file: str
+    verdict: Fate
+    is_modified: bool
+    is_fault: bool
+    elapsed_ms: float
+
+    @classmethod
+    def of(cls, file: str, result: Result) -> Done:
+        """The result for that file, in short."""
+        return cls(
+            file=file,
+            verdict=result.verdict,
+            is_modified=result.modified,
+            is_fault=result.fault is not None,
+            elapsed_ms=result.elapsed_ms,
+        )
 
 
 class Report:
@@ -57,20 +80,20 @@ class Report:
         more = (result.fault.text if result.fault else result.reply).replace("\n", " ")
         return f"{fate} {result.code} {changed:7} {result.elapsed_ms:9.1f} ms  {printable(file)}  {more}".rstrip()
 
-    def summary(self, done: Sequence[tuple[str, Result]]) -> Iterator[str]:
+    def summary(self, done: Sequence[Done]) -> Iterator[str]:
         """Counts, times and the slowest of many messages."""
-        fates = Counter(result.verdict for _, result in done)
+        fates = Counter(one.verdict for one in done)
         counts = ", ".join(f"{fates[fate]} {fate}" for fate in Fate if fates[fate]) or "none"
-        changed = sum(result.modified for _, result in done)
-        faults = sum(result.fault is not None for _, result in done)
-        total_ms = sum(result.elapsed_ms for _, result in done)
-        yield ""
+        changed = sum(one.is_modified for one in done)
+        faults = sum(one.is_fault for one in done)
+        total_ms = sum(one.elapsed_ms for one in done)
         messages = "1 message" if len(done) == 1 else f"{len(done)} messages"
+        yield ""
         yield self._paint(_BOLD, f"{messages}: {counts}; {changed} changed, {faults} filter faults")
         if done:
             yield f"{total_ms:.0f} ms in all, {total_ms / len(done):.1f} ms a message; the slowest:"
-        for file, result in sorted(done, key=lambda one: one[1].elapsed_ms, reverse=True)[:_SLOWEST]:
-            yield f"{result.elapsed_ms:9.1f} ms  {printable(file)}"
+        for one in sorted(done, key=lambda one: one.elapsed_ms, reverse=True)[:_SLOWEST]:
+            yield f"{one.elapsed_ms:9.1f} ms  {printable(one.file)}"
 
     def _outcome(self, result: Result) -> str:
         fate = self._paint(_FATE_COLOURS[result.verdict], result.verdict.value)

@@ -198,6 +198,16 @@ def test_delivered_messages_of_a_directory_keep_their_places(filter_path: Path, 
     assert written == ["1.eml", "below/3.eml"]
 
 
+def test_delivered_messages_of_one_name_do_not_replace_each_other(
+    filter_path: Path, letters: Path, spool: Path
+) -> None:
+    (letters / "below" / "1.eml").write_bytes(letter("header"))
+    done = run("-f", filter_path, "-o", spool / "out", letters / "1.eml", letters / "below" / "1.eml")
+    assert done.returncode == 2
+    assert b"another message of this run has that name" in done.stderr
+    assert (spool / "out" / "1.eml").read_bytes() == letter("lunch")
+
+
 def test_file_that_cannot_be_read_does_not_keep_others_from_being_tried(filter_path: Path, letters: Path) -> None:
     done = run("-f", filter_path, "--json", letters / "none.eml", letters / "1.eml")
     assert done.returncode == 2
