@@ -89,3 +89,49 @@ def test_suggested_minimum_removes(name: str) -> None:
 )
 def test_suggested_minimum_leaves(name: str) -> None:
     assert left_by_suggested_minimum(name)
+
+
+ATTACHED = (
+    b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\n"
+    b'Content-Disposition: attachment; filename="a.docm"\n\nx\n--b\n'
+    b'Content-Disposition: attachment; filename="a.exe"\n\nx\n--b--\n'
+)
+
+
+def played(name: str, *recipients: str, more: bytes = b"") -> tuple[Message, list[str]]:
+    """The message after an example was called with it, and the names of the attachments that stay."""
+    site = filter_file.load(str(SUGGESTED_MINIMUM.with_name(f"{name}.py")))
+    lines = b"".join(b"R<%b> ? ? ?\n" % recipient.encode() for recipient in recipients)
+    message = Message(commands.decode(b"S<a@b>\n" + lines + more + b"F\n"), ATTACHED, "/nowhere", site.settings)
+    site.ask("filter_begin", message)
+    if not message.is_rejected:
+        for part in message.root.children:
+            site.ask("filter_part", message, part)
+    return message, [part.filename for part in message.leaves() if part.filename]
+
+
+@pytest.mark.parametrize(
+    ("domain", "left"),
+    [("law.example.org", []), ("LAB.example.org", ["a.docm", "a.exe"]), ("example.net", ["a.docm"])],
+)
+def test_each_domain_has_its_rules(domain: str, left: list[str]) -> None:
+    assert played("stream_by_domain", f"a@{domain}", f"b@{domain}")[1] == left
+
+
+def test_domains_are_parted_before_their_rules() -> None:
+    message, left = played("stream_by_domain", "a@law.example.org", "b@lab.example.org", "c@law.example.org")
+    assert message.is_streamed
+    assert message.outbox.groups == [("a@law.example.org", "c@law.example.org"), ("b@lab.example.org",)]
+    assert left == ["a.docm", "a.exe"]
+
+
+def test_programs_are_kept_and_the_sender_is_told() -> None:
+    message, left = played("quarantine", "a@example.org")
+    assert (left, message.quarantine_reasons) == (["a.docm"], ("program",))
+    assert [kind.value for kind in message.outbox.notices] == ["sender-notice"]
+
+
+def test_forged_line_end_keeps_the_whole() -> None:
+    message, _ = played("quarantine", "a@example.org", more=b"!\n")
+    assert message.outbox.is_whole_kept
+    assert message.is_rejected

@@ -14,6 +14,7 @@ from defang_worker.effects import seal
 from defang_worker.effects.contract import EffectFailed, Letter, LetterKind, QuarantineEntry
 from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.effects.site import SiteEffects
+from tests.support.sink import Sink
 from tests.worker.conftest import LoadFilter, make_worker
 
 ALL = """
@@ -203,3 +204,21 @@ def test_groups_have_to_hold_every_recipient_once(
 
 def test_empty_partition_of_nobody_is_one() -> None:
     assert as_partition([], []) == []
+
+
+def test_large_message_is_quarantined_and_copied_byte_by_byte(
+    load_filter: LoadFilter, workdir: Path, tmp_path: Path
+) -> None:
+    # Large enough to be mapped rather than read.
+    raw = b"Subject: large\n\n" + b"".join(b"%07d\n" % number for number in range(50_000))
+    (workdir / "INPUTMSG").write_bytes(raw)
+    source = "def filter_begin(message):\n    message.quarantine('large')\n    message.resend(['<carol@example.net>'])"
+    site = load_filter(source)
+    with Sink() as sink:
+        real = SiteEffects(submit_to=f"127.0.0.1:{sink.port}", state_dir=str(tmp_path))
+        site = replace(site, effects=real, settings=replace(site.settings, quarantine_dir=str(tmp_path)))
+        assert make_worker(site).answer(b"scan Q1 %s" % str(workdir).encode()) == b"ok\n"
+    assert sink.deliveries[0].content.replace(b"\r\n", b"\n").endswith(b"\n" + raw)
+    (kept,) = tmp_path.glob("*/qdir-*/ENTIRE_MESSAGE")
+    assert kept.read_bytes() == raw
+    assert list((tmp_path / ".streams").iterdir()) == []
