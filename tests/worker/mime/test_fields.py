@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Structured fields: parameters, their encodings, and what careless or hostile senders make of them."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import decode_words, parse_field
+from defang_worker.mime.fields import without_pairs
 from defang_worker.mime.headers import strip_comments
 
 
@@ -137,3 +140,10 @@ def test_any_value_is_read(value: bytes) -> None:
 @given(st.lists(st.sampled_from([b"=?utf-8?q?", b"=?x?b?", b"?=", b"a", b" ", b"=", b"YWJj", b"\xff", b"=C3"])))
 def test_any_run_of_encoded_words_is_read(words: list[bytes]) -> None:
     assert isinstance(decode_words(b"".join(words)), str)
+
+
+@given(st.lists(st.sampled_from([b"\\", b'"', b"a", b"\n"])))
+def test_quoted_pairs_are_resolved_from_left_to_right(pieces: list[bytes]) -> None:
+    quoted = b"".join(pieces)
+    assert without_pairs(quoted, b"") == re.sub(rb"(?s)\\(.)", rb"\1", quoted)
+    assert without_pairs(quoted, b'"') == re.sub(rb'\\(["\\])', rb"\1", quoted)
