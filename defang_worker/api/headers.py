@@ -123,6 +123,8 @@ class Headers:
                 fields.append(field)
             for change in self._earlier():
                 self._take_over(change, fields)
+            # Only added so far: what does more than that has been here before.
+            fields += self._new
         return self._fields
 
     def _take_over(self, change: Result, fields: list[_Field]) -> None:
@@ -168,7 +170,9 @@ class Headers:
         field = _Field(header_name(name), header_value(value))
         if not self._guard.allows("Headers.add"):
             return
-        self._all().append(field)
+        # A filter that only adds, as most do, does not have the header read for it.
+        if self._fields is not None:
+            self._fields.append(field)
         self._new.append(field)
 
     def insert(self, name: str, value: str, index: int = 0) -> None:

@@ -83,6 +83,22 @@ def test_nothing_is_loaded_before_it_is_asked_for() -> None:
     assert Headers(load).changes() == []
 
 
+def test_nothing_is_loaded_for_what_is_only_added_and_it_shows_behind_what_came() -> None:
+    loaded: list[int] = []
+
+    def load() -> list[tuple[bytes, bytes]]:
+        loaded.append(1)
+        return FIELDS
+
+    headers = Headers(load)
+    headers.add("X-A", "four")
+    assert headers.changes() == [results.AddHeader(name=b"X-A", value=b"four")]
+    assert loaded == []
+    assert headers.all("X-A") == ["one", "two", "three", "four"]
+    headers.delete("X-A", nth=4)
+    assert headers.changes() == []
+
+
 def test_reading() -> None:
     headers = make()
     assert headers.get("x-A") == "one"
