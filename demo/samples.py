@@ -68,7 +68,7 @@ def samples() -> Iterator[Sample]:
     yield Sample(
         title="EICAR test virus",
         content=_with_attachment("Look at this", EICAR, "octet-stream", "harmless.txt"),
-        verdict=Verdict.REJECT,
+        verdict=Verdict.DISCARD,
     )
 
 

@@ -60,6 +60,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         "_tree",
         "body",
         "envelope",
+        "final_body",
         "headers",
         "is_streamed",
         "journal",
@@ -88,6 +89,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
             from defang_worker.api.record import Record  # noqa: PLC0415  # for sites that want records
 
             self.record = Record()
+        self.final_body: Rebuilt | None = None
         self._tree: Tree | None = None
         self._root: Part | None = None
         self._shadows: tuple[Part, ...] | None = None
@@ -200,6 +202,16 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
 
         return forecast(self, self._parsed())
 
+    def as_delivered(self) -> bytes:
+        """The message as all that was asked for so far makes it, header and body, with LF line ends: what recipients
+        get, but for fields that the mail server and `defang-milter` add. In `filter_wrapup` it can be signed.
+
+        Blanks behind a field's colon are made one, and a body that cannot be changed as asked is the one that came.
+        """
+        from defang_worker.api import delivery  # noqa: PLC0415  # few filters sign
+
+        return delivery.as_delivered(self, self._parsed())
+
     @property
     def newline(self) -> bytes:
         """The line end of the message as it came."""
@@ -270,11 +282,11 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         if self.is_rejected or not self.body.is_changed:
             return None
         try:
-            return self.body.rebuild(self._parsed())
+            self.final_body = self.body.rebuild(self._parsed())
         except EditRefused as refusal:
             _log.warning("message refused, it cannot be changed as the filter wants: %s", refusal)
             self.reject("This message cannot be made safe to deliver", dsn="5.6.0")
-            return None
+        return self.final_body
 
     def results(self, rebuilt: Rebuilt | None) -> list[Result]:
         """The lines for RESULTS, without the closing `F`."""

@@ -35,6 +35,7 @@ FOR_THE_WORKER = {
     "Message": {
         "body",
         "defects_of",
+        "final_body",
         "finish_body",
         "is_parsed",
         "journal",

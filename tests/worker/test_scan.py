@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from defang_common.wire import results
 from defang_worker import scan as scan_module
 from defang_worker.api import filter_file
+from defang_worker.effects.recorded import RecordedEffects
 from tests.worker.conftest import COMMANDS, LoadFilter, make_worker
 
 SUGGESTED_MINIMUM = Path(__file__).parents[2] / "docs" / "filters" / "suggested_minimum.py"
@@ -194,7 +195,7 @@ def test_any_bytes_are_scanned_to_complete_results(spool: Path, source: str, raw
         (workdir / "filter.py").write_text(source)
         (workdir / "COMMANDS").write_bytes(COMMANDS)
         (workdir / "INPUTMSG").write_bytes(raw)
-        worker = make_worker(filter_file.load(str(workdir / "filter.py")))
+        worker = make_worker(filter_file.load(str(workdir / "filter.py"), RecordedEffects()))
         assert worker.answer(scan_line(workdir)) == b"ok\n"
         asked = results.decode((workdir / "RESULTS").read_bytes())
         assert not asked.oddities

@@ -87,7 +87,7 @@ NO_EFFECT = {"Message.log_event", "Message.remove_redundant_html", "Message.stri
 LOOKS = {
     "Envelope": set[str](),
     "Headers": {"all", "fields", "get", "items", "raw"},
-    "Message": {
+    "Message": {"as_delivered",
         "decide", "find", "headers_as_they_came", "leaves", "signature_forecast", "walk",
         "received_header", "add_recipient", "delete_recipient", "set_sender",
     },
