@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime import sampling
 from defang_worker.mime.byte_checks import RegularLines
-from defang_worker.mime.contents import embedded_files, is_mere_text, is_message_content, is_mislabelled
+from defang_worker.mime.contents import (
+    embedded_files,
+    is_called_archive,
+    is_mere_text,
+    is_message_content,
+    is_mislabelled,
+)
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.header_checks import Note
 from defang_worker.mime.shadow import ShadowPart
@@ -21,7 +27,7 @@ from defang_worker.mime.tree import Entity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from defang_worker.mime.archives import Archive, Budget
+    from defang_worker.mime.archives import Archive, ArchiveError, Budget
     from defang_worker.mime.base64_faults import Damage
 
 _DEFECT_OF_KIND: Final = {
@@ -176,14 +182,14 @@ class BodyChecks:
     def _files(self, host: Entity, content: bytes, level: int, *, is_text: bool) -> None:
         for file in embedded_files(content, is_text=is_text):
             if len(self.shadows) >= _MAX_FILES:
-                self.incomplete = self.incomplete or "embedded-count"
+                self.incomplete = "embedded-count"
                 return
             self._note(host, _DEFECT_OF_KIND[file.kind], host.start, "")
             shadow = self._add(host, file.kind, file.names, file.content, "application/octet-stream")
             if level < _MAX_LEVELS:
                 self._inside(shadow, level + 1)
             else:
-                self.incomplete = self.incomplete or "embedded-levels"
+                self.incomplete = "embedded-levels"
 
     def _add(self, host: Entity, view: str, names: Iterable[str], content: bytes, content_type: str) -> ShadowPart:
         shadow = ShadowPart(host=host, view=view, names=tuple(names), content=content, content_type=content_type)
@@ -191,21 +197,37 @@ class BodyChecks:
         return shadow
 
     def _archive(self, part: Entity | ShadowPart, host: Entity) -> None:
-        from defang_worker.mime.archives import Archive, ArchiveLimits, Budget, archive_kind  # noqa: PLC0415  # for rare mail
+        from defang_worker.mime.archives import (  # noqa: PLC0415  # for rare mail
+            Archive,
+            ArchiveLimits,
+            Budget,
+            Reason,
+            archive_kind,
+        )
 
         kind = archive_kind(part.content)
         if kind is None:
             return
         if self._budget is None:
             self._budget = Budget(ArchiveLimits())
-        archive = Archive(part.content, budget=self._budget)
+        is_called_so = is_called_archive(part.content_type, part.filenames)
+        archive = Archive(part.content, budget=self._budget, is_called_so=is_called_so)
         self._walk(part, archive)
+        if archive.error is not None and archive.error.reason is Reason.NO_ARCHIVE:
+            return
         for name in archive.defects:
             self._note(host, name, host.start, "")
         if is_mislabelled(kind, part.content_type, part.filenames):
             self._note(host, "archive-mislabelled", host.start, "")
         if archive.error is not None:
-            self.incomplete = self.incomplete or archive.error.defect
+            self._limit_of_archive(archive.error)
+
+    def _limit_of_archive(self, error: ArchiveError) -> None:
+        """Keep why an archive was not seen completely; a password or a method that is wanted hides no other cause."""
+        from defang_worker.mime.archives.model import MILD_LIMITS  # noqa: PLC0415  # for rare mail
+
+        if self.incomplete is None or self.incomplete in MILD_LIMITS:
+            self.incomplete = error.limit
 
     def close(self) -> None:
         """End the processes that read archives, if there are any."""

@@ -50,6 +50,9 @@ _ARCHIVE_SUFFIXES: Final = frozenset(
         "ace arj exe scr msi wim svgz emz wmz bz kra ora mcworld gpkg fig usdz dwfx p7z"
     ).split()
 )
+_ARCHIVE_TYPE: Final = re.compile(
+    r"zip|compress|archive|x-(?:g?tar|7z|rar|lz|lha|arj|ace|xz|cpio|iso9660)|vnd\.(?:rar|ms-cab|openxml|oasis)|zstd|epub"
+)
 # Archivers number the pieces of one in several files: papers.zip.001.
 _SPLIT_NUMBER: Final = re.compile(r"(?<=\w)\.\d{2,3}$")
 _MAX_HEADER_BYTES: Final = 64 * 1024
@@ -124,7 +127,16 @@ def is_mislabelled(kind: str, content_type: str, names: Iterable[str]) -> bool:
     """Tell whether an archive goes under a name or a type that is none of an archive's."""
     if content_type.startswith(("image/", "audio/", "video/", "text/")) or content_type in _NO_ARCHIVES:
         return True
-    suffixes = [
-        _SPLIT_NUMBER.sub("", name.lower().rstrip(". ")).rpartition(".")[2] for name in names if "=?" not in name
-    ]
+    suffixes = _suffixes(names)
     return bool(suffixes) and not any(suffix in _ARCHIVE_SUFFIXES or suffix == kind for suffix in suffixes)
+
+
+def is_called_archive(content_type: str, names: Iterable[str]) -> bool:
+    """Tell whether a name or a type says that a content is an archive, or a document or program that is one inside."""
+    if _ARCHIVE_TYPE.search(content_type):
+        return True
+    return any(suffix in _ARCHIVE_SUFFIXES for suffix in _suffixes(names))
+
+
+def _suffixes(names: Iterable[str]) -> list[str]:
+    return [_SPLIT_NUMBER.sub("", name.lower().rstrip(". ")).rpartition(".")[2] for name in names if "=?" not in name]

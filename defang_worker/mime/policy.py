@@ -36,14 +36,14 @@ class Policy:
     """For what could not be looked through within the limits."""
     encrypted: Action = Action.DELIVER
     """For archives whose content needs a password; their names are known to the filter."""
+    unreadable: Action = Action.DELIVER
+    """For archives of kinds, or packed by methods, that cannot be looked into, though nothing is wrong with them."""
     log_from: Severity = Severity.LOW
     """The least severity of which a line in the log tells."""
 
 
 DEFAULT: Final = Policy()
-STRICT: Final = Policy(
-    low=Action.REBUILD, medium=Action.REFUSE, high=Action.REFUSE, incomplete=Action.REFUSE, encrypted=Action.REFUSE
-)
+STRICT: Final = Policy(low=Action.REBUILD, medium=Action.REFUSE, encrypted=Action.REFUSE, unreadable=Action.REFUSE)
 LENIENT: Final = Policy(low=Action.DELIVER, medium=Action.DELIVER, high=Action.QUARANTINE, incomplete=Action.DELIVER)
 LOG_ONLY: Final = Policy(low=Action.DELIVER, medium=Action.DELIVER, high=Action.DELIVER, incomplete=Action.DELIVER)
 # Odd mail of honest senders is not lost on the first day, as the filter has seen all its readings anyway; what nobody
@@ -90,6 +90,8 @@ def decide(policy: Policy, defects: Iterable[Defect], incomplete: str | None) ->
         wanted.append(action)
     if incomplete == "archive-encrypted":
         wanted.append(policy.encrypted)
+    elif incomplete == "archive-unreadable":
+        wanted.append(policy.unreadable)
     elif incomplete is not None:
         wanted.append(policy.incomplete)
     return max(wanted)

@@ -37,7 +37,7 @@ class Examination:
     defects: tuple[Defect, ...] = ()
     """Of the message and all its parts, the worst first; severities corrected by what the views show."""
     incomplete: str | None = None
-    """None, or why the message was not examined completely: the name of a limit, or "archive-encrypted"."""
+    """None, or why the message was not examined completely: the name of a limit, or what keeps an archive closed."""
     view_count: int = 1
     """In how many ways the message can be read; files within contents make no view."""
 

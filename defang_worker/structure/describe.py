@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Union
 
 from defang_worker.mime import parse
 from defang_worker.mime.archives import Archive, ArchiveError, Reason, archive_kind
+from defang_worker.mime.contents import is_called_archive
 from defang_worker.mime.views import examine
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class _Holdings:
     def of(self, part: Part) -> tuple[list[str], list[str]]:
         """Return the paths of the archive members in a part, and all their names."""
         if id(part) not in self._known and part.is_leaf and archive_kind(part.content):
-            self.walk(part, Archive(part.content))
+            is_called_so = is_called_archive(part.content_type, part.filenames)
+            self.walk(part, Archive(part.content, is_called_so=is_called_so))
         _, paths, names = self._known.get(id(part), (part, [], []))
         return paths, names
 

@@ -131,7 +131,7 @@ class _Child:
             raise ArchiveError(_FAILED) from error
         if kind == child.ERROR:
             text = content.decode("utf-8", "replace")
-            raise ArchiveEncryptedError(text) if flags & child.FLAG_ENCRYPTED else ArchiveError(text)
+            raise ArchiveEncryptedError(text) if flags & child.FLAG_ENCRYPTED else ArchiveError(text, _reason(text))
         return kind, flags, size, content
 
     def _receive(self, size: int, deadline: float) -> bytes:
@@ -148,6 +148,11 @@ class _Child:
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
+
+
+def _reason(complaint: str) -> Reason:
+    """Return whether libarchive lacks something or minds what it was given; it has no numbers for that."""
+    return Reason.UNSUPPORTED if "upported" in complaint else Reason.DAMAGED
 
 
 def _new_file() -> IO[bytes]:
@@ -239,6 +244,10 @@ def unpack_stream(kind: ArchiveKind, packed: bytes | memoryview, size: int, budg
     try:
         if process.next() is None:
             raise ArchiveError("nothing can be found in the compressed file")
-        return process.content(size)
+        content = process.content(size)
     finally:
         _release(process, budget)
+    # A header that makes no sense to libarchive makes it hand out the file as it is.
+    if content and content == packed[: len(content)]:
+        raise ArchiveError("the compressed file has a damaged header")
+    return content

@@ -17,6 +17,8 @@ from defang_worker.mime.tree import KIB, MIB
 
 # Small archives may well shrink by more than the ratio allows: a file of zeros does no harm.
 _RATIO_FREE_BYTES: Final = 1 * MIB
+# Of compressed files this much is unpacked only to see whether they are whole: some 40 ms of work.
+_CHECKED_BYTES: Final = 16 * MIB
 # Enough to tell every kind of archive: the mark of an ISO image stands at 32,769.
 HEAD_BYTES: Final = 34 * KIB
 
@@ -43,9 +45,15 @@ class Reason(StrEnum):
 _DEFECTS: Final = {
     Reason.DAMAGED: "archive-truncated",
     Reason.ENCRYPTED: "archive-encrypted",
-    Reason.UNSUPPORTED: "archive-truncated",
+    Reason.UNSUPPORTED: "archive-other",
     Reason.OVERLAP: "archive-junk",
 }
+
+
+UNREADABLE: Final = "archive-unreadable"
+"""The archive is of a kind, or packed by a method, that is not known here: nothing is wrong with it."""
+MILD_LIMITS: Final = frozenset({"archive-encrypted", UNREADABLE})
+"""What honest archives have, too: any other limit tells more of what has both."""
 
 
 class ArchiveError(Exception):
@@ -61,6 +69,11 @@ class ArchiveError(Exception):
     def defect(self) -> str:
         """The defect that the error amounts to, by its name in the table of defects."""
         return _DEFECTS.get(self.reason, "nesting-too-deep")
+
+    @property
+    def limit(self) -> str:
+        """What kept the archive from being examined completely, as a message tells it."""
+        return UNREADABLE if self.reason is Reason.UNSUPPORTED else self.defect
 
 
 class ArchiveLimitError(ArchiveError):
@@ -108,7 +121,7 @@ class Allowance:
 class Budget:
     """What is left of the limits for one archive and all archives within it."""
 
-    __slots__ = ("archives", "heads", "helpers", "limits", "members", "reads", "seconds")
+    __slots__ = ("archives", "checks", "heads", "helpers", "limits", "members", "reads", "seconds")
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.limits = limits
@@ -117,6 +130,8 @@ class Budget:
         """For the first bytes of members."""
         self.archives = Allowance(limits.max_expanded_bytes)
         """For archives within the archive."""
+        self.checks = Allowance(min(_CHECKED_BYTES, limits.max_expanded_bytes))
+        """For contents that are only checked."""
         self.reads = Allowance(limits.max_expanded_bytes)
         """For members that somebody reads."""
         self.seconds = limits.max_seconds
@@ -253,3 +268,11 @@ class Member:
     def open(self) -> bytes:
         """Return its content, which is an archive to be looked into. Raises ArchiveError."""
         return self._budget.expand(self._unpack, self.packed_size, self._budget.archives)
+
+    def check(self) -> None:
+        """Unpack its content to the end, or as far as there is room. Raises ArchiveError if it is damaged."""
+        try:
+            self._budget.expand(self._unpack, self.packed_size, self._budget.checks)
+        except ArchiveLimitError as error:
+            if error.reason is Reason.TIME:
+                raise

@@ -31,27 +31,28 @@ def read_stream(data: bytes, kind: ArchiveKind, budget: Budget, filenames: tuple
     own = [_gzip_name(data)] if kind is ArchiveKind.GZIP else []
     names = spellings(*own, *(_unpacked_name(kind, filename) for filename in filenames))
     packed = memoryview(data)
-
-    def first_bytes(size: int) -> bytes:
-        match kind:
-            case ArchiveKind.GZIP:
-                return unpack.inflate(packed, size, unpack.GZIP)
-            case ArchiveKind.BZIP2:
-                return unpack.bunzip(packed, size)
-            case ArchiveKind.XZ | ArchiveKind.LZMA:
-                return unpack.unxz(packed, size, is_lzma=kind is ArchiveKind.LZMA)
-            case _:
-                return unpack.by_libarchive(kind, packed, size, budget)
-
     budget.take_member()
     yield Member(
         kind=kind,
         names=names,
-        unpack=first_bytes,
+        unpack=lambda size: first_bytes(packed, kind, size, budget),
         budget=budget,
         packed_size=len(data),
         defects=("archive-odd-member-name",) if any(is_odd(name) for name in names) else (),
     )
+
+
+def first_bytes(packed: memoryview, kind: ArchiveKind, size: int, budget: Budget) -> bytes:
+    """Return the first bytes of what is packed. Raises ArchiveError."""
+    match kind:
+        case ArchiveKind.GZIP:
+            return unpack.inflate(packed, size, unpack.GZIP)
+        case ArchiveKind.BZIP2:
+            return unpack.bunzip(packed, size)
+        case ArchiveKind.XZ | ArchiveKind.LZMA:
+            return unpack.unxz(packed, size, is_lzma=kind is ArchiveKind.LZMA)
+        case _:
+            return unpack.by_libarchive(kind, packed, size, budget)
 
 
 def _gzip_name(data: bytes) -> str:

@@ -4,8 +4,10 @@
 from collections.abc import Iterator
 from typing import Final
 
+from defang_worker.mime.archives.evidence import is_archive
 from defang_worker.mime.archives.kinds import ArchiveKind, archive_kind, kind_at_start
 from defang_worker.mime.archives.model import (
+    MILD_LIMITS,
     ArchiveError,
     ArchiveLimitError,
     ArchiveLimits,
@@ -14,13 +16,9 @@ from defang_worker.mime.archives.model import (
     Reason,
 )
 from defang_worker.mime.archives.streams import STREAM_KINDS, read_stream
+from defang_worker.mime.contents import is_called_archive
 
 _UNREADABLE_KINDS: Final = frozenset({ArchiveKind.ACE, ArchiveKind.ARJ})
-# Members that can't be unpacked at all, and are called like this, may hide anything.
-_ARCHIVE_SUFFIXES: Final = (
-    ".zip", ".jar", ".docx", ".xlsx", ".pptx", ".docm", ".xlsm", ".pptm", ".apk", ".xpi", ".7z", ".rar", ".cab", ".iso",
-    ".img", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".lzh", ".ace", ".arj",
-)  # fmt: skip
 # The budget has run out for everything else in the archive, too.
 _FINAL: Final = frozenset({Reason.MEMBERS, Reason.SIZE, Reason.TIME})
 
@@ -38,9 +36,11 @@ class Archive:
         *,
         filenames: tuple[str, ...] = (),
         budget: Budget | None = None,
+        is_called_so: bool = True,
     ) -> None:
         """`filenames` are the archive's own: programs call the content of `a.exe.gz` by it.
 
+        Unless `is_called_so`, by name or type or whoever asks, a few first bytes make no archive of data.
         A `budget` takes the place of limits, for several archives that share one; who made it has to close it.
         """
         self._data = data
@@ -48,11 +48,13 @@ class Archive:
         self._is_own_budget = budget is None
         self._budget = budget or Budget(limits or ArchiveLimits())
         self._limits = self._budget.limits
+        self._is_called_so = is_called_so
         self._defects: dict[str, None] = {}
         self.kind = archive_kind(data)
         """The kind of the outermost archive; None if it is none."""
         self.error: ArchiveError | None = None
-        """What first kept something from being seen; None if all was."""
+        """What first kept something from being seen, if possible other than a password or method that is wanted; None
+        if all was seen."""
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -60,11 +62,11 @@ class Archive:
         return tuple(self._defects)
 
     def __iter__(self) -> Iterator[Member]:
-        if self.kind is None:
-            self._note(ArchiveError("no archive of a known kind", Reason.NO_ARCHIVE))
-            return
         try:
-            yield from self._walk(self._data, self.kind, (), 1)
+            if self.kind is not None and (self._is_called_so or is_archive(self._data, self.kind, self._budget)):
+                yield from self._walk(self._data, self.kind, (), 1)
+            else:
+                self._note(ArchiveError("no archive of a known kind", Reason.NO_ARCHIVE))
         except ArchiveError as error:
             self._note(error)
         finally:
@@ -72,7 +74,7 @@ class Archive:
                 self._budget.close()
 
     def _note(self, error: ArchiveError) -> None:
-        if self.error is None:
+        if self.error is None or self.error.limit in MILD_LIMITS:
             self.error = error
         if error.reason is not Reason.NO_ARCHIVE:
             self._defects[error.defect] = None
@@ -85,6 +87,8 @@ class Archive:
             self._defects.update(dict.fromkeys(member.defects))
             yield member
             inner = self._archive_in(member)
+            if inner is None and kind in STREAM_KINDS and self.error is None:
+                self._check_end(member)
             if inner is not None:
                 # A tar is rarely seen without its compression, so that both are one level.
                 is_packed_tar = kind in STREAM_KINDS and inner is ArchiveKind.TAR
@@ -105,6 +109,13 @@ class Archive:
             if error.reason in _FINAL:
                 raise
 
+    def _check_end(self, member: Member) -> None:
+        """Note that a compressed file is cut off, which nothing but its content tells."""
+        try:
+            member.check()
+        except ArchiveError as error:
+            self._note(error)
+
     def _content(self, member: Member) -> tuple[bytes, ArchiveError | None]:
         """Return the content of a member, or what can be read of it and why not all can; the former keeps its names."""
         try:
@@ -120,14 +131,17 @@ class Archive:
         if member.is_directory or member.size == 0:
             return None
         try:
-            return kind_at_start(member.head())
+            head = member.head()
         except ArchiveError as error:
-            is_suspect = any(name.lower().rstrip(". ").endswith(_ARCHIVE_SUFFIXES) for name in member.names)
-            if not member.is_encrypted and (error.reason is not Reason.UNSUPPORTED or is_suspect):
+            if not member.is_encrypted:
                 self._note(error)
             if error.reason in _FINAL:
                 raise
-            return kind_at_start(error.partial)
+            head = error.partial
+        kind = kind_at_start(head)
+        if kind is None or is_called_archive("", member.names) or is_archive(head, kind, self._budget):
+            return kind
+        return None
 
     def _members(self, data: bytes, kind: ArchiveKind) -> Iterator[Member]:
         """Yield the members of one archive, without those within; then raise what was wrong with it."""
