@@ -20,6 +20,6 @@ def test_the_table_of_defects_is_that_of_the_code() -> None:
 def test_the_table_of_policies_is_that_of_the_code() -> None:
     head, *rows = re.findall(r"^\| ([^-\n].*) \|$", PAGE.partition("## The rebuild")[0], re.MULTILINE)
     presets = [PRESETS[name.strip("` ")] for name in head.split("|")[1:]]
-    fields = ["low", "medium", "high", "incomplete", "encrypted"]
+    fields = ["low", "medium", "high", "incomplete", "encrypted", "unreadable"]
     told = [[cell.strip() for cell in row.split("|")[1:]] for row in rows[1:]]
     assert told == [[getattr(preset, field).name.lower() for preset in presets] for field in fields]
