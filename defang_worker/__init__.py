@@ -10,7 +10,7 @@ from defang_worker.api.message_mail import Resent
 from defang_worker.api.part import Part
 from defang_worker.api.settings import Settings
 from defang_worker.api.stages import WrongStage
-from defang_worker.api.verdicts import Response, Verdict
+from defang_worker.api.verdicts import CheckFailed, Response, Verdict
 from defang_worker.mime.defects import Defect, Severity
 from defang_worker.mime.policy import Action, Policy
 from defang_worker.mime.tree import Limits
@@ -18,6 +18,7 @@ from defang_worker.mime.tree import Limits
 __all__ = [
     "Action",
     "Address",
+    "CheckFailed",
     "CommandFailed",
     "Connection",
     "Defect",

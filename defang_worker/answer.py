@@ -18,6 +18,7 @@ from defang_worker.api.envelope import Connection, Envelope, Recipient
 from defang_worker.api.hooks import FilterFault
 from defang_worker.api.stages import Stage
 from defang_worker.api.state import NotKept, States
+from defang_worker.api.verdicts import CheckFailed
 from defang_worker.workdir import append_results
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _of_connection(site: SiteFilter, hook: Stage, request: RelayOk | HeloOk, sta
     if not site.has(hook):
         return _CONTINUE
     try:
-        response = site.ask(hook, Connection.of_request(request, states))
+        response = site.ask(hook, Connection.of_request(request, states, site.settings))
     except FilterFault as fault:
         return _tempfail(fault, states)
     if response.verdict is Verdict.DISCARD:
@@ -77,7 +78,7 @@ def _of_connection(site: SiteFilter, hook: Stage, request: RelayOk | HeloOk, sta
 def _of_sender(site: SiteFilter, request: SenderOk, states: States) -> Answer:
     if not site.has(Stage.SENDER):
         return _CONTINUE
-    envelope = Envelope.of_request(request, states)
+    envelope = Envelope.of_request(request, states, None, site.settings)
     return _of_envelope(site, Stage.SENDER, envelope)
 
 
@@ -85,7 +86,7 @@ def _of_recipient(site: SiteFilter, request: RecipOk, states: States) -> Answer:
     if not site.has(Stage.RECIPIENT):
         return _CONTINUE
     tested = Recipient.of_request(request)
-    envelope = Envelope.of_request(request, states, tested)
+    envelope = Envelope.of_request(request, states, tested, site.settings)
     return _of_envelope(site, Stage.RECIPIENT, envelope, tested)
 
 
@@ -119,5 +120,7 @@ def _checked(response: Response) -> Answer:
 
 def _tempfail(fault: Exception, states: States) -> Answer:
     states.give_up()
+    if isinstance(fault.__cause__, CheckFailed):
+        return _checked(fault.__cause__.response)
     _log.error("temporary failure: %s", fault, exc_info=fault.__cause__ or fault)
     return _TEMPFAIL

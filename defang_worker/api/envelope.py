@@ -8,6 +8,7 @@ They come from a request line or from COMMANDS and never change; what a filter w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from defang_common.wire import commands as wire_commands
@@ -15,6 +16,7 @@ from defang_common.wire.requests import NO_QUEUE_ID, UNKNOWN
 from defang_common.wire.results import AddRecipient, ChangeSender, DeleteRecipient
 from defang_worker.api.headers import HeaderAdditions, QueuedHeaders
 from defang_worker.api.journal import Journal
+from defang_worker.api.settings import Settings
 from defang_worker.api.state import States
 from defang_worker.api.words import address_bytes, to_text
 from defang_worker.workdir import read_commands
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 
     from defang_common.wire.commands import Commands
     from defang_common.wire.requests import HeloOk, RecipOk, RelayOk, SenderOk
+    from defang_worker.checks.check import Check
+    from defang_worker.checks.runner import Results
 
 _NOT_TOLD = b"?"
+_USUAL = Settings()
 
 
 class Address(str):
@@ -87,6 +92,18 @@ class Connection:
     helo: str | None = None
     """None at connect; may be empty at HELO, for clients say that too."""
     states: States = field(default_factory=States, repr=False, compare=False)
+    settings: Settings = field(default=_USUAL, repr=False, compare=False)
+    began_at: float = field(default_factory=monotonic, repr=False, compare=False)
+    """When the callback was asked; checks count their time from here."""
+
+    def run_checks(self, *checks: Check[Connection, Any]) -> Results:
+        """Asks what these checks ask, side by side, within `Settings.check_budget_s`; their results.
+
+        Raises CheckFailed, which makes a temporary failure, if one with the policy tempfail cannot tell.
+        """
+        from defang_worker.api import run_checks  # noqa: PLC0415  # for filters that check
+
+        return run_checks.of_connection(self, checks)
 
     @property
     def state(self) -> dict[Any, Any]:
@@ -94,7 +111,9 @@ class Connection:
         return self.states.session
 
     @classmethod
-    def of_request(cls, request: RelayOk | HeloOk, states: States | None = None) -> Connection:
+    def of_request(
+        cls, request: RelayOk | HeloOk, states: States | None = None, settings: Settings = _USUAL
+    ) -> Connection:
         """The facts in a request."""
         helo: bytes | None = getattr(request, "helo", None)
         return cls(
@@ -106,6 +125,7 @@ class Connection:
             queue_id=_queue_id(request.queue_id),
             helo=None if helo is None else _known(helo),
             states=states or States(),
+            settings=settings,
         )
 
 
@@ -184,9 +204,18 @@ class Envelope:
     tested: Recipient | None = None
     """At RCPT the recipient asked about, which COMMANDS does not know yet."""
     states: States = field(repr=False, compare=False)
+    settings: Settings = field(default=_USUAL, repr=False, compare=False)
+    began_at: float = field(default_factory=monotonic, repr=False, compare=False)
+    """When the callback was asked; checks count their time from here."""
 
     @classmethod
-    def of_request(cls, request: SenderOk | RecipOk, states: States, tested: Recipient | None = None) -> Envelope:
+    def of_request(
+        cls,
+        request: SenderOk | RecipOk,
+        states: States,
+        tested: Recipient | None = None,
+        settings: Settings = _USUAL,
+    ) -> Envelope:
         """The envelope at MAIL, or at RCPT with the recipient asked about."""
         journal = Journal()
         directory = to_text(request.directory)
@@ -205,6 +234,7 @@ class Envelope:
             commands=CommandsFile(directory),
             tested=tested,
             states=states,
+            settings=settings,
         )
 
     @classmethod
@@ -269,6 +299,16 @@ class Envelope:
         from pathlib import Path  # noqa: PLC0415
 
         return Path(self.directory)
+
+    def run_checks(self, *checks: Check[Envelope, Any]) -> Results:
+        """Asks what these checks ask, side by side, within `Settings.check_budget_s`; their results.
+
+        For `filter_sender` and `filter_recipient`; in a scan use that of the message. Raises CheckFailed, which makes a
+        temporary failure, if one with the policy tempfail cannot tell.
+        """
+        from defang_worker.api import run_checks  # noqa: PLC0415  # for filters that check
+
+        return run_checks.of_envelope(self, checks)
 
     def add_recipient(self, address: str) -> None:
         """Adds an envelope recipient; `recipients` still shows those that came."""

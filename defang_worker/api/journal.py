@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Journal:
     """Envelope edits, quarantine requests and the verdict of one message or one check; `guard` knows where that is."""
 
-    __slots__ = ("_entries", "guard", "verdict")
+    __slots__ = ("_entries", "guard", "is_deferred", "verdict")
 
     def __init__(self) -> None:
         self.guard = Guard()
         self._entries: list[Result] = []
         self.verdict: Response | None = None
+        self.is_deferred = False
+        """Whether the verdict is only that of `defer`."""
 
     def record(self, entry: Result) -> None:
         """Adds one change."""
@@ -38,10 +40,15 @@ class Journal:
 
     def decide(self, verdict: Response) -> bool:
         """Takes the message's verdict; False if there was one already, which then stays."""
-        if self.verdict is not None:
+        if self.verdict is not None and not self.is_deferred:
             return False
-        self.verdict = verdict
+        self.verdict, self.is_deferred = verdict, False
         return True
+
+    def defer(self, verdict: Response) -> None:
+        """Takes a verdict that counts if nobody decides otherwise: what could not be checked does not pass."""
+        if self.verdict is None:
+            self.verdict, self.is_deferred = verdict, True
 
     def results(self, changes: list[Result]) -> list[Result]:
         """The lines for RESULTS without the closing `F`: these entries, then `changes` of headers and body.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from defang_common.wire.results import Result
     from defang_worker.api.record import Record
     from defang_worker.api.settings import Settings
+    from defang_worker.checks.budget import Budget
     from defang_worker.mime.defects import Defect, Severity
     from defang_worker.mime.headers import Buffer
     from defang_worker.mime.output import Rebuilt
@@ -59,6 +60,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         "_shadows",
         "_tree",
         "body",
+        "check_budget",
         "envelope",
         "final_body",
         "headers",
@@ -90,6 +92,8 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
 
             self.record = Record()
         self.final_body: Rebuilt | None = None
+        self.check_budget: Budget | None = None
+        """The time that all checks have, once one was run."""
         self._tree: Tree | None = None
         self._root: Part | None = None
         self._shadows: tuple[Part, ...] | None = None

@@ -141,7 +141,7 @@ class MessageMail:
     def _stream(self, verb: str, groups: list[tuple[str, ...]]) -> bool:
         if not self.journal.guard.allows(f"Message.{verb}") or len(groups) < 2 or self.resent is not None:
             return False
-        if not self.journal.decide(Response.discard()):
+        if self.journal.is_deferred or not self.journal.decide(Response.discard()):
             _log.info("%s: not done, there is a verdict on the message", verb)
             return False
         self.outbox.copy_to(groups)

@@ -8,7 +8,7 @@ They only record, in the journal.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from defang_common.wire.results import Quarantine
 from defang_worker.api.verdicts import Response, Verdict
@@ -17,8 +17,11 @@ from defang_worker.api.words import to_bytes
 if TYPE_CHECKING:
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.journal import Journal
+    from defang_worker.api.message import Message
     from defang_worker.api.message_mail import Resent
     from defang_worker.api.settings import Settings
+    from defang_worker.checks.check import Check
+    from defang_worker.checks.runner import Results
 
 _log: Final = logging.getLogger("defang.worker")
 
@@ -69,6 +72,17 @@ class MessageVerdict:
             _log.info("the first verdict stands, not taken: %s", verdict)
         elif correction := verdict.correction():
             _log.warning("%s", correction)
+
+    def run_checks(self, *checks: Check[Message, Any]) -> Results:
+        """Asks what these checks ask, side by side, all of a message within `Settings.check_budget_s`; their results.
+
+        None given means those of the settings. If one cannot tell, its failure policy says what becomes of the message:
+        it is deferred unless the filter decides otherwise, or marked in its header, or nothing. Raises ValueError for
+        two checks of one name.
+        """
+        from defang_worker.api import run_checks  # noqa: PLC0415  # for filters that check
+
+        return run_checks.of_message(cast("Message", self), checks or self.settings.checks)
 
     def mta_quarantine(self, reason: str) -> None:
         """Has the MTA keep the message back: Sendmail in its quarantine, Postfix in the hold queue."""

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from defang_common.wire.state import MAX_VALUE_BYTES
 from defang_worker.mime.policy import NOT_NAMED, Policy, named
 from defang_worker.mime.tree import Limits
+
+if TYPE_CHECKING:
+    from defang_worker.checks.check import Check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +100,21 @@ class Settings:
     max_state_bytes: int = 16 * 1024
     """How much either state dictionary may take, packed, up to 64 KiB; more makes a temporary failure."""
 
+    checks: tuple[Check[Any, Any], ...] = ()
+    """What `Message.run_checks()` runs, and `defang-worker features` shows."""
+
+    check_budget_s: float = 60.0
+    """How long all checks of one message may take together, counted from when the message was complete; of a callback
+    before it, from its start. Less than what the multiplexor gives a request (`-b`), so that the filter can still act
+    on what they could not tell."""
+
     def __post_init__(self) -> None:
         # Here, so that a filter with a misspelt name is not loaded.
         named(self.ambiguity or NOT_NAMED)
         if not 0 <= self.max_state_bytes <= MAX_VALUE_BYTES:
             raise ValueError(f"max_state_bytes is to be from 0 to {MAX_VALUE_BYTES}, not {self.max_state_bytes}")
+        if not self.check_budget_s > 0:
+            raise ValueError(f"check_budget_s is to be more than 0, not {self.check_budget_s}")
         host, _, port = self.submit_to.rpartition(":")
         if not self.submit_to.startswith("/") and not (host and port.isdigit()):
             raise ValueError(f"submit_to is to be an absolute path or host:port, not {self.submit_to!r}")

@@ -11,11 +11,14 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from defang_worker.api.settings import Settings
+from defang_worker.checks.check import Check
 from defang_worker.mime.defects import Severity
 from defang_worker.mime.policy import Action, Policy
 from defang_worker.mime.tree import Limits
 
 _Table = TypeVar("_Table")
+# Named in annotations, and loaded by who uses it.
+_LATE = {"Check": Check}
 
 # What these types are written as in TOML: the name of a member.
 _WORDS: dict[object, dict[str, object]] = {
@@ -33,7 +36,7 @@ def read(path: str) -> Settings:
 
 
 def _made(cls: type[_Table], table: dict[str, Any]) -> _Table:
-    types = get_type_hints(cls)
+    types = get_type_hints(cls, localns=_LATE)
     known = [field.name for field in fields(cls) if field.init]  # type: ignore[arg-type]  # dataclasses all of them
     values = {}
     for name, value in table.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from defang_common.wire.answers import Answer
     from defang_common.wire.results import Bounce, Discard, Tempfail
 
-__all__ = ["Response", "Verdict"]
+__all__ = ["CheckFailed", "Response", "Verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +106,17 @@ class Response:
         if self.dsn is not None and to_bytes(self.dsn) != answer.dsn:
             wrong.append(f"DSN {self.dsn} became {answer.dsn.decode()}")
         return f"{self.verdict.name.lower()}: " + ", ".join(wrong) if wrong else None
+
+
+class CheckFailed(Exception):
+    """A check of connection or envelope could not tell, and its failure policy is a temporary failure.
+
+    A callback that lets it pass is answered for with `response`, and nothing is logged but the check.
+    """
+
+    __slots__ = ("response",)
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.reply)
+        self.response = response
+        """What the client is told."""

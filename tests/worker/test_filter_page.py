@@ -28,12 +28,23 @@ BOTH_PAGES = PAGE + (DOCS / "from-mimedefang.md").read_text()
 
 # Public by name only: these are for the worker, which makes the objects and turns them into lines of the wire.
 FOR_THE_WORKER = {
-    "Connection": {"of_request", "states"},
-    "Envelope": {"commands", "directory", "journal", "of_commands", "of_request", "states", "tested"},
+    "Connection": {"began_at", "of_request", "settings", "states"},
+    "Envelope": {
+        "began_at",
+        "commands",
+        "directory",
+        "journal",
+        "of_commands",
+        "of_request",
+        "settings",
+        "states",
+        "tested",
+    },
     "Recipient": {"of_commands", "of_request"},
     "Defect": {"of", "with_severity"},
     "Message": {
         "body",
+        "check_budget",
         "defects_of",
         "final_body",
         "finish_body",

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a filter asks other services: viruses, spam, DNS, authentication. A filter imports from here what it uses.
+
+A name is loaded when it is first asked for, with nothing but its own module: a worker whose filter uses one check does
+not carry the others. How checks run together, and what a failure means, is told in docs/checks.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from defang_worker.checks.check import Check, FailurePolicy
+    from defang_worker.checks.outcome import CheckResult, Outcome
+    from defang_worker.checks.runner import Results
+
+__all__ = [
+    "Check",
+    "CheckResult",
+    "FailurePolicy",
+    "Outcome",
+    "Results",
+]
+
+# Where each name lives. mypy reads the imports above, and a test holds the two together.
+_HOMES = {
+    "Check": "check",
+    "CheckResult": "outcome",
+    "FailurePolicy": "check",
+    "Outcome": "outcome",
+    "Results": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
