@@ -7,9 +7,13 @@ a long module, because every rule acts on the same lists of slots.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
+from defang_mux.pool.age import why_too_old
+from defang_mux.pool.autoscale import Autoscale, Step
 from defang_mux.pool.choice import choose
+from defang_mux.pool.domains import is_one_too_many
 from defang_mux.pool.history import History
 from defang_mux.pool.pacing import Pacing
 from defang_mux.pool.state import (
@@ -19,6 +23,7 @@ from defang_mux.pool.state import (
     Kill,
     Kind,
     Limits,
+    Moved,
     Refuse,
     Retire,
     Slot,
@@ -31,6 +36,7 @@ NO_FREE_WORKERS: Final = b"error: No free workers\n"
 QUEUE_TIMED_OUT: Final = b"error: Queued request timed out\n"
 NO_ACTIVATION: Final = b"error: Unable to activate worker\n"
 STOPPING: Final = b"error: Multiplexor is stopping\n"
+DOMAIN_LIMIT: Final = b"ok -1 Per-domain%20recipok%20limit%20hit;%20please%20try%20again%20later\n"
 
 # While requests wait, a worker may go on beyond its limit of requests: replacing it costs them more than its
 # leaks do. The factor is MIMEDefang's.
@@ -41,9 +47,12 @@ _STOP: Final = "Multiplexor is stopping"
 
 
 class Pool:
-    """All slots, the queue, and the rules. Single-threaded; `now` never goes back."""
+    """All slots, the queue, and the rules. Single-threaded; `now` never goes back.
 
-    def __init__(self, limits: Limits, *, now: float, epoch_offset_s: float) -> None:
+    If it is `watched`, each step of a slot is told among the actions.
+    """
+
+    def __init__(self, limits: Limits, *, now: float, epoch_offset_s: float, watched: bool = False) -> None:
         self.limits = limits
         self.started_at = now
         self.slots = tuple(Slot(number=number, changed_at=now) for number in range(limits.max_workers))
@@ -57,6 +66,9 @@ class Pool:
         self._next_fill_at: float | None = now
         self._next_idle_check_at = now + limits.idle_timeout_s
         self._pacing = Pacing(limits.activation_interval_s, free_deaths=limits.max_workers, now=now)
+        self.autoscale = Autoscale(enabled=limits.autoscale, now=now)
+        self._last_start_at: float | None = None
+        self._watched = watched
         self._stopping = False
 
     # Facts for reports
@@ -91,7 +103,7 @@ class Pool:
 
     def wake_at(self) -> float:
         """When `wake` wants to be called, if nothing else happens before."""
-        at = self._next_idle_check_at
+        at = min(self._next_idle_check_at, self.autoscale.next_check_at)
         if self._next_fill_at is not None:
             at = min(at, max(self._next_fill_at, self._pacing.not_before))
         if self._queue:
@@ -107,33 +119,42 @@ class Pool:
         actions: list[Action] = []
         if self._stopping:
             self._refuse(ticket, STOPPING, actions)
+        elif self.limits.domain_recipients and is_one_too_many(ticket, self._tickets(), self.limits.domain_recipients):
+            self._refuse(ticket, DOMAIN_LIMIT, actions)
         elif self._queue or not self._hand_over(ticket, now, actions):
             self._enqueue(ticket, now, actions, in_front=False)
         return actions
 
     def finished(self, slot: Slot, now: float, *, unfit: str | None = None) -> list[Action]:
         """The worker has answered. `unfit` is a reason not to give it another request."""
-        self._account(slot, now)
+        ticket = self._account(slot, now)
         slot.answered = True
         self._pacing.answered()
         must_go = unfit or slot.retire
         actions: list[Action] = []
         slot.move(State.IDLE, now)
         self._idle.append(slot)
+        if self._watched:
+            self._tell(slot, State.BUSY, now, actions, ticket=ticket)
         if must_go is None and self._queue and slot.requests < _OVERTIME * self.limits.max_requests:
             self._serve_queue(now, actions)
         if must_go is None and slot.requests >= self.limits.max_requests:
             must_go = f"Worker has processed {slot.requests} requests"
+        must_go = must_go or why_too_old(slot, now, self.limits.max_age_s)
         if must_go is not None and slot.state is State.IDLE:
             self._retire(slot, must_go, now, actions)
         return actions
 
     def broken(self, slot: Slot, now: float, *, reason: str, died: bool) -> list[Action]:
         """The worker failed its request: it `died`, hung, or talked nonsense. The client has its answer."""
-        self._account(slot, now)
+        ticket = self._account(slot, now)
         slot.died = died
         slot.move(State.KILLED, now)
-        return [Kill(slot=slot, reason=reason)]
+        actions: list[Action] = []
+        if self._watched:
+            self._tell(slot, State.BUSY, now, actions, ticket=ticket, reason=reason)
+        actions.append(Kill(slot=slot, reason=reason))
+        return actions
 
     def given_back(self, slot: Slot, now: float, *, reason: str, died: bool) -> list[Action]:
         """The worker was found unfit before it saw the request, which therefore may go to another one."""
@@ -143,7 +164,10 @@ class Pool:
         slot.ticket = ticket.slot = None
         slot.died = died
         slot.move(State.KILLED, now)
-        actions: list[Action] = [Retire(slot=slot, reason=reason)]
+        actions: list[Action] = []
+        if self._watched:
+            self._tell(slot, State.BUSY, now, actions, ticket=ticket, reason=reason)
+        actions.append(Retire(slot=slot, reason=reason))
         if self._stopping:
             self._refuse(ticket, STOPPING, actions)
         elif not self._hand_over(ticket, now, actions):
@@ -160,7 +184,7 @@ class Pool:
             ticket, slot.ticket = slot.ticket, None
             ticket.slot = None
             self._refuse(ticket, NO_ACTIVATION, actions)
-        self._stop_slot(slot, now)
+        self._stop_slot(slot, now, actions)
         self._pacing.not_started(now)
         self._plan_fill(now)
         self._serve_queue(now, actions)
@@ -171,12 +195,12 @@ class Pool:
         early = not slot.answered and (slot.state is State.IDLE or slot.died)
         if slot.state is State.IDLE:
             self._idle.remove(slot)
-        self._stop_slot(slot, now)
+        actions: list[Action] = []
+        self._stop_slot(slot, now, actions)
         self.history.reaped(now)
         if early:
             self._pacing.died_early(now)
         self._plan_fill(now)
-        actions: list[Action] = []
         self._serve_queue(now, actions)
         return actions
 
@@ -188,6 +212,7 @@ class Pool:
         self._serve_queue(now, actions)
         self._fill(now, actions)
         self._retire_idle(now, actions)
+        self._scale(now, actions)
         return actions
 
     def reread(self, now: float) -> list[Action]:
@@ -207,7 +232,7 @@ class Pool:
         """No more starts, no more requests: the queue is refused, idle workers go, busy ones when done."""
         self._stopping = True
         self._next_fill_at = None
-        self._next_idle_check_at = float("inf")
+        self._next_idle_check_at = self.autoscale.next_check_at = float("inf")
         actions: list[Action] = []
         while self._queue:
             self._refuse(self._queue.popleft(), STOPPING, actions)
@@ -241,6 +266,8 @@ class Pool:
         slot.ticket, ticket.slot = ticket, slot
         self._busy += 1
         self.counts.busy_histogram[self._busy - 1] += 1
+        if self._watched:
+            self._tell(slot, State.IDLE, now, actions, ticket=ticket)
         actions.append(Assign(ticket=ticket))
         return True
 
@@ -261,11 +288,16 @@ class Pool:
         while self._queue and self._hand_over(self._queue[0], now, actions):
             self._queue.popleft()
 
+    def _tickets(self) -> Iterator[Ticket]:
+        """All requests that wait or run."""
+        yield from self._queue
+        yield from (slot.ticket for slot in self.slots if slot.ticket is not None)
+
     def _refuse(self, ticket: Ticket, reply: bytes, actions: list[Action]) -> None:
         ticket.refusal = reply
         actions.append(Refuse(ticket=ticket))
 
-    def _account(self, slot: Slot, now: float) -> None:
+    def _account(self, slot: Slot, now: float) -> Ticket:
         ticket = slot.ticket
         assert ticket is not None
         kind = ticket.kind
@@ -276,6 +308,7 @@ class Pool:
         self.history.finished(kind, now=now, busy=self._busy, seconds=now - slot.assigned_at)
         self._busy -= 1
         slot.ticket = ticket.slot = None
+        return ticket
 
     def _start(self, reason: str, now: float, actions: list[Action]) -> Slot:
         slot = self._stopped.pop()
@@ -288,18 +321,26 @@ class Pool:
         self.counts.activations += 1
         self.history.activated(now)
         self._pacing.started(now)
+        self._last_start_at = now
         self._idle.append(slot)
+        if self._watched:
+            self._tell(slot, State.STOPPED, now, actions, reason=reason)
         actions.append(Start(slot=slot, reason=reason))
         return slot
 
-    def _stop_slot(self, slot: Slot, now: float) -> None:
+    def _stop_slot(self, slot: Slot, now: float, actions: list[Action]) -> None:
+        old = slot.state
         slot.move(State.STOPPED, now)
         slot.pid = None
         self._stopped.append(slot)
+        if self._watched:
+            self._tell(slot, old, now, actions)
 
     def _retire(self, slot: Slot, reason: str, now: float, actions: list[Action]) -> None:
         self._idle.remove(slot)
         slot.move(State.KILLED, now)
+        if self._watched:
+            self._tell(slot, State.IDLE, now, actions, reason=reason)
         actions.append(Retire(slot=slot, reason=reason))
 
     def _plan_fill(self, now: float) -> None:
@@ -321,7 +362,55 @@ class Pool:
         if now < self._next_idle_check_at:
             return
         self._next_idle_check_at = now + self.limits.idle_timeout_s
+        for slot in self._idle.copy():
+            reason = why_too_old(slot, now, self.limits.max_age_s)
+            if reason is not None:
+                self._retire(slot, reason, now, actions)
         excess = self.running - self.limits.min_workers
         weary = [slot for slot in self._idle if now - slot.changed_at >= self.limits.idle_timeout_s]
         for slot in weary[: max(excess, 0)]:
             self._retire(slot, "Idle timeout", now, actions)
+
+    def _scale(self, now: float, actions: list[Action]) -> None:
+        if now < self.autoscale.next_check_at:
+            return
+        step = self.autoscale.check(
+            now,
+            busy=self._busy,
+            running=self.running,
+            least=self.limits.min_workers,
+            most=self.limits.max_workers,
+            last_start_at=self._last_start_at,
+        )
+        if step is Step.START and self._stopped and self._pacing.may_start(now):
+            self._start(f"Autoscale: workers are busy ({self.autoscale.ema_busy:.2f})", now, actions)
+        elif step is Step.END and self._idle:
+            self.autoscale.ended_one(now)
+            self._retire(self._idle[-1], f"Autoscale: workers are idle ({self.autoscale.ema_busy:.2f})", now, actions)
+
+    def _tell(
+        self,
+        slot: Slot,
+        old: State,
+        now: float,
+        actions: list[Action],
+        *,
+        ticket: Ticket | None = None,
+        reason: str = "",
+    ) -> None:
+        actions.append(
+            Moved(
+                number=slot.number,
+                old=old,
+                new=slot.state,
+                running=self.running,
+                busy=self._busy,
+                free=self.free,
+                line=b"" if ticket is None else ticket.line,
+                kind=None if ticket is None else ticket.kind,
+                reason=reason,
+                requests=slot.requests,
+                age_s=now - slot.started_at,
+                unexpected=slot.state is State.STOPPED and (old is not State.KILLED or slot.died),
+            )
+        )

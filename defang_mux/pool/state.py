@@ -56,12 +56,14 @@ def kind_of(line: bytes) -> Kind:
 class Ticket:
     """One client's request on its way: in the queue, in a slot, or refused; never two of them.
 
-    `refusal` is the reply that ends it without a worker. Only one that `may_wait` is queued.
+    `refusal` is the reply that ends it without a worker. Only one that `may_wait` is queued. `domain` is the
+    recipient's, where its checks are limited.
     """
 
     line: bytes
     kind: Kind
     may_wait: bool = True
+    domain: bytes = b""
     queued_until: float = 0.0
     slot: "Slot | None" = None
     refusal: bytes | None = None
@@ -142,7 +144,30 @@ class Kill:
     reason: str
 
 
-Action = Start | Assign | Refuse | Retire | Kill
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Tell those who watch that a slot has taken a step. The numbers of workers are those just after it.
+
+    `running` counts every process, those being ended too. `line` and `kind` are of the request that it got or gave up
+    by this step, if any; `reason` says why its process is started or ended; `requests` is what the process is done
+    with, `age_s` how long it has been there. `unexpected` is a process that has ended by itself.
+    """
+
+    number: int
+    old: State
+    new: State
+    running: int
+    busy: int
+    free: int
+    line: bytes = b""
+    kind: Kind | None = None
+    reason: str = ""
+    requests: int = 0
+    age_s: float = 0.0
+    unexpected: bool = False
+
+
+Action = Start | Assign | Refuse | Retire | Kill | Moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +182,11 @@ class Limits:
     activation_interval_s: float
     queue_size: int
     queue_timeout_s: float
+    max_age_s: float = 0
+    """Counted from a worker's first request; 0 for no limit."""
+    domain_recipients: int = 0
+    """Checks of one domain's recipients at a time; 0 for no limit."""
+    autoscale: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,14 +6,17 @@ it when its time has come. The only caller of `pool.policy`.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
 from typing import Final, assert_never
 
 import trio
 
+from defang_common.shown import shown
+from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.policy import Pool
-from defang_mux.pool.state import Action, Assign, Kill, Refuse, Retire, Slot, Start, State, Ticket, kind_of
+from defang_mux.pool.state import Action, Assign, Kill, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
 from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unseen
 from defang_mux.process.kill import Patience, end_worker
 from defang_mux.process.slot import Worker, log_prefix
@@ -28,22 +31,29 @@ _OVERLOAD_WORKERS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What the crew needs of the settings. `verbose`: log starts and ends of workers."""
+    """What the crew needs of the settings. `verbose`: log starts and ends of workers; `log_choices`: who gets what."""
 
     program: Program
     busy_timeout_s: float
     patience: Patience
     verbose: bool
+    log_choices: bool = False
 
 
 class Crew:
-    """Workers by slot number, and the clients that wait for one. `nursery` outlives all clients."""
+    """Workers by slot number, and the clients that wait for one. `nursery` outlives all clients.
 
-    def __init__(self, pool: Pool, orders: Orders, nursery: trio.Nursery, log: Logger) -> None:
+    `watches` are told what happens; with any, the pool has to be one that is watched.
+    """
+
+    def __init__(
+        self, pool: Pool, orders: Orders, nursery: trio.Nursery, log: Logger, watches: Sequence[Watch] = ()
+    ) -> None:
         self._pool = pool
         self._orders = orders
         self._nursery = nursery
         self._log = log
+        self._watches = watches
         self._workers: dict[int, Worker] = {}
         self._waiting: dict[Ticket, trio.Event] = {}
         self._alarm = trio.CancelScope()
@@ -71,6 +81,9 @@ class Crew:
         """The reply of this worker or about its failure; None if the request has to go to another one."""
         slot = worker.slot
         worker.line = line
+        if self._orders.log_choices:
+            how = "new" if slot.on_demand else "idle"
+            self._log.info("%sScheduling %s worker %d for %s", log_prefix(line), how, slot.number, shown(line))
         try:
             done = await ask(worker, line, busy_timeout_s=self._orders.busy_timeout_s)
         except Unseen as error:
@@ -78,6 +91,7 @@ class Crew:
         except Fault as error:
             return self._failed(worker, error.reply, error.reason, died=error.died)
         except TimedOut:
+            self._tell(TimeoutHit(number=slot.number))
             busy = self._pool.in_state(State.BUSY)
             reply = OVERLOADED if busy > _OVERLOAD_WORKERS else TIMED_OUT
             return self._failed(worker, reply, "Busy timeout", died=False)
@@ -120,6 +134,7 @@ class Crew:
         """Replaces every worker, so that the filter is read anew."""
         self._log.info("Rereading the filter: idle workers go at once, busy ones after their request")
         self._perform(self._pool.reread(trio.current_time()))
+        self._tell(RereadForced())
 
     def stop(self) -> None:
         """Refuses what is queued and what comes; workers go as they become idle."""
@@ -172,11 +187,17 @@ class Crew:
                     self._end(slot, reason, busy=False)
                 case Kill(slot=slot, reason=reason):
                     self._end(slot, reason, busy=True)
+                case Moved():
+                    self._tell(action)
                 case _:
                     assert_never(action)
         at = self._pool.wake_at()
         if at != self._alarm.deadline:
             self._alarm.deadline = at
+
+    def _tell(self, event: Event) -> None:
+        for watch in self._watches:
+            watch(event)
 
     def _start(self, slot: Slot, reason: str) -> None:
         try:
@@ -185,13 +206,16 @@ class Crew:
             self._log.error("Worker %d not started: %s: %s", slot.number, self._orders.program.path, error.strerror)
             self._perform(self._pool.start_failed(slot, trio.current_time()))
             return
-        worker = self._workers[slot.number] = Worker(slot, child, self._log)
+        worker = self._workers[slot.number] = Worker(slot, child, self._log, self._tell_tag if self._watches else None)
         slot.pid = child.pid
         if self._orders.verbose:
             running = self._pool.running
             self._log.info("Starting worker %d (pid %d) (%d running): %s", slot.number, child.pid, running, reason)
         for reader in worker.readers:
             self._nursery.start_soon(reader.run)
+
+    def _tell_tag(self, number: int, tag: bytes) -> None:
+        self._tell(Tagged(number=number, tag=tag))
 
     def _end(self, slot: Slot, reason: str, *, busy: bool) -> None:
         worker = self._workers[slot.number]

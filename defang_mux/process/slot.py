@@ -5,6 +5,7 @@ Made by `crew` at a start and forgotten when the process is gone.
 """
 
 import os
+from collections.abc import Callable
 from logging import Logger
 
 import trio
@@ -26,9 +27,12 @@ def log_prefix(line: bytes) -> str:
 class Worker:
     """A running process; satisfies `exchange.Peer`."""
 
-    def __init__(self, slot: Slot, child: Child, log: Logger) -> None:
+    def __init__(
+        self, slot: Slot, child: Child, log: Logger, tagged: Callable[[int, bytes], None] | None = None
+    ) -> None:
         self.slot = slot
         self._log = log
+        self._tagged = tagged
         self.pid = child.pid
         self.stdin = child.stdin
         self.stdout = child.stdout
@@ -76,3 +80,5 @@ class Worker:
         # Gossip, for display only, and nothing once the request is done.
         if self.slot.state is State.BUSY:
             self.slot.tag = tag_of(line)
+            if self._tagged is not None:
+                self._tagged(self.slot.number, self.slot.tag)
