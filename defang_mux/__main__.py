@@ -12,6 +12,7 @@ from typing import Final
 from defang_common import __version__
 from defang_common.host import daemon
 from defang_mux import settings as options
+from defang_mux.process import rlimits
 from defang_mux.settings import Settings
 
 _PROGRAM: Final = "defang-mux"
@@ -43,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(settings: Settings) -> int:
     if not os.access(settings.worker, os.X_OK):
         raise daemon.StartFailed(f"worker program {settings.worker} is not there, or not executable")
+    if (settings.memory_limit_kb or settings.resident_limit_kb) and not rlimits.AVAILABLE:
+        raise daemon.StartFailed("this system cannot limit the memory of a process that runs: leave -M and -R out")
     return daemon.run(
         daemon.DaemonSettings(
             label=settings.label,

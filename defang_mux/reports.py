@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from defang_common.wire import percent
+from defang_mux.pool.autoscale import EMA_ALPHA, IN_COOL_S, INTERVAL_S, OUT_COOL_S, SCALE_IN, SCALE_OUT
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import COUNTED, Kind, Slot, State
 
 _WINDOWS_S: Final = (10, 60, 300, 600)
 _WINDOWS_H: Final = (1, 4, 12, 24)
 _STATE_ORDER: Final = (State.BUSY, State.IDLE, State.STOPPED, State.KILLED)
+_LOGGED_ORDER: Final = (State.STOPPED, State.IDLE, State.BUSY, State.KILLED)
 _MAX_TAG_BYTES: Final = 63
 
 MIN_BACK_S: Final = _WINDOWS_S[0]
@@ -59,9 +61,17 @@ def _worker_line(slot: Slot, now: float) -> bytes:
 
 def _tag(slot: Slot) -> str:
     """The worker's own status tag, else the beginning of the request that it works on."""
-    raw = slot.tag
-    if not raw and slot.ticket is not None:
-        raw = percent.decode(b" ".join(slot.ticket.line.split(b" ", 2)[:2]))[:_MAX_TAG_BYTES]
+    if not slot.tag and slot.ticket is not None:
+        return tag_of_request(slot.ticket.line)
+    return _printable(slot.tag)
+
+
+def tag_of_request(line: bytes) -> str:
+    """The first two words of a request, decoded, cut and printable: what a worker does, until it says more."""
+    return _printable(percent.decode(b" ".join(line.split(b" ", 2)[:2]))[:_MAX_TAG_BYTES])
+
+
+def _printable(raw: bytes) -> str:
     return "".join(chr(byte) if 0x20 <= byte <= 0x7E else " " for byte in raw)
 
 
@@ -136,6 +146,30 @@ def hload(kind: Kind, pool: Pool, now: float) -> bytes:
 def busy_histogram(pool: Pool) -> bytes:
     """A line for each number of busy workers: how often it was reached."""
     return b"".join(b"%4d %d\n" % entry for entry in enumerate(pool.counts.busy_histogram, start=1))
+
+
+def autoscale(pool: Pool) -> bytes:
+    """The settings of the autoscaling, and the average that it goes by."""
+    scale = pool.autoscale
+    return _line(
+        [
+            f"enabled={scale.enabled:d}",
+            f"interval={INTERVAL_S}",
+            f"ema_busy={scale.ema_busy:.4f}",
+            f"scale_out={SCALE_OUT:.2f}",
+            f"scale_in={SCALE_IN:.2f}",
+            f"out_cool={OUT_COOL_S}",
+            f"in_cool={IN_COOL_S}",
+            f"ema_alpha={EMA_ALPHA:.4f}",
+        ]
+    )
+
+
+def status_line(pool: Pool) -> str:
+    """What the log is told at intervals (`-L`)."""
+    states = " ".join(f"{state.name.capitalize()}={pool.in_state(state)}" for state in _LOGGED_ORDER)
+    counts = pool.counts
+    return f"Worker status: {states} Queued={pool.queued} Msgs={counts.messages} Activations={counts.activations}"
 
 
 def _states(pool: Pool) -> Iterable[str]:

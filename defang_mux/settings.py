@@ -36,11 +36,13 @@ class Settings:
     socket: Path = DEFAULT_SPOOL / SOCKET_NAME
     unprivileged_socket: str | None = None
     map_socket: str | None = None
+    notify_socket: str | None = None
     worker: Path = Path()
     rules: Path | None = None
     min_workers: int = _MIN_WORKERS
     max_workers: int = _MAX_WORKERS
     max_requests: int = 500
+    max_age_s: int = 0
     idle_timeout_s: int = 300
     busy_timeout_s: int = 120
     command_timeout_s: int = 10
@@ -48,10 +50,20 @@ class Settings:
     activation_interval_s: int = 0
     queue_size: int = 0
     queue_timeout_s: int = 30
+    domain_recipients: int = 0
+    autoscale: bool = False
+    memory_limit_kb: int = 0
+    resident_limit_kb: int = 0
     tick_interval_s: int = 0
     tick_kinds: int = 1
     backlog: int = _MIN_BACKLOG
     verbose: bool = False
+    log_choices: bool = False
+    log_events: bool = False
+    status_interval_s: int = 0
+    statistics_file: Path | None = None
+    log_statistics: bool = False
+    flush_statistics: bool = False
     status_tags: bool = False
     foreground: bool = False
     group_access: bool = False
@@ -87,11 +99,18 @@ OPTIONS: Final = (
     Option("s", "socket", "socket", f"request socket (default: SPOOL/{SOCKET_NAME})", "PATH"),
     Option("a", "unprivileged-socket", "unprivileged_socket", "socket for questions about the status only", "SOCK"),
     Option("N", "map-socket", "map_socket", "socket for lookups of mail servers (socketmap)", "SOCK"),
+    Option("O", "notify-socket", "notify_socket", "socket for programs that are told of changes", "SOCK"),
     Option("f", "worker", "worker", "worker program (default: defang-worker)", "PATH"),
     Option("F", "rules", "rules", "the site's filter, handed to the worker as -f", "FILTER"),
     Option("m", "min-workers", "min_workers", "workers to keep running (default: 1)", "N", 1),
     Option("x", "max-workers", "max_workers", "most workers to run (default: 2)", "N", 1),
     Option("r", "max-requests", "max_requests", "requests after which a worker is replaced (default: 500)", "N", 1),
+    Option("V", "max-age", "max_age_s",
+           "seconds from its first request after which a worker is replaced, 0 for never (default: 0)", "S", 0),
+    Option("k", "autoscale", "autoscale", "start and end workers by the load of the last minutes"),
+    Option("M", "memory-limit", "memory_limit_kb", "memory of a worker, 0 for no limit (default: 0)", "KB", 0),
+    Option("R", "resident-limit", "resident_limit_kb",
+           "resident memory of a worker, where the system limits it; 0 for no limit (default: 0)", "KB", 0),
     Option("i", "idle-timeout", "idle_timeout_s",
            "seconds after which an idle worker above -m ends (default: 300)", "S", 10),
     Option("b", "busy-timeout", "busy_timeout_s",
@@ -103,6 +122,8 @@ OPTIONS: Final = (
     Option("q", "queue-size", "queue_size", "requests that may wait for a worker, up to 128 (default: 0)", "N", 0, 128),
     Option("Q", "queue-timeout", "queue_timeout_s",
            "seconds that a request may wait, up to 600 (default: 30)", "S", 1, 600),
+    Option("y", "domain-recipients", "domain_recipients",
+           "recipients of one domain that may be checked at a time, below -x; 0 for no limit (default: 0)", "N", 0),
     Option("X", "tick-interval", "tick_interval_s",
            "seconds between two ticks of a kind, 0 for no ticks (default: 0)", "S", 0),
     Option("P", "tick-kinds", "tick_kinds", "kinds of ticks, up to 30 (default: 1)", "N", 1, 30),
@@ -111,6 +132,13 @@ OPTIONS: Final = (
            _MIN_BACKLOG, _MAX_BACKLOG),
     Option("Z", "status-tags", "status_tags", "let workers report what they are doing"),
     Option("l", "verbose", "verbose", "log starts and ends of workers"),
+    Option("A", "log-choices", "log_choices", "log which worker gets which request"),
+    Option("d", "log-events", "log_events", "log each step of each worker"),
+    Option("L", "status-interval", "status_interval_s",
+           "seconds between lines in the log about all workers, at least 5; 0 for none (default: 0)", "S", 0),
+    Option("t", "statistics-file", "statistics_file", "append starts, ends and scans of workers to this file", "PATH"),
+    Option("T", "log-statistics", "log_statistics", "log the same"),
+    Option("u", "flush-statistics", "flush_statistics", "write each line of the file at once"),
     Option("G", "group-access", "group_access", "let the group use the sockets and read the files"),
     Option("D", "foreground", "foreground", "stay in the foreground"),
     Option("p", "pid-file", "pid_file", "write the process ID to this file", "PATH"),
@@ -121,12 +149,9 @@ OPTIONS: Final = (
     Option("v", "version", "", "print the version"),
     Option("h", "help", "", "print this text"),
 )  # fmt: skip
-_PATHS: Final = frozenset({"spool", "socket", "worker", "rules", "pid_file", "lock_file"})
-
-
-# MIMEDefang's options that are not here. They are refused, not passed over: whoever gives one wants what it does. That
-# holds for -E too, though a worker here has no Perl to embed: it asks for workers that start by fork alone.
-_NOT_YET: Final = frozenset("AELMORTVdktuy")
+_PATHS: Final = frozenset({"spool", "socket", "worker", "rules", "pid_file", "lock_file", "statistics_file"})
+# A shorter interval would fill the log. MIMEDefang's number.
+_MIN_STATUS_INTERVAL_S: Final = 5
 
 USAGE: Final = "usage: defang-mux [-U USER] [-F FILTER] [options]\n"
 
@@ -174,8 +199,9 @@ def _split(argv: list[str]) -> list[tuple[Option, str]]:
     try:
         found, rest = getopt.getopt(argv, *getopt_words(OPTIONS))
     except getopt.GetoptError as error:
-        if error.opt in _NOT_YET:
-            raise UsageError(f"option -{error.opt} is MIMEDefang's; Defang does not have it (yet)") from None
+        if error.opt == "E":
+            # Refused and not passed over: whoever gives it counts on what it does.
+            raise UsageError("option -E embeds a Perl interpreter, which Defang does not have: leave it out") from None
         raise UsageError(error.msg) from None
     if rest:
         raise UsageError(f"no arguments are taken beside options: {rest[0]!r}")
@@ -230,6 +256,13 @@ def _fill_in(values: dict[str, Any], notes: list[str]) -> None:
     if least > most:
         notes.append(f"--min-workers: {least} lowered to {most}, the value of --max-workers")
         values["min_workers"] = most
+    if values.get("domain_recipients", 0) >= most:
+        notes.append(f"--domain-recipients: {values['domain_recipients']} limits nothing: not below --max-workers")
+        values["domain_recipients"] = 0
+    if 0 < values.get("status_interval_s", 0) < _MIN_STATUS_INTERVAL_S:
+        given = values["status_interval_s"]
+        notes.append(f"--status-interval: {given} raised to {_MIN_STATUS_INTERVAL_S}, the least there is")
+        values["status_interval_s"] = _MIN_STATUS_INTERVAL_S
     values.setdefault("backlog", max(_MIN_BACKLOG, min(most // 4, _MAX_BACKLOG)))
     values.setdefault("socket", values.get("spool", DEFAULT_SPOOL) / SOCKET_NAME)
     # Beside our own interpreter, so that a virtual environment's multiplexor starts that environment's worker.

@@ -9,24 +9,30 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
 from defang_common import __version__
+from defang_mux.pool.events import Watch
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Limits
 from defang_mux.process.crew import Crew, Orders
 from defang_mux.process.kill import Patience
+from defang_mux.process.rlimits import MemoryLimits
 from defang_mux.process.spawn import Program
+from defang_mux.reports import status_line
 from defang_mux.settings import Settings
 from defang_mux.sockets.control import Control
 from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_own, listen_for_owner
 from defang_mux.sockets.maps import MapDoor
+from defang_mux.sockets.notify import NotifyDoor
 from defang_mux.sockets.requests import Door
-from defang_mux.ticks import tick
+from defang_mux.statistics import Statistics
+from defang_mux.ticks import log_status, tick
 
 _log: Final = logging.getLogger("defang.mux")
 
@@ -36,6 +42,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _LAST_WORDS_S: Final = 1.0
 # MIMEDefang's limit on the open socket: connections that have not said anything yet.
 _MAX_SILENT_UNPRIVILEGED: Final = 20
+_KIB: Final = 1024
 
 
 class StopRequested(Exception):  # a request, not an error
@@ -44,14 +51,19 @@ class StopRequested(Exception):  # a request, not an error
 
 async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
     """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections."""
-    pool = Pool(_limits(settings), now=trio.current_time(), epoch_offset_s=time.time() - trio.current_time())
+    now = trio.current_time()
     stop = trio.Event()
-    with _signals() as signals, _listeners(settings) as listeners:
+    with _signals() as signals, _listeners(settings) as listeners, _statistics(settings) as statistics:
         async with trio.open_nursery() as workers:
-            crew = Crew(pool, _orders(settings), workers, _log)
-            workers.start_soon(_heed_signals, signals, crew, stop)
+            watches, notify_doors = _watches(settings, listeners, statistics)
+            pool = Pool(_limits(settings), now=now, epoch_offset_s=time.time() - now, watched=bool(watches))
+            crew = Crew(pool, _orders(settings), workers, _log, watches)
+            workers.start_soon(_heed_signals, signals, crew, stop, statistics)
             control = Control(pool, version=__version__, reread=crew.reread, clock=trio.current_time)
-            doors = _doors(settings, listeners, control, crew)
+            doors = [*_doors(settings, listeners, control, crew), *notify_doors]
+            if settings.status_interval_s:
+                report = partial(status_line, pool)
+                workers.start_soon(partial(log_status, report, interval_s=settings.status_interval_s, log=_log))
             _log.info(
                 "started; version=%s workers=%d-%d socket=%s",
                 __version__, settings.min_workers, settings.max_workers, settings.socket,
@@ -116,13 +128,17 @@ async def _wait_for_workers(settings: Settings, crew: Crew) -> None:
         _log.error("workers that could not be ended: %s", left)
 
 
-async def _heed_signals(signals: AsyncIterator[int], crew: Crew, stop: trio.Event) -> None:
+async def _heed_signals(
+    signals: AsyncIterator[int], crew: Crew, stop: trio.Event, statistics: Statistics | None
+) -> None:
     async for number in signals:
         if number == signal.SIGCHLD:
             crew.reap()
         elif number == signal.SIGTERM:
             stop.set()
         elif not stop.is_set():
+            if number == signal.SIGHUP and statistics is not None:
+                statistics.reopen()
             crew.reread()
 
 
@@ -144,25 +160,68 @@ def _signals() -> Iterator[AsyncIterator[int]]:
 
 
 @contextmanager
-def _listeners(settings: Settings) -> Iterator[tuple[Listener, Listener | None, Listener | None]]:
-    """The request socket and, if wanted, the open one and that for lookups."""
+def _statistics(settings: Settings) -> Iterator[Statistics | None]:
+    if settings.statistics_file is None and not settings.log_statistics:
+        yield None
+        return
+    statistics = Statistics(
+        settings.statistics_file, to_log=settings.log_statistics, flush=settings.flush_statistics, log=_log
+    )
+    with closing(statistics):
+        yield statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listeners:
+    """The request socket and those that were asked for."""
+
+    private: Listener
+    public: Listener | None
+    maps: Listener | None
+    notify: Listener | None
+
+
+def _watches(
+    settings: Settings, listeners: _Listeners, statistics: Statistics | None
+) -> tuple[list[Watch], list[NotifyDoor]]:
+    """Who is to be told of each step of a worker; in most services nobody."""
+    watches: list[Watch] = []
+    doors: list[NotifyDoor] = []
+    if settings.log_events:
+        watches.append(partial(_log.info, "%s"))
+    if statistics is not None:
+        watches.append(statistics.note)
+    if listeners.notify is not None:
+        # Before the first start all workers are free.
+        door = NotifyDoor(
+            listeners.notify, free=settings.max_workers, command_timeout_s=settings.command_timeout_s, log=_log
+        )
+        doors.append(door)
+        watches.append(door.note)
+    return watches, doors
+
+
+@contextmanager
+def _listeners(settings: Settings) -> Iterator[_Listeners]:
+    """All sockets, which are removed in the end."""
+    own = partial(listen_for_own, group=settings.group_access, backlog=settings.backlog)
     with ExitStack() as opened:
         private = listen_for_owner(settings.socket, group=settings.group_access, backlog=settings.backlog)
         opened.callback(private.close)
-        public = None
+        public = maps = notify = None
         if settings.unprivileged_socket is not None:
             public = listen_for_all(settings.unprivileged_socket, backlog=settings.backlog)
             opened.callback(public.close)
-        maps = None
         if settings.map_socket is not None:
-            maps = listen_for_own(settings.map_socket, group=settings.group_access, backlog=settings.backlog)
+            maps = own(settings.map_socket)
             opened.callback(maps.close)
-        yield private, public, maps
+        if settings.notify_socket is not None:
+            notify = own(settings.notify_socket)
+            opened.callback(notify.close)
+        yield _Listeners(private=private, public=public, maps=maps, notify=notify)
 
 
-def _doors(
-    settings: Settings, listeners: tuple[Listener, Listener | None, Listener | None], control: Control, crew: Crew
-) -> list[Door]:
+def _doors(settings: Settings, listeners: _Listeners, control: Control, crew: Crew) -> list[Door]:
     async def reply(line: bytes) -> bytes:
         own = control.reply(line, privileged=True)
         return await crew.answer(line) if own is None else own
@@ -170,14 +229,13 @@ def _doors(
     async def reply_to_all(line: bytes) -> bytes:
         return control.reply(line, privileged=False) or b""
 
-    private, public, maps = listeners
     make = partial(Door, command_timeout_s=settings.command_timeout_s, log=_log)
-    doors = [make(private, reply)]
-    if public is not None:
-        doors.append(make(public, reply_to_all, max_silent=_MAX_SILENT_UNPRIVILEGED))
-    if maps is not None:
+    doors = [make(listeners.private, reply)]
+    if listeners.public is not None:
+        doors.append(make(listeners.public, reply_to_all, max_silent=_MAX_SILENT_UNPRIVILEGED))
+    if listeners.maps is not None:
         look_up = partial(crew.answer, may_wait=False)
-        doors.append(MapDoor(maps, look_up, command_timeout_s=settings.command_timeout_s, log=_log))
+        doors.append(MapDoor(listeners.maps, look_up, command_timeout_s=settings.command_timeout_s, log=_log))
     return doors
 
 
@@ -191,13 +249,18 @@ def _limits(settings: Settings) -> Limits:
         activation_interval_s=settings.activation_interval_s,
         queue_size=settings.queue_size,
         queue_timeout_s=settings.queue_timeout_s,
+        max_age_s=settings.max_age_s,
+        domain_recipients=settings.domain_recipients,
+        autoscale=settings.autoscale,
     )
 
 
 def _orders(settings: Settings) -> Orders:
+    memory = MemoryLimits(total_bytes=settings.memory_limit_kb * _KIB, resident_bytes=settings.resident_limit_kb * _KIB)
     return Orders(
-        program=Program(path=settings.worker, rules=settings.rules, status_tags=settings.status_tags),
+        program=Program(path=settings.worker, rules=settings.rules, status_tags=settings.status_tags, memory=memory),
         busy_timeout_s=settings.busy_timeout_s,
         patience=Patience(stop_grace_s=settings.stop_grace_s, kill_grace_s=settings.kill_grace_s),
         verbose=settings.verbose,
+        log_choices=settings.log_choices,
     )

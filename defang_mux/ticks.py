@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ticks: every so many seconds a worker is told to do the filter's periodic work (protocol.md, Ticks).
+"""What is done every so many seconds: ticks for the filter's periodic work (protocol.md, Ticks), and lines in the log.
 
-Each kind is a task of its own, started by `supervisor`. What asks a worker is given.
+Each is a task of its own, started by `supervisor` if an option asks for it. What asks a worker is given.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,3 +29,10 @@ async def tick(kind: int, *, interval_s: float, ask: Ask, clients: trio.Nursery,
         done = trio.Event()
         clients.start_soon(work, done)
         await done.wait()
+
+
+async def log_status(report: Callable[[], str], *, interval_s: float, log: Logger) -> None:
+    """Logs the report at intervals, for ever."""
+    while True:
+        await trio.sleep(interval_s)
+        log.info("%s", report())

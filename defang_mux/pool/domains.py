@@ -12,8 +12,8 @@ from defang_mux.pool.state import Kind, Ticket
 def domain_of(line: bytes) -> bytes:
     """The recipient's domain in a `recipok` line, in small letters; nothing if there is none."""
     recipient = line.split(b" ", 2)[1]
-    _, _, domain = recipient.rpartition(b"@")
-    return domain.partition(b">")[0].lower()
+    _, at, domain = recipient.rpartition(b"@")
+    return domain.partition(b">")[0].lower() if at else b""
 
 
 def is_one_too_many(ticket: Ticket, others: Iterable[Ticket], limit: int) -> bool:

@@ -411,6 +411,6 @@ class Pool:
                 reason=reason,
                 requests=slot.requests,
                 age_s=now - slot.started_at,
-                unexpected=slot.state is State.STOPPED and (old is not State.KILLED or slot.died),
+                unexpected=slot.died or (slot.state is State.STOPPED and old is not State.KILLED),
             )
         )

@@ -150,7 +150,8 @@ class Moved:
 
     `running` counts every process, those being ended too. `line` and `kind` are of the request that it got or gave up
     by this step, if any; `reason` says why its process is started or ended; `requests` is what the process is done
-    with, `age_s` how long it has been there. `unexpected` is a process that has ended by itself.
+    with, `age_s` how long it has been there. `unexpected` is a process
+    that has ended by itself.
     """
 
     number: int
@@ -165,6 +166,12 @@ class Moved:
     requests: int = 0
     age_s: float = 0.0
     unexpected: bool = False
+
+    def __str__(self) -> str:
+        kind = "" if self.kind is None else f" kind={self.kind}"
+        reason = f" reason={self.reason!r}" if self.reason else ""
+        steps = f"{self.old.name} to {self.new.name}"
+        return f"Worker {self.number}: {steps} running={self.running} busy={self.busy} free={self.free}{kind}{reason}"
 
 
 Action = Start | Assign | Refuse | Retire | Kill | Moved

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 import trio
 
 from defang_common.shown import shown
+from defang_common.wire import percent
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Action, Assign, Kill, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
@@ -74,7 +75,7 @@ class Crew:
             reply = await self._ask(self._workers[slot.number], line)
             if reply is not None:
                 return reply
-        self._log.warning("%s%s", log_prefix(line), ticket.refusal.decode().strip())
+        self._log.warning("%s%s", log_prefix(line), shown(percent.decode(ticket.refusal).strip()))
         return ticket.refusal
 
     async def _ask(self, worker: Worker, line: bytes) -> bytes | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from defang_mux.process.rlimits import NO_LIMITS, MemoryLimits
+
 # Whatever the multiplexor was started with (nohup ignores HUP), a worker starts with these at default. SIGPIPE is
 # not among them: ignored in the multiplexor, it stays so in workers, as MIMEDefang's expect.
 _DEFAULT_SIGNALS: Final = (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT)
@@ -20,11 +22,12 @@ _STANDARD_ERROR: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to start: the worker program, the site's filter for it, and whether it may write status tags."""
+    """What to start: the worker program, the site's filter for it, whether it may write status tags, its limits."""
 
     path: Path
     rules: Path | None
     status_tags: bool
+    memory: MemoryLimits = NO_LIMITS
 
     @property
     def argv(self) -> list[str]:
@@ -71,6 +74,7 @@ def spawn(program: Program) -> Child:
             setsigmask=(),
             setsigdef=_DEFAULT_SIGNALS,
         )
+        _restrict(pid, program.memory)
     except BaseException:
         for end in ours:
             os.close(end)
@@ -82,3 +86,13 @@ def spawn(program: Program) -> Child:
         os.set_blocking(end, False)
     stdin, stdout, stderr, *status = ours
     return Child(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, status=status[0] if status else None)
+
+
+def _restrict(pid: int, memory: MemoryLimits) -> None:
+    try:
+        memory.apply(pid)
+    except OSError:
+        # Without its limits it is not to serve. Nobody knows of it yet who could reap it.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise

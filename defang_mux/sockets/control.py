@@ -57,6 +57,7 @@ HELP: Final = (
     Help("histo", "how often how many workers were busy"),
     Help("msgs", "messages scanned since the start"),
     Help("version", "version of the multiplexor"),
+    Help("autoscale", "how the number of workers follows the load", privileged=True),
     Help("reread", "replace all workers, so that the filter is read anew", privileged=True),
     Help("scan id dir", "filter a message (for the front end)", privileged=True),
 )
@@ -123,6 +124,8 @@ class Control:
             return help_text(privileged=privileged)
         if not privileged:
             return NOT_HERE
+        if line == b"autoscale":
+            return reports.autoscale(self._pool)
         if line == b"reread":
             self._reread()
             return REREAD

@@ -7,7 +7,7 @@ import pytest
 
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Limits
-from defang_mux.sockets.control import HELP, Control
+from defang_mux.sockets.control import HELP, NOT_HERE, Control
 
 LIMITS = Limits(
     min_workers=1,
@@ -73,6 +73,14 @@ def test_load_commands_have_their_number_of_words(desk: Desk, line: bytes, words
     reply = desk.control.reply(line, privileged=False)
     assert reply is not None
     assert len(reply.split()) == words
+
+
+def test_autoscaling_is_told_to_the_owner_alone(desk: Desk) -> None:
+    told = (
+        b"enabled=0 interval=15 ema_busy=0.0000 scale_out=0.80 scale_in=0.30 out_cool=5 in_cool=30 ema_alpha=0.2500\n"
+    )
+    assert desk.control.reply(b"autoscale", privileged=True) == told
+    assert desk.control.reply(b"autoscale", privileged=False) == NOT_HERE
 
 
 def test_words_behind_the_number_do_not_matter(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from defang_mux.pool.choice import choose
 from defang_mux.pool.policy import (
+    DOMAIN_LIMIT,
     NO_ACTIVATION,
     NO_FREE_WORKERS,
     QUEUE_TIMED_OUT,
@@ -26,6 +27,7 @@ from defang_mux.pool.state import (
     Kill,
     Kind,
     Limits,
+    Moved,
     Refuse,
     Retire,
     Slot,
@@ -49,7 +51,8 @@ def make_pool(**changed: Any) -> Pool:
         "queue_size": 0,
         "queue_timeout_s": 30,
     }
-    return Pool(Limits(**(limits | changed)), now=0, epoch_offset_s=0)
+    watched = changed.pop("watched", False)
+    return Pool(Limits(**(limits | changed)), now=0, epoch_offset_s=0, watched=watched)
 
 
 def ticket(line: bytes = SCAN) -> Ticket:
@@ -69,6 +72,135 @@ def slot_of(asked: Ticket) -> Slot:
 
 def letters(pool: Pool) -> str:
     return "".join(slot.state.value for slot in pool.slots)
+
+
+# Age
+
+
+def test_a_worker_is_replaced_after_its_request_when_it_is_too_old() -> None:
+    pool = make_pool(max_age_s=60)
+    pool.wake(0)
+    slot = slot_of(submit(pool, 100))
+    assert pool.finished(slot, 160) == []
+    submit(pool, 160)
+    assert pool.finished(slot, 161) == [Retire(slot=slot, reason="Worker has exceeded maximum lifetime of 60 seconds")]
+
+
+def test_age_counts_from_the_first_request_and_an_idle_worker_is_looked_at_with_the_idle_timeout() -> None:
+    pool = make_pool(min_workers=2, max_age_s=60)
+    pool.wake(0)
+    pool.wake(3)
+    used = slot_of(submit(pool, 10))
+    pool.finished(used, 11)
+    assert [type(action) for action in pool.wake(299)] == []
+    assert [action.slot for action in pool.wake(300) if isinstance(action, Retire)] == [used]
+
+
+def test_without_a_limit_no_worker_is_too_old() -> None:
+    pool = make_pool()
+    slot = slot_of(submit(pool, 0))
+    assert pool.finished(slot, 1_000_000) == []
+
+
+# Recipients of a domain
+
+
+def test_recipients_of_one_domain_are_limited_and_those_of_others_are_not() -> None:
+    pool = make_pool(max_workers=4, domain_recipients=2)
+    for address in (b"<a@Example.org>", b"<b@example.ORG>"):
+        assert submit(pool, 0, b"recipok %b <s@x>" % address).refusal is None
+    assert submit(pool, 0, b"recipok <c@example.org> <s@x>").refusal == DOMAIN_LIMIT
+    assert submit(pool, 0, b"recipok <c@example.com> <s@example.org>").refusal is None
+    assert submit(pool, 0, b"scan <c@example.org> /d").refusal is None
+
+
+def test_a_recipient_may_be_checked_again_when_another_is_done() -> None:
+    pool = make_pool(domain_recipients=1)
+    line = b"recipok <a@example.org> <s@x>"
+    first = submit(pool, 0, line)
+    assert submit(pool, 0, line).refusal == DOMAIN_LIMIT
+    pool.finished(slot_of(first), 1)
+    assert submit(pool, 1, line).refusal is None
+
+
+def test_recipients_that_wait_count_towards_the_limit_of_their_domain() -> None:
+    pool = make_pool(max_workers=1, queue_size=9, domain_recipients=1)
+    submit(pool)
+    line = b"recipok <a@example.org> <s@x>"
+    assert submit(pool, 0, line).refusal is None
+    assert submit(pool, 0, line).refusal == DOMAIN_LIMIT
+
+
+def test_recipients_without_a_domain_are_not_limited() -> None:
+    pool = make_pool(max_workers=3, domain_recipients=1)
+    assert [submit(pool, 0, b"recipok <root> <s@x>").refusal for _ in range(3)] == [None] * 3
+
+
+# Autoscaling
+
+
+def test_a_worker_is_started_when_all_have_been_busy_for_some_checks() -> None:
+    pool = make_pool(max_workers=3, autoscale=True, idle_timeout_s=10_000)
+    submit(pool)
+    started = [now for now in range(0, 121, 15) if any(isinstance(action, Start) for action in pool.wake(now))]
+    # 0.25, 0.44, 0.58, 0.68, 0.76, 0.82: then one of two is idle.
+    assert started == [90]
+    assert letters(pool) == "BIS"
+
+
+def test_a_worker_is_ended_when_most_have_been_idle_and_then_no_other_for_a_while() -> None:
+    pool = make_pool(max_workers=4, autoscale=True, idle_timeout_s=10_000)
+    pool.wake(0)
+    for asked in [submit(pool, 0) for _ in range(4)]:
+        pool.finished(slot_of(asked), 0)
+    ended = []
+    for now in range(15, 301, 15):
+        for action in pool.wake(now):
+            if isinstance(action, Retire):
+                ended.append(now)
+                pool.reaped(action.slot, now)
+    assert ended == [45, 90, 135]
+    assert letters(pool).count("I") == 1
+
+
+def test_without_autoscaling_there_are_no_checks() -> None:
+    pool = make_pool(idle_timeout_s=10_000)
+    pool.wake(0)
+    assert pool.wake_at() == 10_000
+
+
+# Those who watch
+
+
+def test_a_pool_that_is_watched_tells_each_step_with_the_numbers_after_it() -> None:
+    pool = make_pool(watched=True)
+    asked = ticket()
+    actions = pool.submit(asked, 0)
+    slot = slot_of(asked)
+    actions += pool.finished(slot, 5, unfit="worn out")
+    actions += pool.reaped(slot, 6)
+    told = [action for action in actions if isinstance(action, Moved)]
+    assert [(one.old.name, one.new.name, one.running, one.busy, one.free) for one in told] == [
+        ("STOPPED", "IDLE", 1, 0, 2),
+        ("IDLE", "BUSY", 1, 1, 1),
+        ("BUSY", "IDLE", 1, 0, 2),
+        ("IDLE", "KILLED", 1, 0, 1),
+        ("KILLED", "STOPPED", 0, 0, 2),
+    ]
+    assert [one.line for one in told] == [b"", SCAN, SCAN, b"", b""]
+    assert (told[3].reason, told[3].requests, told[3].age_s) == ("worn out", 1, 5)
+    assert not any(one.unexpected for one in told)
+
+
+def test_an_end_by_itself_is_told_as_such() -> None:
+    pool = make_pool(watched=True)
+    pool.wake(0)
+    (idle,) = [action for action in pool.reaped(pool.slots[0], 1) if isinstance(action, Moved)]
+    assert idle.unexpected
+    asked = submit(pool, 2)
+    slot = slot_of(asked)
+    told = [*pool.broken(slot, 3, reason="Died", died=True), *pool.reaped(slot, 3)]
+    assert [one.unexpected for one in told if isinstance(one, Moved)] == [True, True]
 
 
 # Starting

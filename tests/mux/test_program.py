@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -311,7 +312,7 @@ def test_wrong_command_lines_exit_1_with_a_reason(spool: Path) -> None:
             ["--no-such"],
             "usage: defang-mux [-U USER] [-F FILTER] [options]\ndefang-mux: option --no-such not recognized\n",
         ),
-        (["-E"], "defang-mux: option -E is MIMEDefang's; Defang does not have it (yet)\n"),
+        (["-E"], "defang-mux: option -E embeds a Perl interpreter, which Defang does not have: leave it out\n"),
         (["-f", "/no/such/worker"], "not there"),
         (["-f", "/bin/true", "-z", "/no/such/spool"], "/no/such/spool"),
     ):
@@ -384,6 +385,54 @@ def test_worker_over_its_time_is_answered_for_and_killed(spool: Path) -> None:
         assert mux.state() == "K"
         # TERM is ignored; KILL comes ten seconds later, and makes room for what waits.
         assert waiting.wait() == "ok\n"
+
+
+def test_statistics_and_listeners_are_told_of_the_same_steps(spool: Path) -> None:
+    statistics, address = spool / "stats", spool / "notify.sock"
+    with (
+        running(spool, "-t", str(statistics), "-u", "-O", str(address), "-x", "1", "-T", "-d", "-A") as mux,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
+        listener.settimeout(COMMAND_LIMIT_S)
+        listener.connect(os.fspath(address))
+        told = listener.makefile("rwb", buffering=0)
+        assert told.readline() == b"*OK\n"
+        wait_until(lambda: mux.state() == "I", "an idle worker")
+        told.write(b"?FZYSR\n")
+        # A reread that is told shows that the interest has arrived.
+        mux.ask("reread")
+        heard = b""
+        while b"R\n" not in heard:
+            heard = told.readline()
+        wait_until(lambda: mux.state() == "I", "an idle worker")
+        assert mux.ask("scan Q1 /d") == "ok\n"
+        lines = [told.readline() for _ in range(11)]
+        assert b"".join(lines).endswith(
+            b"S 0 StateChange Idle -> Busy\nF 0\nZ\nS 0 scan Q1\nS 0 StateChange Busy -> Idle\nF 1\nY\n"
+        )
+        assert stat.S_IMODE(statistics.stat().st_mode) == 0o600
+        events = [line.split()[2] for line in statistics.read_text().splitlines()]
+        assert events == ["StartWorker", "KillWorker", "ReapWorker", "StartWorker", "StartFilter", "EndFilter"]
+        mux.program.wait_log(r"stats \d+\.\d{3} EndFilter worker=0 nworkers=1 nbusy=0 numRequests=1")
+        mux.program.wait_log("Worker 0: BUSY to IDLE running=1 busy=0 free=1 kind=scan")
+        mux.program.wait_log("Q1: Scheduling idle worker 0 for scan Q1 /d")
+        statistics.rename(spool / "stats.1")
+        os.kill(mux.program.pid, signal.SIGHUP)
+        wait_until(statistics.exists, "a new file")
+    assert not address.exists()
+
+
+def test_a_worker_that_takes_too_much_memory_fails_its_request_alone(spool: Path) -> None:
+    greedy = _write(
+        spool / "greedy.pl",
+        """#!/usr/bin/perl
+$| = 1;
+while (<STDIN>) { my $all = "x" x (/much/ ? 400_000_000 : 1); print "ok\\n" }
+""",
+    )
+    with running(spool, "-M", "200000", worker=greedy) as mux:
+        assert mux.ask("scan Q1 much") == "ERR No response from worker\n"
+        assert mux.ask("scan Q2 little") == "ok\n"
 
 
 @pytest.fixture

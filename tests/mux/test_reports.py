@@ -66,6 +66,12 @@ def test_worker_info_has_nine_lines(pool: Pool) -> None:
     )
 
 
+def test_the_line_for_the_log_has_states_and_totals(pool: Pool) -> None:
+    assert reports.status_line(pool) == (
+        "Worker status: Stopped=1 Idle=1 Busy=1 Killed=1 Queued=0 Msgs=0 Activations=4"
+    )
+
+
 def test_load_has_29_words_and_one_where_nothing_was_busy(pool: Pool) -> None:
     empty = b"0 0 0 0 1.000000 1.000000 1.000000 1.000000 0.000000 0.000000 0.000000 0.000000 "
     assert reports.load(Kind.SCAN, pool, 20) == empty + b"0 4 4 4 0 1 1 1 1 1 1 1 0 4 10 0 20\n"

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import trio
 
+from defang_mux.process.rlimits import MemoryLimits
 from defang_mux.process.spawn import Child, Program, keep_from_workers, spawn
 
 # Prints what it is as one line of JSON, and then lives until the end of input.
@@ -150,3 +153,38 @@ def test_program_that_cannot_be_executed_leaves_no_descriptor(spool: Path, name:
     with pytest.raises(OSError, match="No such file"):
         spawn(Program(path=path, rules=None, status_tags=True))
     assert open_descriptors() == before
+
+
+KIB = 1024
+LIMITS = MemoryLimits(total_bytes=500_000 * KIB, resident_bytes=200_000 * KIB)
+
+
+def test_limits_on_memory_hold_for_the_worker_and_not_for_us(write: Write) -> None:
+    ours = resource.getrlimit(resource.RLIMIT_AS)
+    child = spawn(Program(path=write(PROBE), rules=None, status_tags=False, memory=LIMITS))
+    total, resident = LIMITS.total_bytes, LIMITS.resident_bytes
+    assert resource.prlimit(child.pid, resource.RLIMIT_AS) == (total, total)
+    assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (total, total)
+    assert resource.prlimit(child.pid, resource.RLIMIT_RSS) == (resident, resident)
+    assert resource.getrlimit(resource.RLIMIT_AS) == ours
+    assert end(child) == 0
+
+
+def test_a_limit_above_what_the_system_allows_is_that(write: Write) -> None:
+    child = spawn(Program(path=write(PROBE), rules=None, status_tags=False, memory=LIMITS))
+    MemoryLimits(total_bytes=2 * LIMITS.total_bytes).apply(child.pid)
+    assert resource.prlimit(child.pid, resource.RLIMIT_AS) == (LIMITS.total_bytes, LIMITS.total_bytes)
+    assert end(child) == 0
+
+
+def test_a_worker_that_cannot_be_limited_does_not_start(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    before = open_descriptors()
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    with pytest.raises(PermissionError):
+        spawn(Program(path=write(PROBE), rules=None, status_tags=False, memory=LIMITS))
+    assert open_descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
 
-from defang_mux.ticks import tick
+from defang_mux.ticks import log_status, tick
 
 LOG = logging.getLogger("defang.mux.test")
 
@@ -59,3 +60,13 @@ async def test_a_tick_that_fails_is_logged_and_the_next_one_comes(
 ) -> None:
     assert await run(Workers(answer=b"error: No free workers\n"), 25) == [10, 20]
     assert caplog.messages == ["Tick 3: error: No free workers"] * 2
+
+
+async def test_status_is_logged_at_intervals(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    nursery.start_soon(partial(log_status, lambda: "Worker status: ...", interval_s=5, log=logging.getLogger("test")))
+    await trio.sleep(16)
+    assert caplog.messages == ["Worker status: ..."] * 3
+    nursery.cancel_scope.cancel()
