@@ -257,7 +257,7 @@ def _fill_in(values: dict[str, Any], notes: list[str]) -> None:
         notes.append(f"--min-workers: {least} lowered to {most}, the value of --max-workers")
         values["min_workers"] = most
     if values.get("domain_recipients", 0) >= most:
-        notes.append(f"--domain-recipients: {values['domain_recipients']} limits nothing: not below --max-workers")
+        notes.append(f"--domain-recipients: {values['domain_recipients']} limits nothing, as 0 does: not below -x")
         values["domain_recipients"] = 0
     if 0 < values.get("status_interval_s", 0) < _MIN_STATUS_INTERVAL_S:
         given = values["status_interval_s"]
