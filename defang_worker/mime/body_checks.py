@@ -87,7 +87,7 @@ class BodyChecks:
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         sample = sampling.Sample()
-        lines_end = regular_lines(buffer, start, end, sample.take)
+        lines_end = regular_lines(buffer, start, end, sample)
         found = irregularities(buffer, start, end, lines_end)
         self._damaged(entity, found)
         if lines_end == start:
@@ -109,12 +109,12 @@ class BodyChecks:
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
-            pieces: list[bytes] = []
-            lines_end = regular_lines(buffer, start, end, pieces.append)
+            whole = sampling.Whole()
+            lines_end = regular_lines(buffer, start, end, whole)
             found = irregularities(buffer, start, end, lines_end)
             self._damaged(entity, found)
-            if pieces and not found:
-                entity.keep_content(b"".join([*pieces, decode_body(buffer[lines_end:end], "base64")]))
+            if whole.pieces and not found:
+                entity.keep_content(b"".join([*whole.pieces, decode_body(buffer[lines_end:end], "base64")]))
         elif first_odd_pair(buffer, start, end) >= 0:
             self._damaged(entity, quoted_printable_damages(buffer[start:end]))
 

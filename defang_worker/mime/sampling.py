@@ -17,12 +17,32 @@ LARGE_BYTES: Final = 128 * 1024
 # An ISO image's mark stands 32 KiB from the start; a zip's directory ends within 64 KiB and some of the end.
 _HEAD_BYTES: Final = 40 * 1024
 _TAIL_BYTES: Final = 72 * 1024
+# As much of the encoded body, its line ends and one more piece of it included, has the tail in it for certain.
+_ENCODED_TAIL_BYTES: Final = 256 * 1024
 _ZIP_MEMBER: Final = b"PK\x03\x04"
 # A zip behind other bytes is found by its directory at the end. Only one without that has to be searched for, and the
 # tools that unpack such look for it near the start.
-_ZIP_SEARCHED_BYTES: Final = 1024 * 1024
+_ZIP_SEARCHED_BYTES: Final = 512 * 1024
 _FILE_IN_TEXT: Final = (b"begin", b"=ybegin", b"BinHex")
 _LONGEST_WORD_BYTES: Final = 7
+
+
+class Whole:
+    """Takes all of a content."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def wants(self, left_bytes: int) -> bool:
+        """Want everything."""
+        del left_bytes
+        return True
+
+    def take(self, piece: bytes) -> None:
+        """Keep the next piece."""
+        self.pieces.append(piece)
 
 
 class Sample:
@@ -38,8 +58,12 @@ class Sample:
         self._words: tuple[bytes, ...] = ()
         self._has_word = False
 
+    def wants(self, left_bytes: int) -> bool:
+        """Tell whether the next piece is looked at, when so much of the encoded body is left."""
+        return bool(self._words and not self._has_word) or not self._head or left_bytes < _ENCODED_TAIL_BYTES
+
     def take(self, piece: bytes) -> None:
-        """Look at the next piece."""
+        """Look at the next piece that is wanted."""
         if not self._head:
             # Bytes that are no text have no files in text.
             self._words = (_ZIP_MEMBER,) if b"\0" in piece[:512] else (_ZIP_MEMBER, *_FILE_IN_TEXT)

@@ -73,3 +73,33 @@ def test_zip_behind_a_large_picture_is_found() -> None:
     header = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0" + bytes(12) + len(name).to_bytes(2, "little") + b"\0\0" + name
     tree = parse(message(BINARY + header + BINARY))
     assert {"archive-mislabelled"} <= {defect.name for defect in examine(tree).defects}
+
+
+def test_only_what_may_matter_is_wanted_of_a_large_content() -> None:
+    sample, wanted, piece_bytes = Sample(), 0, 57 * 1024
+    content = b"\x89PNG\0" + bytes(4 * 1024 * 1024)
+    for start in range(0, len(content), piece_bytes):
+        if sample.wants((len(content) - start) * 4 // 3):
+            wanted += 1
+            sample.take(content[start : start + piece_bytes])
+    assert 0 < wanted < len(content) // piece_bytes / 2
+    assert not sample.is_worth_decoding("image/png", ())
+
+
+@pytest.mark.parametrize("left_bytes", [0, 1, 65535])
+def test_directory_at_the_end_of_a_very_large_content_is_found(left_bytes: int) -> None:
+    content = BINARY + bytes(2 * 1024 * 1024) + b"PK\x05\x06" + bytes(16) + left_bytes.to_bytes(2, "little")
+    tree = parse(message(content + bytes(left_bytes)))
+    examine(tree)
+    assert tree.root._content is not None
+
+
+@pytest.mark.parametrize("odd", [b"=", b"-", b"!", b"\x80", b"\0"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_odd_byte_in_the_middle_of_a_very_large_content_is_found(odd: bytes, line_end: bytes) -> None:
+    whole = message(b"\x89PNG\0" + bytes(4 * 1024 * 1024)).replace(b"\n", line_end)
+    middle = len(whole) // 2 + (len(whole) // 2 % 2)
+    while whole[middle : middle + 1] != b"A":
+        middle += 1
+    assert not examine(parse(whole)).defects
+    assert examine(parse(whole[:middle] + odd + whole[middle + 1 :])).defects
