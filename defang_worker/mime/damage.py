@@ -8,7 +8,7 @@ the body, and any bytes will do.
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 import pybase64
