@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from defang_worker.mime.charsets import decode_text, guess_text, is_plain_charset
@@ -28,6 +29,7 @@ _TAIL: Final = re.compile(rb"[^\s;=]+(?![^\s;=]*\s*=)")
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(r"\*([0-9]{1,9})(\*?)")
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+)(?:\?=|\?$|$)")
+_REMEMBERED_BYTES: Final = 1_000
 _WORD_GAP: Final = re.compile(rb"(\?=)\s++(?==\?)")
 
 
@@ -235,6 +237,10 @@ def decode_words(value: bytes) -> str:
     """Return `value` as text, its encoded words (RFC 2047) resolved wherever they stand."""
     if b"=?" not in value:
         return guess_text(value)
+    return _remembered(value) if len(value) <= _REMEMBERED_BYTES else _words(value)
+
+
+def _words(value: bytes) -> str:
     joined = _WORD_GAP.sub(rb"\1", value)
     texts: list[str] = []
     at = 0
@@ -249,6 +255,10 @@ def decode_words(value: bytes) -> str:
         at = match.end()
     texts += (decode_text(pending, pending_charset), guess_text(joined[at:]))
     return "".join(texts)
+
+
+# The same words stand in two fields of a part, each of which is read in several ways.
+_remembered: Final = lru_cache(maxsize=8)(_words)
 
 
 def _word_bytes(encoding: bytes, text: bytes) -> bytes:

@@ -95,7 +95,10 @@ def _is_international(entity: Entity, raw: bytes) -> bool:
         root = root.parent
         if root.content_type == "message/global":
             return True
-    return any(_BY_SMTPUTF8.search(value) for value in root.headers.all("received"))
+    source = root.source
+    if source.is_international is None:
+        source.is_international = any(_BY_SMTPUTF8.search(value) for value in root.headers.all("received"))
+    return source.is_international
 
 
 @lru_cache(maxsize=512)
@@ -205,11 +208,16 @@ def check_names(entity: Entity, fields: list[MimeField], note: Note) -> None:
             note(entity, "name-elsewhere", entity.start, "")
             _check_spellings(entity, note)
         return
-    if entity.content_type.startswith("text/") and entity.filenames:
-        note(entity, "text-with-filename", entity.start, "")
+    check_text_name(entity, note)
     if len(entity.filenames) > 1 and conflicting_names(dispositions, types):
         note(entity, "conflicting-names", entity.start, "")
     _check_spellings(entity, note)
+
+
+def check_text_name(entity: Entity, note: Note) -> None:
+    """Note a text that is a file; all that is to be noted of a header of the usual form."""
+    if entity.filenames and entity.content_type.startswith("text/"):
+        note(entity, "text-with-filename", entity.start, "")
 
 
 def _check_spellings(entity: Entity, note: Note) -> None:

@@ -6,9 +6,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-from defang_worker.mime.fields import parameter_texts, tokenize
+from defang_worker.mime.fields import parameter_texts
 from defang_worker.mime.filenames import canonical
-from defang_worker.mime.headers import strip_comments, unfold
+from defang_worker.mime.readings import usual_parameters
 
 # File systems take 255 bytes (ext4, APFS) or 255 UTF-16 units (NTFS).
 _MAX_NAME_BYTES: Final = 255
@@ -66,8 +66,7 @@ def conflicting_names(dispositions: list[bytes], types: list[bytes]) -> bool:
     forms: set[str] = set()
     for values, name in ((dispositions, "filename"), (types, "name")):
         for raw in values:
-            value = unfold(raw)
-            parameters = tokenize(strip_comments(value) if b"(" in value else value)[1]
+            parameters = usual_parameters(raw)
             plain = [parameter for parameter in parameters if parameter.name == name]
             extended = [parameter for parameter in parameters if parameter.name.startswith(f"{name}*")]
             for group in (plain, extended):

@@ -7,7 +7,8 @@ A field that is well-formed has one spelling. `fields.py` reads a spelling.
 """
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from defang_worker.mime.charsets import guess_text
 from defang_worker.mime.decode import encoding_name
@@ -39,6 +40,8 @@ _TOKEN: Final = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=]+")
 _TYPE: Final = re.compile(r"([a-z0-9!#$&^_.+-]+)[\s/]*/[\s/]*([a-z0-9!#$&^_.+-]+)")
 # Of who writes fields in a word processor.
 _CURLY_QUOTES: Final = frozenset("\u2018\u2019\u201a\u201c\u201d\u201e")
+# Longer ones are rare, and would fill the memory.
+_REMEMBERED_BYTES: Final = 1_000
 # More spellings of one parameter than this serve no reader.
 _MAX_NAMES: Final = 2_000
 
@@ -79,23 +82,55 @@ def spellings(raw: bytes) -> list[bytes]:
     return list(dict.fromkeys(found))
 
 
-def _parameters(spelling: bytes) -> list[Parameter]:
-    """Return the parameters of a spelling; a separator that is none of the standard's is no part of a name."""
-    parameters = tokenize(spelling)[1]
-    for parameter in list(parameters):
-        if (match := _KEY_TAIL.search(parameter.name)) and match[0] != parameter.name:
-            parameters.append(parameter._replace(name=match[0]))
-    return parameters
+def _with_bare_names(parameters: list[Parameter]) -> list[Parameter]:
+    """Return the parameters, and again by its own name each whose separator is none of the standard's."""
+    bare = [
+        parameter._replace(name=match[0])
+        for parameter in parameters
+        if (match := _KEY_TAIL.search(parameter.name)) and match[0] != parameter.name
+    ]
+    return parameters + bare if bare else parameters
+
+
+class _Spelled(NamedTuple):
+    """A field value, in each of its spellings cut into parameters."""
+
+    usual: list[Parameter]
+    """Those of the usual spelling, and only what stands there."""
+    all: list[list[Parameter]]
+    """Empty for a clean value, which has one spelling."""
+
+
+def _spelled(raw: bytes) -> _Spelled:
+    usual, *others = spellings(raw)
+    parameters = tokenize(usual)[1]
+    if not others and is_clean(raw):
+        return _Spelled(parameters, [])
+    cut = [parameters, *(tokenize(spelling)[1] for spelling in others)]
+    return _Spelled(parameters, [_with_bare_names(one) for one in cut])
+
+
+# One field is asked for two names, by several readers.
+_remembered: Final = lru_cache(maxsize=8)(_spelled)
+
+
+def _read(raw: bytes) -> _Spelled:
+    return _remembered(raw) if len(raw) <= _REMEMBERED_BYTES else _spelled(raw)
+
+
+def usual_parameters(raw: bytes) -> list[Parameter]:
+    """Return the parameters of an unparsed field value in its usual spelling; not to be changed."""
+    return _read(raw).usual
 
 
 def texts(raw: bytes, name: str) -> list[str]:
     """Return every reading of parameter `name` in a field value as text, the usual one first."""
-    usual, *others = spellings(raw)
-    if not others and is_clean(raw):
-        return parameter_texts(tokenize(usual)[1], name)
+    spelled = _read(raw)
+    if not spelled.all:
+        return parameter_texts(spelled.usual, name)
     found: dict[str, None] = {}
-    for spelling in (usual, *others):
-        for text in parameter_texts(_parameters(spelling), name):
+    for parameters in spelled.all:
+        for text in parameter_texts(parameters, name):
             found[text] = None
             stripped = text.strip('"')
             if text[:1] in _CURLY_QUOTES and text[-1:] in _CURLY_QUOTES:
@@ -104,16 +139,16 @@ def texts(raw: bytes, name: str) -> list[str]:
                 found[stripped] = None
             if "=?" in text:
                 found[decode_words(text.encode("utf-8", "replace"))] = None
-    for text in _first_words(usual, name):
+    for text in _first_words(spelled.usual, name):
         found[text] = None
     return list(found)[:_MAX_NAMES]
 
 
-def _first_words(spelling: bytes, name: str) -> list[str]:
+def _first_words(parameters: list[Parameter], name: str) -> list[str]:
     """Return the values up to their first blank, of parameters that are not quoted."""
     return [
         guess_text(parameter.value.partition(b" ")[0])
-        for parameter in tokenize(spelling)[1]
+        for parameter in parameters
         if parameter.name == name and not parameter.is_quoted and b" " in parameter.value
     ]
 
@@ -122,7 +157,7 @@ def boundaries(raw: bytes) -> list[bytes]:
     """Return every reading of the boundary parameter, the usual one first; an empty one is among them."""
     found: dict[bytes, None] = {}
     for spelling in spellings(raw):
-        parameters = _parameters(spelling)
+        parameters = _with_bare_names(tokenize(spelling)[1])
         for parameter in parameters:
             if parameter.name == "boundary":
                 for value in _boundary_forms(parameter):

@@ -46,7 +46,7 @@ class Limits:
 class Source:
     """A buffer that entities lie in: the message, or the decoded body of an encoded container."""
 
-    __slots__ = ("buffer", "host", "level", "limits")
+    __slots__ = ("buffer", "host", "is_international", "level", "limits")
 
     def __init__(self, buffer: Buffer, limits: Limits, host: Entity | None = None) -> None:
         self.buffer = buffer
@@ -54,6 +54,8 @@ class Source:
         self.host = host
         """The container whose decoded body this is; None for the message itself."""
         self.level: int = host.source.level + 1 if host else 0
+        self.is_international: bool | None = None
+        """Whether the message came by SMTPUTF8; None until a field with other bytes than ASCII is met."""
 
 
 class Entity:

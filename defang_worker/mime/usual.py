@@ -82,7 +82,7 @@ def _read_fields(values: dict[bytes, bytes], *, has_version: bool) -> UsualHeade
     content_type, parameters = type_field
     opening = _opening(content_type, parameters.get("boundary"), encoding)
     filenames = _filenames(disposition_field[1], parameters)
-    if opening is None or filenames is None or (filenames and content_type[:5] in {"", "text/"}):
+    if opening is None or filenames is None:
         return None
     charset = parameters.get("charset", "us-ascii").lower()
     return UsualHeader(opening, disposition_field[0], charset, filenames, bool(values), has_version)

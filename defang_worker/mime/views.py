@@ -14,7 +14,13 @@ from defang_worker.mime.body_checks import ArchiveWalk, BodyChecks
 from defang_worker.mime.byte_checks import check_bytes
 from defang_worker.mime.contents import is_mere_text
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
-from defang_worker.mime.header_checks import MimeField, check_header, check_mime_version, check_names
+from defang_worker.mime.header_checks import (
+    MimeField,
+    check_header,
+    check_mime_version,
+    check_names,
+    check_text_name,
+)
 from defang_worker.mime.readings import encodings
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import check_entity, check_nesting, check_strays
@@ -123,6 +129,7 @@ class _Examiner:
                 self._limit = "header-size"
                 return
         if _has_usual_form(entity):
+            check_text_name(entity, self.note)
             if not _is_mere_text(entity):
                 check_entity(entity, (), self.note)
                 self._bodies.entity(entity, entity.transfer_encoding)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,10 +56,8 @@ def _show(name: str, *, as_json: bool, extract_to: str | None, is_coloured: bool
     for source in sources:
         try:
             message = sys.stdin.buffer.read() if source == _STANDARD_INPUT else Path(source).read_bytes()
-            keeper = Extraction(Path(extract_to), source) if extract_to is not None else None
-            facts = describe(message, keeper)
-            if keeper is not None:
-                keeper.finish()
+            with Extraction(Path(extract_to), source) if extract_to is not None else nullcontext() as keeper:
+                facts = describe(message, keeper)
         except OSError as error:
             status = _complain(source, error)
             continue

@@ -14,6 +14,7 @@ from hypothesis import given
 
 from defang_worker.mime import parse
 from defang_worker.mime.defects import Severity
+from defang_worker.mime.headers import Headers
 from defang_worker.mime.views import examine
 from tests.worker.mime.everything import everything
 from tests.worker.mime.test_email_agreement import MESSAGES
@@ -153,3 +154,17 @@ def test_what_the_email_package_writes_has_no_fault(made: MIMEBase) -> None:
     worst = [defect for defect in examine(parse(made.as_bytes())).defects if defect.severity > Severity.INFO]
     # The names are odd by intention.
     assert [defect for defect in worst if not defect.name.startswith("name-")] == []
+
+
+def test_that_a_message_came_by_smtputf8_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    look_up = Headers.all
+
+    def counted(headers: Headers, name: str) -> list[bytes]:
+        asked.append(name)
+        return look_up(headers, name)
+
+    monkeypatch.setattr(Headers, "all", counted)
+    files = [TYPE + f'Content-Disposition: attachment; filename="\xc3\xbcber{index}.pdf"\n\nx\n' for index in range(9)]
+    examine(parse(message(parts(*files)).encode("latin-1")))
+    assert asked.count("received") == 1
