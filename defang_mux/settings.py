@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, get_args
 DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
 SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
 LogTarget = Literal["auto", "syslog", "stderr"]
+PoisonOutcome = Literal["tempfail", "quarantine", "reject", "none"]
+POISON_DIR_NAME: Final = "poison"
 
 _MIN_WORKERS: Final = 1
 _MAX_WORKERS: Final = 2
@@ -72,6 +74,8 @@ class Settings:
     facility: str = "mail"
     label: str = "defang-mux"
     log_to: LogTarget = "auto"
+    poison: PoisonOutcome = "tempfail"
+    poison_dir: Path = DEFAULT_SPOOL / POISON_DIR_NAME
 
     # No options: how long a stop waits for requests in work, and each step of ending a worker. MIMEDefang's 10 s,
     # which a site's timeouts for stopping the service are used to.
@@ -146,12 +150,19 @@ OPTIONS: Final = (
     Option("S", "facility", "facility", "syslog facility (default: mail)", "NAME"),
     Option("Y", "label", "label", "name in the log (default: defang-mux)", "NAME"),
     Option("", "log-to", "log_to", "auto, syslog or stderr (default: auto: stderr with -D)", "WHERE"),
+    Option("", "poison", "poison",
+           "of a message that has cost two workers: tempfail, quarantine, reject or, to go on trying, none "
+           "(default: tempfail)", "WHAT"),
+    Option("", "poison-dir", "poison_dir", f"copies of such messages (default: SPOOL/{POISON_DIR_NAME})", "DIR"),
     Option("v", "version", "", "print the version"),
     Option("h", "help", "", "print this text"),
 )  # fmt: skip
-_PATHS: Final = frozenset({"spool", "socket", "worker", "rules", "pid_file", "lock_file", "statistics_file"})
+_PATHS: Final = frozenset(
+    {"spool", "socket", "worker", "rules", "pid_file", "lock_file", "statistics_file", "poison_dir"}
+)
 # A shorter interval would fill the log. MIMEDefang's number.
 _MIN_STATUS_INTERVAL_S: Final = 5
+_CHOICES: Final = {"log_to": get_args(LogTarget), "poison": get_args(PoisonOutcome)}
 
 USAGE: Final = "usage: defang-mux [-U USER] [-F FILTER] [options]\n"
 
@@ -217,8 +228,9 @@ def _value(option: Option, text: str, notes: list[str]) -> str | int | bool | Pa
         raise UsageError(f"--{option.name}: an empty value")
     if option.field in _PATHS:
         return _path(option, text)
-    if option.field == "log_to" and text not in get_args(LogTarget):
-        raise UsageError(f"--{option.name}: one of {', '.join(get_args(LogTarget))}, not {text!r}")
+    choices = _CHOICES.get(option.field)
+    if choices is not None and text not in choices:
+        raise UsageError(f"--{option.name}: one of {', '.join(choices)}, not {text!r}")
     return text
 
 
@@ -264,6 +276,7 @@ def _fill_in(values: dict[str, Any], notes: list[str]) -> None:
         notes.append(f"--status-interval: {given} raised to {_MIN_STATUS_INTERVAL_S}, the least there is")
         values["status_interval_s"] = _MIN_STATUS_INTERVAL_S
     values.setdefault("backlog", max(_MIN_BACKLOG, min(most // 4, _MAX_BACKLOG)))
+    values.setdefault("poison_dir", values.get("spool", DEFAULT_SPOOL) / POISON_DIR_NAME)
     values.setdefault("socket", values.get("spool", DEFAULT_SPOOL) / SOCKET_NAME)
     # Beside our own interpreter, so that a virtual environment's multiplexor starts that environment's worker.
     values.setdefault("worker", Path(sys.executable).parent / "defang-worker")

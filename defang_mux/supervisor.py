@@ -18,10 +18,12 @@ import trio
 
 from defang_common import __version__
 from defang_mux.pool.events import Watch
+from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Limits
 from defang_mux.process.crew import Crew, Orders
 from defang_mux.process.kill import Patience
+from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.rlimits import MemoryLimits
 from defang_mux.process.spawn import Program
 from defang_mux.reports import status_line
@@ -57,7 +59,8 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
         async with trio.open_nursery() as workers:
             watches, notify_doors = _watches(settings, listeners, statistics)
             pool = Pool(_limits(settings), now=now, epoch_offset_s=time.time() - now, watched=bool(watches))
-            crew = Crew(pool, _orders(settings), workers, _log, watches)
+            ledger = Ledger()
+            crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
             workers.start_soon(_heed_signals, signals, crew, stop, statistics)
             control = Control(pool, version=__version__, reread=crew.reread, clock=trio.current_time)
             doors = [*_doors(settings, listeners, control, crew), *notify_doors]
@@ -263,4 +266,5 @@ def _orders(settings: Settings) -> Orders:
         patience=Patience(stop_grace_s=settings.stop_grace_s, kill_grace_s=settings.kill_grace_s),
         verbose=settings.verbose,
         log_choices=settings.log_choices,
+        poison=PoisonOrders(outcome=Outcome(settings.poison), store=settings.poison_dir),
     )

@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, requests
-from defang_worker import command_line, log_lines, loop, scan, status
+from defang_worker import command_line, log_lines, loop, scan, stacks, status
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
 from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
@@ -89,6 +89,7 @@ def _status_tags(parser: argparse.ArgumentParser) -> StatusTags:
 
 
 def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
+    stacks.write_when_it_ends()
     fd_in, fd_out = _private_descriptors()
     # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -62,6 +62,7 @@ class Ticket:
 
     line: bytes
     kind: Kind
+    came_at: float = 0.0
     may_wait: bool = True
     domain: bytes = b""
     queued_until: float = 0.0

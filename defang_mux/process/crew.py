@@ -16,12 +16,15 @@ import trio
 from defang_common.shown import shown
 from defang_common.wire import percent
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
+from defang_mux.pool.ledger import Entry, Ledger, Outcome, outcome_of_answer
 from defang_mux.pool.policy import Pool
-from defang_mux.pool.state import Action, Assign, Kill, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
+from defang_mux.pool.state import Action, Assign, Kill, Kind, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
 from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unseen
 from defang_mux.process.kill import Patience, end_worker
+from defang_mux.process.poison_guard import PoisonGuard, PoisonOrders
 from defang_mux.process.slot import Worker, log_prefix
 from defang_mux.process.spawn import Program, spawn
+from defang_mux.process.stack import hear_out
 from defang_mux.process.stateful import ask
 
 TIMED_OUT: Final = b"ERR Filter timed out - check filter rules or system load\n"
@@ -38,6 +41,7 @@ class Orders:
     busy_timeout_s: float
     patience: Patience
     verbose: bool
+    poison: PoisonOrders
     log_choices: bool = False
 
 
@@ -48,9 +52,18 @@ class Crew:
     """
 
     def __init__(
-        self, pool: Pool, orders: Orders, nursery: trio.Nursery, log: Logger, watches: Sequence[Watch] = ()
+        self,
+        pool: Pool,
+        orders: Orders,
+        nursery: trio.Nursery,
+        log: Logger,
+        watches: Sequence[Watch] = (),
+        *,
+        ledger: Ledger,
     ) -> None:
         self._pool = pool
+        self._ledger = ledger
+        self.guard = PoisonGuard(orders.poison, lambda: ledger.scanned, log)
         self._orders = orders
         self._nursery = nursery
         self._log = log
@@ -64,7 +77,12 @@ class Crew:
 
     async def answer(self, line: bytes, *, may_wait: bool = True) -> bytes:
         """The reply to a request line: a worker's answer, or an error line. One that `may_wait` may be queued."""
-        ticket = Ticket(line=line, kind=kind_of(line), may_wait=may_wait)
+        ticket = Ticket(line=line, kind=kind_of(line), came_at=trio.current_time(), may_wait=may_wait)
+        if ticket.kind is Kind.SCAN and self.guard.memory:
+            reply = await self.guard.refusal(line)
+            if reply is not None:
+                self._note(ticket, Outcome.POISON, ticket.came_at, None, reply)
+                return reply
         self._perform(self._pool.submit(ticket, trio.current_time()))
         while ticket.refusal is None:
             slot = ticket.slot
@@ -72,41 +90,65 @@ class Crew:
                 self._waiting[ticket] = event = trio.Event()
                 await event.wait()
                 continue
-            reply = await self._ask(self._workers[slot.number], line)
+            reply = await self._ask(self._workers[slot.number], ticket)
             if reply is not None:
                 return reply
         self._log.warning("%s%s", log_prefix(line), shown(percent.decode(ticket.refusal).strip()))
+        self._note(ticket, Outcome.REFUSED, ticket.came_at, None, ticket.refusal)
         return ticket.refusal
 
-    async def _ask(self, worker: Worker, line: bytes) -> bytes | None:
+    async def _ask(self, worker: Worker, ticket: Ticket) -> bytes | None:
         """The reply of this worker or about its failure; None if the request has to go to another one."""
+        worker.takes(ticket.line)
         slot = worker.slot
-        worker.line = line
+        began_at = slot.assigned_at
         if self._orders.log_choices:
             how = "new" if slot.on_demand else "idle"
-            self._log.info("%sScheduling %s worker %d for %s", log_prefix(line), how, slot.number, shown(line))
+            self._log.info(
+                "%sScheduling %s worker %d for %s", worker.log_prefix(), how, slot.number, shown(worker.line)
+            )
         try:
-            done = await ask(worker, line, busy_timeout_s=self._orders.busy_timeout_s)
-        except Unseen as error:
-            return self._found_unfit(worker, error)
-        except Fault as error:
-            return self._failed(worker, error.reply, error.reason, died=error.died)
-        except TimedOut:
-            self._tell(TimeoutHit(number=slot.number))
-            busy = self._pool.in_state(State.BUSY)
-            reply = OVERLOADED if busy > _OVERLOAD_WORKERS else TIMED_OUT
-            return self._failed(worker, reply, "Busy timeout", died=False)
+            done = await ask(worker, ticket.line, busy_timeout_s=self._orders.busy_timeout_s)
+        except (Unseen, Fault, TimedOut) as failure:
+            reply = self._not_answered(worker, failure)
+            if reply is not None:
+                self._note(ticket, Outcome.FAILED, began_at, worker, reply)
+                if ticket.kind is Kind.SCAN:
+                    await self.guard.look_into(worker, failure)
+            return reply
         except BaseException:
             self._failed(worker, b"", "Request given up", died=False)
             raise
-        self._finished(slot, done, gone=worker.exited.is_set())
+        self._note(ticket, outcome_of_answer(done.answer), began_at, worker, done.answer)
+        self._finished(worker, done)
         return done.answer
 
-    def _finished(self, slot: Slot, done: Exchanged, *, gone: bool) -> None:
-        unfit = done.unfit or ("It ended after its answer" if gone else None)
+    def _note(self, ticket: Ticket, outcome: Outcome, began_at: float, worker: Worker | None, reply: bytes) -> None:
+        number, said = (None, []) if worker is None else (worker.slot.number, worker.said)
+        now = trio.current_time()
+        self._ledger.note(Entry(ticket.kind, outcome, ticket.came_at, began_at, now, number, ticket.line, reply, said))
+
+    def _finished(self, worker: Worker, done: Exchanged) -> None:
+        unfit = done.unfit or ("It ended after its answer" if worker.exited.is_set() else None)
         if done.unfit is not None:
-            self._log.warning("Worker %d: %s", slot.number, done.unfit)
-        self._perform(self._pool.finished(slot, trio.current_time(), unfit=unfit))
+            self._log.warning("%sWorker %d: %s", worker.log_prefix(), worker.slot.number, done.unfit)
+        self._perform(self._pool.finished(worker.slot, trio.current_time(), unfit=unfit))
+
+    def _not_answered(self, worker: Worker, failure: Unseen | Fault | TimedOut) -> bytes | None:
+        match failure:
+            case Unseen():
+                return self._found_unfit(worker, failure)
+            case Fault():
+                return self._failed(worker, failure.reply, failure.reason, died=failure.died)
+            case TimedOut():
+                self._tell(TimeoutHit(number=worker.slot.number))
+                self._ledger.timeouts += 1
+                worker.timed_out = True
+                busy = self._pool.in_state(State.BUSY)
+                reply = OVERLOADED if busy > _OVERLOAD_WORKERS else TIMED_OUT
+                return self._failed(worker, reply, "Busy timeout", died=False)
+            case _:
+                assert_never(failure)
 
     def _found_unfit(self, worker: Worker, error: Unseen) -> bytes | None:
         slot = worker.slot
@@ -134,6 +176,7 @@ class Crew:
     def reread(self) -> None:
         """Replaces every worker, so that the filter is read anew."""
         self._log.info("Rereading the filter: idle workers go at once, busy ones after their request")
+        self.guard.memory.forget()
         self._perform(self._pool.reread(trio.current_time()))
         self._tell(RereadForced())
 
@@ -226,7 +269,8 @@ class Crew:
             return
         if (self._orders.verbose or busy) and not slot.died:
             self._log.info(
-                "Killing %s worker %d (pid %d) req=%d age=%d: %s",
+                "%sKilling %s worker %d (pid %d) req=%d age=%d: %s",
+                worker.log_prefix() if busy else "",
                 "busy" if busy else "idle",
                 slot.number,
                 worker.pid,
@@ -237,6 +281,9 @@ class Crew:
         self._nursery.start_soon(self._climb_down, worker, busy)
 
     async def _climb_down(self, worker: Worker, busy: bool) -> None:  # noqa: FBT001  # start_soon has no keywords
+        if worker.timed_out:
+            await hear_out(worker.pid, lambda: worker.lines_heard)
+            worker.stack_heard.set()
         await end_worker(
             worker.pid, hang_up=worker.hang_up, gone=worker.exited, busy=busy, patience=self._orders.patience
         )
@@ -252,14 +299,15 @@ class Crew:
         if unexpected:
             self._mourn(worker, early=early)
         elif self._orders.verbose:
-            self._log.debug("Reap: worker %d (pid %d) %s", slot.number, worker.pid, how_it_ended(worker.exit_status))
+            self._log.debug("Reap: worker %d (pid %d) %s", slot.number, worker.pid, worker.how_it_ended())
         self._perform(actions)
         self._changed.set()
         self._changed = trio.Event()
 
     def _mourn(self, worker: Worker, *, early: bool) -> None:
+        self._ledger.deaths += 1
         number, prefix = worker.slot.number, worker.log_prefix()
-        ending = how_it_ended(worker.exit_status)
+        ending = worker.how_it_ended()
         self._log.error("%sReap: worker %d (pid %d) %s (WORKER DIED UNEXPECTEDLY)", prefix, number, worker.pid, ending)
         if early and self._pool.delayed_starts:
             delay_s = self._pool.start_delay_s(trio.current_time())
@@ -267,10 +315,3 @@ class Crew:
                 why = worker.last_words or ending
                 self._log.error("Workers die before their first answer, check the filter: %s", why)
             self._log.warning("Next start of a worker in %.0f s at the earliest", delay_s)
-
-
-def how_it_ended(status: int) -> str:
-    """In words, what waitpid told of a process."""
-    if os.WIFSIGNALED(status):
-        return f"ended by signal {os.WTERMSIG(status)}"
-    return f"exited with status {os.WEXITSTATUS(status)}"

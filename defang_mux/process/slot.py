@@ -7,6 +7,7 @@ Made by `crew` at a start and forgotten when the process is gone.
 import os
 from collections.abc import Callable
 from logging import Logger
+from typing import Final
 
 import trio
 
@@ -14,6 +15,9 @@ from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
 from defang_mux.pool.state import Slot, State
 from defang_mux.process.chatter import LineReader, tag_of
 from defang_mux.process.spawn import Child
+
+# Of a request; a stack has some thirty.
+_MOST_KEPT_LINES: Final = 100
 
 
 def log_prefix(line: bytes) -> str:
@@ -48,9 +52,27 @@ class Worker:
         """The request it has or had last, for log lines."""
         self.last_words = ""
         """Its last line on standard error."""
+        self.said: list[str] = []
+        """What it wrote to standard error since its request came, as far as that is kept."""
+        self.lines_heard = 0
+        self.timed_out = False
+        self.stack_heard = trio.Event()
+        """Set when a worker that timed out has had its time to write its stack."""
         self.readers = [LineReader(child.stderr, self._heard)]
         if child.status is not None:
             self.readers.append(LineReader(child.status, self._status))
+
+    def takes(self, line: bytes) -> None:
+        """Begins with a request."""
+        self.line = line
+        # A new list, for the last request's record keeps its own.
+        self.said = []
+
+    def how_it_ended(self) -> str:
+        """In words, what waitpid told of the process."""
+        if os.WIFSIGNALED(self.exit_status):
+            return f"ended by signal {os.WTERMSIG(self.exit_status)}"
+        return f"exited with status {os.WEXITSTATUS(self.exit_status)}"
 
     def log_prefix(self) -> str:
         """The queue ID of its request with a colon, or nothing."""
@@ -73,6 +95,9 @@ class Worker:
         if line:
             text = line.decode("utf-8", "backslashreplace")
             self.last_words = text
+            self.lines_heard += 1
+            if len(self.said) < _MOST_KEPT_LINES:
+                self.said.append(text)
             # Always, for a filter's fault stands nowhere else.
             self._log.info("%sWorker %d stderr: %s", self.log_prefix(), self.slot.number, text)
 

@@ -17,16 +17,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from defang_common.wire.spool import INPUTMSG
+from defang_common.wire.errors import WireError
+from defang_common.wire.spool import COMMANDS, INPUTMSG
+from defang_worker import stacks
 from defang_worker.api import filter_file, stages
 from defang_worker.api.hooks import FilterFault
 from defang_worker.trial import mta_message as mta
 from defang_worker.trial.as_json import as_object
-from defang_worker.trial.options import DEFAULTS
+from defang_worker.trial.given_session import session_for
 from defang_worker.trial.play import play
 from defang_worker.trial.progress import Progress
 from defang_worker.trial.report import Done, Report
-from defang_worker.trial.session import Session
 from defang_worker.trial.shown_changes import printable
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ _HABITS: Final = {"sendmail": mta.SENDMAIL, "postfix": mta.POSTFIX}
 
 def run(path: str, args: Namespace) -> int:
     """Tries the filter; the value is the exit status."""
+    # A message that ends workers is what some are tried for.
+    stacks.write_when_it_ends()
     out = _private_output()
     try:
         site = filter_file.load(path)
@@ -101,16 +104,6 @@ class _Command:
         )
         self._report = Report(is_coloured=is_coloured)
         self._habits = _HABITS[args.mta]
-        self._session = Session(
-            sender=args.sender,
-            sender_args=tuple(args.sender_args),
-            recipients=tuple(args.recipients or DEFAULTS.recipients),
-            relay_ip=args.relay_ip,
-            relay_host=args.relay_host,
-            helo=args.relay_host if args.helo is None else args.helo,
-            queue_id=args.queue_id,
-            macros=dict(args.macro),
-        )
         self._interrupted = False
         self._written: set[Path] = set()
 
@@ -165,13 +158,17 @@ class _Command:
         try:
             raw = sys.stdin.buffer.read() if file == _STANDARD_STREAM else Path(file).read_bytes()
             with stages.strict() if self._args.strict else nullcontext():
-                result = play(self._site, raw, self._session, self._habits)
+                result = play(self._site, raw, session_for(self._args, file), self._habits)
             if result.fault is not None:
                 self.status = self.status or _EXIT_FAULT
                 _complain(f"{file}: {result.fault.text}")
                 sys.stderr.write(result.fault.traceback)
             if result.delivered is not None and self._args.output:
                 self._deliver(name, file, result.delivered, is_one_of_many=is_one_of_many)
+        except WireError as error:
+            self.status = _EXIT_USAGE
+            _complain(f"{file}: {COMMANDS} beside it: {error}")
+            return None
         except OSError as error:
             self.status = _EXIT_USAGE
             place = f" ({error.filename})" if error.filename not in {None, file} else ""

@@ -14,13 +14,15 @@ DEFAULTS: Final = Session()
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options and arguments."""
-    session = parser.add_argument_group("what the mail server tells the filter")
+    session = parser.add_argument_group(
+        "what the mail server tells the filter",
+        "Of a directory with INPUTMSG in it, as is kept of a message, COMMANDS there takes the defaults' place.",
+    )
     session.add_argument(
         "--from",
         dest="sender",
         metavar="ADDRESS",
-        default=DEFAULTS.sender,
-        help="envelope sender (default: %(default)s)",
+        help=f"envelope sender (default: {DEFAULTS.sender})",
     )
     session.add_argument(
         "--from-arg", dest="sender_args", metavar="WORD", action="append", default=[], help="an ESMTP argument of MAIL"
@@ -32,16 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help=f"a recipient; given again, another one (default: {DEFAULTS.recipients[0]})",
     )
-    session.add_argument(
-        "--relay-ip", metavar="IP", default=DEFAULTS.relay_ip, help="the client's address (default: %(default)s)"
-    )
-    session.add_argument(
-        "--relay-host", metavar="NAME", default=DEFAULTS.relay_host, help="the client's name (default: %(default)s)"
-    )
+    session.add_argument("--relay-ip", metavar="IP", help=f"the client's address (default: {DEFAULTS.relay_ip})")
+    session.add_argument("--relay-host", metavar="NAME", help=f"the client's name (default: {DEFAULTS.relay_host})")
     session.add_argument("--helo", metavar="NAME", help="what the client calls itself (default: its name)")
-    session.add_argument(
-        "--queue-id", metavar="ID", default=DEFAULTS.queue_id, help="the queue ID (default: %(default)s)"
-    )
+    session.add_argument("--queue-id", metavar="ID", help=f"the queue ID (default: {DEFAULTS.queue_id})")
     session.add_argument(
         "--macro",
         metavar="NAME=VALUE",

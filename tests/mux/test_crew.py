@@ -18,12 +18,14 @@ import trio
 import trio.testing
 
 from defang_common.wire.state import ABILITIES, QUESTION_TO_WORKER
+from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import NO_ACTIVATION, NO_FREE_WORKERS, QUEUE_TIMED_OUT, STOPPING, Pool
 from defang_mux.pool.state import Limits, State
 from defang_mux.process.crew import OVERLOADED, TIMED_OUT, Crew, Orders
 from defang_mux.process.exchange import NO_RESPONSE
 from defang_mux.process.exchange import STOPPING as GIVEN_UP
 from defang_mux.process.kill import Patience
+from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.spawn import Program
 from tests.mux.conftest import FakeKernel, FakeProcess
 
@@ -49,7 +51,14 @@ class Client:
 
 @pytest.fixture
 async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]:
-    def make_crew(*, verbose: bool = False, status_tags: bool = False, **changed: Any) -> Crew:
+    def make_crew(
+        *,
+        verbose: bool = False,
+        status_tags: bool = False,
+        poison: Outcome = Outcome.NONE,
+        store: Path = Path("/no/such/spool"),
+        **changed: Any,
+    ) -> Crew:
         limits: dict[str, Any] = {
             "min_workers": 1,
             "max_workers": 2,
@@ -68,9 +77,11 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
                 busy_timeout_s=120,
                 patience=Patience(stop_grace_s=10, kill_grace_s=10),
                 verbose=verbose,
+                poison=PoisonOrders(outcome=poison, store=store),
             ),
             nursery,
             LOG,
+            ledger=Ledger(),
         )
         nursery.start_soon(crew.keep_time)
         return crew
