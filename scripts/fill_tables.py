@@ -20,11 +20,12 @@ from defang_mux import ctl
 from defang_mux import settings as mux_settings
 from defang_mux.pool import state
 from defang_worker.api.stages import VERBS, Stage
+from scripts import filter_reference
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     ROOT / "protocol.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "options", "writing-filters")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "options", "writing-filters", "filter-reference")),
 ]
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -156,6 +157,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mux-options": _mux_options,
     "control-options": _control_options,
     "stages": _stages,
+    "filter-reference": filter_reference.reference,
 }
 
 

@@ -42,10 +42,15 @@ class Verdict(StrEnum):
     """What a check decided; the value is its word on the wire."""
 
     CONTINUE = "1"
+    """Go on."""
     REJECT = "0"
+    """Refused for good."""
     TEMPFAIL = "-1"
+    """Refused for now."""
     ACCEPT = "2"
+    """Delivered without more filtering."""
     DISCARD = "3"
+    """Accepted, and delivered to nobody."""
 
 
 @dataclass(frozen=True, slots=True)

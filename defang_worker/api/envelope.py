@@ -86,9 +86,13 @@ class Connection:
     hostname: str
     """As the MTA gave it: `[ip]` if it does not resolve."""
     client_port: int
+    """Its port; 0 if unknown."""
     my_ip: str
+    """The address that it connected to; empty if unknown."""
     my_port: int
+    """The port that it connected to; 0 if unknown."""
     queue_id: str | None
+    """The queue ID; None where there is none yet."""
     helo: str | None = None
     """None at connect; may be empty at HELO, for clients say that too."""
     states: States = field(default_factory=States, repr=False, compare=False)
@@ -134,10 +138,15 @@ class Recipient:
     """One recipient with the MTA's routing of it, empty where the MTA told nothing (Postfix does not)."""
 
     address: Address
+    """As the client gave it."""
     esmtp_args: tuple[str, ...] = ()
+    """The ESMTP arguments of RCPT."""
     mailer: str = ""
+    """The mail server's name for the way of delivery, such as local or esmtp."""
     host: str = ""
+    """The next host."""
     addr: str = ""
+    """The address there."""
 
     @classmethod
     def of_commands(cls, line: wire_commands.Recipient) -> Recipient:
@@ -189,13 +198,19 @@ class Envelope:
     client_ip: str
     """The client's address, or the one that a validation header vouches for (`was_relayed`)."""
     client_name: str
+    """Its name, or the one that is told with that address."""
     connecting_ip: str
+    """The address of who connected in fact."""
     connecting_name: str
+    """The name of who connected in fact."""
     helo: str
+    """What the client said at HELO."""
     sender: Address
+    """The envelope sender; `<>` for the null sender."""
     queue_id: str | None
     """None where the MTA has not told it yet: Postfix does so after the first accepted recipient."""
     was_relayed: bool = False
+    """Whether a trusted relay's header field told the client's address."""
     directory: str
     headers: HeaderAdditions
     """Header fields to add; in a scan use the message's `headers`, which can do more."""
@@ -284,7 +299,7 @@ class Envelope:
 
     @property
     def macros(self) -> Mapping[str, str]:
-        """The MTA's macros as they were at MAIL, names without braces."""
+        """The MTA's macros as they were at MAIL, names without braces; `defang-milter -a` adds others."""
         return {to_text(name): to_text(value) for name, value in self.commands.get().macros.items()}
 
     @property

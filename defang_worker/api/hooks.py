@@ -36,6 +36,7 @@ class Filter:
     """
 
     settings: Settings = Settings()
+    """What the filter sets; in a file of plain functions a module variable of this name."""
 
     @property
     def log(self) -> logging.Logger:

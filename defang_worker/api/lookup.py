@@ -19,7 +19,9 @@ class Lookup:
     """What came of looking a key up; made by `found`, `not_found`, `temporary`, `timeout` and `permanent`."""
 
     status: LookupStatus
+    """`OK`, `NOT_FOUND`, `TEMP`, `TIMEOUT` or `PERM`."""
     text: str = ""
+    """The value, or a reason."""
 
     @classmethod
     def found(cls, value: str) -> Lookup:

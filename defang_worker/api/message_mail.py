@@ -65,12 +65,15 @@ class MessageMail:
         """Tells the envelope sender, in one mail for all calls, headed by which message it is about if `preamble`.
 
         Not sent to what must get no automatic answer (RFC 3834): the null sender, mailing lists, automatic and bulk
-        mail.
+        mail; nor if the message is deferred, for it comes again.
         """
         self._notify("notify_sender", LetterKind.SENDER_NOTICE, text, subject, preamble=preamble)
 
     def notify_recipients(self, text: str, *, subject: str = "", preamble: bool = True) -> None:
-        """Tells all envelope recipients, in one mail for all calls that does not show them to one another."""
+        """Tells all envelope recipients, in one mail for all calls that does not show them to one another.
+
+        Not sent if the message is deferred.
+        """
         self._notify("notify_recipients", LetterKind.RECIPIENT_NOTICE, text, subject, preamble=preamble)
 
     def notify_admin(self, text: str, *, subject: str = "", preamble: bool = True) -> None:

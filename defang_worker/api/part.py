@@ -57,6 +57,7 @@ class Part(PartFacts):
         """Where the part lies in the message, whatever has become of it since."""
         self._shown = entity
         self.is_dropped = False
+        """Whether the filter dropped it."""
         self.is_kept = False
         """Whether the filter said so; shadow parts of which it says nothing go if the message is rewritten."""
         self.replacement: bytes | None = None

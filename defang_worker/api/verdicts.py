@@ -31,10 +31,15 @@ class Response:
     """
 
     verdict: Verdict
+    """What it decides."""
     reply: str = ""
+    """What the client reads; line feeds divide lines, and empty stands for a usual text."""
     code: int | None = None
+    """The SMTP code: of a reject it begins with 5, of a tempfail with 4, or the usual one takes its place."""
     dsn: str | None = None
+    """The enhanced status code; as `code`."""
     delay_s: int = 0
+    """How many seconds the client is kept waiting, up to 300; none in `filter_relay` and from `filter_begin` on."""
 
     def __post_init__(self) -> None:
         # Here, where the traceback still shows the filter's line.

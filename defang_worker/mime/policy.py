@@ -30,8 +30,11 @@ class Policy:
     """One action for each severity; the severities are those that the differences between the readings show."""
 
     low: Action = Action.DELIVER
+    """For messages whose worst defect is low."""
     medium: Action = Action.REBUILD
+    """For those where it is medium."""
     high: Action = Action.REFUSE
+    """For those where it is high."""
     incomplete: Action = Action.REFUSE
     """For what could not be looked through within the limits."""
     encrypted: Action = Action.DELIVER

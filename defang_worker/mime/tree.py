@@ -30,17 +30,22 @@ MIB: Final = 1024 * KIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of a message is examined; beyond, `Tree.limit_exceeded` names what was too much."""
+    """How much of a message is examined. One that goes beyond is refused; `Tree.limit_exceeded` names what it was."""
 
     # Containers count, the message itself too. Honest mail stays below 200; 10,000 cost some 50 ms.
     max_parts: int = 10_000
+    """Parts, containers and the message itself counted."""
     # Honest mail nests below 10 deep.
     max_depth: int = 100
+    """How deep parts may lie in one another."""
     # Of one entity. Mail servers refuse far shorter headers (Sendmail: 32 KiB, Postfix: 100 KiB).
     max_header_bytes: int = 256 * KIB
+    """The size of one header."""
     max_header_fields: int = 2_000
+    """The number of its fields."""
     # All encoded messages together, decoded; a message in a message in ... shrinks, but not by much.
     max_nested_bytes: int = 128 * MIB
+    """All encoded attached messages together, decoded."""
 
 
 class Source:
