@@ -8,10 +8,10 @@ STALE := $(shell test -x $(BIN)/python && grep -sqxF '$(CURDIR)' .venv/.ready \
 	&& { test -z '$(PYTHON)' || grep -sqxF 'PYTHON=$(PYTHON)' .venv/.ready; } || echo stale)
 export PYTHON
 
-.PHONY: help setup fix check unit system test bench run cases fuzz docs clean stale
+.PHONY: help setup fix check unit system test bench run cases fuzz docs clean stale install uninstall
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/.ready ## build .venv (PYTHON=... picks the interpreter)
 
@@ -53,6 +53,12 @@ fuzz: setup ## look for input that breaks the MIME engine, for a minute (SECONDS
 
 docs: setup ## fill the tables in the documents from the code
 	@$(BIN)/python -m scripts.fill_tables
+
+install: ## install it: PREFIX=/usr/local DESTDIR= INIT= PYTHON= WHEELS= EXTRAS= (docs/install.md)
+	@scripts/install.sh install "$(DESTDIR)" "$(PREFIX)" "$(INIT)" "$(WHEELS)" "$(EXTRAS)"
+
+uninstall: ## take an installation back (the same PREFIX= and DESTDIR=)
+	@scripts/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
 
 clean: ## remove all that these words made in the tree
 	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

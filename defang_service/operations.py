@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start, stop, restart, reload, status and check of the service: what each does, in order, and within which time.
+
+Nothing here polls: a daemon's start command returns when its sockets accept connections, and the
+kernel tells when a process has ended. Called by `__main__`, which makes exit statuses of it.
+"""
+
+import fcntl
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+from defang_service import address, processes
+from defang_service.variables import WORKER, Daemon, Service
+
+# The milter waits 20 s for the multiplexor; a slow disk at boot has as long again for the programs themselves.
+_START_LIMIT_S: Final = 60.0
+# The milter gives messages in work 30 s (--stop-grace), the multiplexor's ladder has three steps of 10 s.
+_STOP_LIMIT_S: Final = 45.0
+# After KILL, for the kernel to clean up.
+_KILL_LIMIT_S: Final = 10.0
+# A worker left by a crash has nobody to answer to.
+_STRAY_LIMIT_S: Final = 5.0
+# Imports of a site's filter may take their time.
+_CHECK_LIMIT_S: Final = 120.0
+# A daemon that accepts does so at once.
+_PROBE_LIMIT_S: Final = 5.0
+
+# A site's shell is not the daemons' concern: started by hand or at boot, they are to find the same modules.
+_KEPT_FROM_DAEMONS: Final = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "TMPDIR"})
+
+
+class Failed(Exception):
+    """It was not done; the message says what went wrong."""
+
+
+class Status(IntEnum):
+    """Exit statuses of `status`, those of the Linux Standard Base."""
+
+    RUNNING = 0
+    DEAD = 1
+    STOPPED = 3
+    UNKNOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """What can be done with a service. `say` gets a line for each thing done."""
+
+    service: Service
+    environment: Mapping[str, str]
+    say: Callable[[str], None]
+    programs: Path = field(default_factory=lambda: Path(sys.executable).parent)
+
+    def start(self) -> None:
+        """Starts what does not run, the multiplexor first; returns when both accept connections. Raises `Failed`."""
+        started: list[Daemon] = []
+        for daemon in (self.service.mux, self.service.milter):
+            with _the(daemon) as running:
+                if running is not None:
+                    self.say(f"{daemon.program} runs already, as process {running.pid}")
+                    continue
+            try:
+                self._launch(daemon)
+            except Failed:
+                # Half a service would keep the next start from being tried whole.
+                for other in reversed(started):
+                    self._end(other)
+                raise
+            started.append(daemon)
+
+    def stop(self) -> None:
+        """Ends both, the milter first; returns when no process and no socket of theirs is left. Raises `Failed`."""
+        for daemon in (self.service.milter, self.service.mux):
+            self._end(daemon)
+        self._end_strays()
+
+    def restart(self) -> None:
+        """Stop and start, if the filter can be used; with one that cannot, all stays as it is. Raises `Failed`."""
+        self.check()
+        self.stop()
+        self.start()
+
+    def reload(self) -> None:
+        """Makes the multiplexor take the changed filter, if that can be used. Raises `Failed`."""
+        self.check()
+        path = address.unix_path(self.service.mux.socket)
+        command = [self._program("md-mx-ctrl"), "-s", str(path or self.service.mux.socket), "reread"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_LIMIT_S, check=False)
+        said = (done.stdout + done.stderr).strip()
+        if done.returncode:
+            raise Failed(f"not reloaded: {said}")
+        self.say(said or "the filter is read anew")
+
+    def check(self) -> None:
+        """Lets a worker load the filter, as the daemons' user and in the spool. Raises `Failed` with what it says."""
+        rules = () if self.service.rules is None else ("-f", self.service.rules)
+        command = [self.service.worker or self._program(WORKER), *rules, "-test"]
+        become = _become(_account(self.service.user))
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                errors="backslashreplace", timeout=_CHECK_LIMIT_S, cwd=self.service.spool, env=self._environment(),
+                check=False, **become,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Failed(f"{command[0]}: {error}") from None
+        if done.returncode:
+            raise Failed(f"the filter cannot be used:\n{done.stdout.rstrip()}")
+
+    def status(self) -> Status:
+        """Says of each daemon whether it runs and accepts connections."""
+        found = [self._state(daemon) for daemon in (self.service.mux, self.service.milter)]
+        if len(set(found)) == 1:
+            return found[0]
+        return Status.UNKNOWN if Status.UNKNOWN in found else Status.DEAD
+
+    def runs(self) -> bool:
+        """Whether one of the daemons runs. Raises `Failed`."""
+        for daemon in (self.service.mux, self.service.milter):
+            with _the(daemon) as running:
+                if running is not None:
+                    return True
+        return False
+
+    def replace_by(self, daemon: Daemon) -> None:
+        """Becomes the daemon in the foreground: for systemd, which looks after it. Raises `Failed`."""
+        program = self._program(daemon.program)
+        # A journal takes standard error too, but without priority and facility.
+        words = [program, "-D", "--log-to", "syslog", *daemon.options]
+        try:
+            os.execve(program, words, self._environment())  # noqa: S606  # no shell is wanted
+        except OSError as error:
+            raise Failed(f"{program}: {error.strerror}") from None
+
+    def _launch(self, daemon: Daemon) -> None:
+        command = [self._program(daemon.program), *daemon.options]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, env=self._environment(), timeout=_START_LIMIT_S, check=False
+            )
+        except OSError as error:
+            raise Failed(f"{command[0]}: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            self._end(daemon)
+            raise Failed(f"{daemon.program} was not ready in {_START_LIMIT_S:g} s: see its log") from None
+        if done.returncode:
+            # It has said why.
+            raise Failed(f"{daemon.program} did not start")
+        with _the(daemon) as running:
+            if running is None:
+                raise Failed(f"{daemon.program} started and ended: see its log")
+            self.say(f"{daemon.program} started, process {running.pid}, at {daemon.socket}")
+
+    def _end(self, daemon: Daemon) -> None:
+        with _the(daemon) as running:
+            if running is None:
+                self.say(f"{daemon.program} does not run")
+            elif not processes.end(running, term_limit_s=_STOP_LIMIT_S, kill_limit_s=_KILL_LIMIT_S):
+                raise Failed(f"{daemon.program}, process {running.pid}, does not end, not even by KILL")
+            else:
+                self.say(f"{daemon.program} stopped")
+        with _as_user(_account(self.service.user)):
+            _remove_left(daemon)
+
+    def _end_strays(self) -> None:
+        if not sys.platform.startswith("linux"):
+            return
+        worker = self.service.worker or WORKER
+        strays = processes.stray_workers(worker, uid=_account(self.service.user).pw_uid, spool=self.service.spool)
+        left = processes.end_all(strays, term_limit_s=_STRAY_LIMIT_S, kill_limit_s=_KILL_LIMIT_S)
+        if left:
+            raise Failed(f"workers that do not end: {', '.join(map(str, left))}")
+
+    def _state(self, daemon: Daemon) -> Status:
+        with _the(daemon) as running:
+            if running is None:
+                stale = daemon.pid_file.exists() and daemon.pid_file.stat().st_size > 0
+                self.say(f"{daemon.program} does not run" + (f"; it left {daemon.pid_file}" if stale else ""))
+                return Status.DEAD if stale else Status.STOPPED
+            silence = address.why_silent(daemon.socket, limit_s=_PROBE_LIMIT_S)
+            self.say(f"{daemon.program} runs as process {running.pid}" + (f", but {silence}" if silence else ""))
+            return Status.UNKNOWN if silence else Status.RUNNING
+
+    def _program(self, name: str) -> str:
+        return str(self.programs / name)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in self.environment.items() if name not in _KEPT_FROM_DAEMONS}
+        # A date in a header has English names; and programs that a filter starts keep their files at home.
+        return {**kept, "HOME": str(self.service.spool), "LC_ALL": "C"}
+
+
+@contextmanager
+def _the(daemon: Daemon) -> Iterator[processes.Held | None]:
+    """The daemon's process, held fast. Raises `Failed` if that cannot be found out."""
+    try:
+        with processes.holding(daemon.lock_file) as running:
+            yield running
+    except processes.Unclear as error:
+        raise Failed(str(error)) from None
+
+
+def _account(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise Failed(f"there is no user {user!r} (MX_USER)") from None
+
+
+def _become(account: pwd.struct_passwd) -> dict[str, Any]:
+    """Arguments of subprocess.run for a program that is to run as that user."""
+    if os.geteuid() == account.pw_uid:
+        return {}
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+@contextmanager
+def _as_user(account: pwd.struct_passwd) -> Iterator[None]:
+    """Root does what is inside as that user, in whose directories a link may lead anywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(account.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def _remove_left(daemon: Daemon) -> None:
+    """Removes what a daemon that crashed has left: socket, pid file and lock file."""
+    try:
+        # Made if it is missing, lest somebody starts the daemon meanwhile.
+        lock = os.open(daemon.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Failed(f"{daemon.lock_file}: {error.strerror}") from None
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        path = address.unix_path(daemon.socket)
+        if path is not None and address.why_silent(daemon.socket, limit_s=_PROBE_LIMIT_S) and path.is_socket():
+            path.unlink()
+        daemon.pid_file.unlink(missing_ok=True)
+        daemon.lock_file.unlink(missing_ok=True)
+    finally:
+        os.close(lock)

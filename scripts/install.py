@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install Defang, or take an installation back: `make install` and `make uninstall` call this (docs/install.md).
+
+PREFIX/lib/defang gets a virtual environment with the programs, PREFIX/bin links to them, and the system's own places
+the files that start them. What was made is written to PREFIX/share/defang/manifest.json. A file that the site has
+changed stays as it is, and ours is put beside it with the suffix .new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.install_record import NEW_SUFFIX, OLD_SUFFIX, Foreign, Record
+
+SOURCE = Path(__file__).resolve().parent.parent
+# The paths that stand in the files of init/, and are replaced by those of the installation.
+FILES_PREFIX = "/usr/local"
+USER = "defang"
+SPOOL = Path("/var/spool/MIMEDefang")
+PRIVATE_DIRECTORIES = (SPOOL, Path("/var/spool/MD-Quarantine"), Path("/var/log/defang"))
+# What the package is built from, beside its directories.
+PACKAGE_FILES = ("pyproject.toml", "README.md", "LICENSE", "pytest_defang.py")
+COMMANDS = ("defang-milter", "defang-mux", "defang-worker", "defang-service", "md-mx-ctrl")
+INITS = ("systemd", "sysv", "slackware", "openrc", "freebsd", "none")
+
+
+class Refused(Exception):
+    """Nothing more is done; the message says why."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where things go: `prefix` as the installed system sees it, `destdir` in front of it while a package is made."""
+
+    destdir: Path
+    prefix: Path
+    init: str
+    python: str
+    wheels: Path | None
+    extras: str
+
+    @property
+    def home(self) -> Path:
+        """The virtual environment, in the installed system."""
+        return self.prefix / "lib/defang"
+
+    @property
+    def is_package(self) -> bool:
+        """Whether files are gathered for another machine, on which users and owners will be made."""
+        return self.destdir != Path("/")
+
+    def there(self, path: Path) -> Path:
+        """Where a path of the installed system is now."""
+        return self.destdir / path.relative_to("/")
+
+
+def system_init() -> str:
+    """What starts services on this machine."""
+    if platform.system() == "FreeBSD":
+        return "freebsd"
+    for sign, init in (
+        ("/run/systemd/system", "systemd"),
+        ("/etc/slackware-version", "slackware"),
+        ("/sbin/openrc-run", "openrc"),
+        ("/etc/init.d", "sysv"),
+    ):
+        if Path(sign).exists():
+            return init
+    return "none"
+
+
+def _library(prefix: Path, folder: str) -> Path:
+    """Where systemd's tools look for a package's files: below /usr and /usr/local, or else in /etc alone."""
+    if str(prefix) in ("/usr", "/usr/local"):
+        return prefix / "lib" / folder
+    return Path("/etc") / folder
+
+
+def files(plan: Plan) -> Iterable[tuple[str, Path, int]]:
+    """What is copied: path in the source tree, path in the installed system, mode."""
+    share = plan.prefix / "share/defang"
+    yield "init/share/sendmail.mc", share / "sendmail.mc", 0o644
+    yield "init/share/postfix-main.cf", share / "postfix-main.cf", 0o644
+    yield "docs/filters/suggested_minimum.py", Path("/etc/mail/defang-filter.py"), 0o644
+    defaults = "/etc/default/defang"
+    match plan.init:
+        case "systemd":
+            for name in ("defang-mux", "defang-milter"):
+                yield f"init/systemd/{name}.service", _library(plan.prefix, "systemd/system") / f"{name}.service", 0o644
+            yield "init/share/sysusers.conf", _library(plan.prefix, "sysusers.d") / "defang.conf", 0o644
+            yield "init/share/tmpfiles.conf", _library(plan.prefix, "tmpfiles.d") / "defang.conf", 0o644
+        case "sysv":
+            yield "init/sysv/defang", Path("/etc/init.d/defang"), 0o755
+        case "slackware":
+            yield "init/slackware/rc.defang", Path("/etc/rc.d/rc.defang"), 0o755
+        case "openrc":
+            yield "init/openrc/defang", Path("/etc/init.d/defang"), 0o755
+            defaults = "/etc/conf.d/defang"
+        case "freebsd":
+            yield "init/freebsd/defang", Path("/usr/local/etc/rc.d/defang"), 0o755
+            defaults = "/usr/local/etc/defang.conf"
+    yield "init/share/defaults", Path(defaults), 0o644
+    if plan.init not in ("freebsd", "none"):
+        yield "init/share/logrotate", Path("/etc/logrotate.d/defang"), 0o644
+
+
+def _content(plan: Plan, source: str) -> bytes:
+    text = (SOURCE / source).read_text()
+    if source.startswith("init/"):
+        text = text.replace(f"{FILES_PREFIX}/bin/", f"{plan.prefix}/bin/")
+    return text.encode()
+
+
+def install(plan: Plan, say: Callable[[str], None], programs: Callable[[Plan, Path], None]) -> None:
+    """Do it all; `programs` fills a directory with the virtual environment. A second time, only what has changed."""
+    if not plan.is_package and os.geteuid() != 0:
+        raise Refused("installing into the system is for root; DESTDIR=DIRECTORY gathers the files for a package")
+    record = Record.load(plan.there(plan.prefix / "share/defang/manifest.json"), plan.destdir, say)
+    record.refuse_foreign([plan.prefix / "bin" / name for name in COMMANDS])
+    if not plan.is_package:
+        _make_user(record, say)
+    _make_programs(plan, record, programs)
+    for name in COMMANDS:
+        record.link(plan.prefix / "bin" / name, plan.home / "bin" / name)
+    for source, target, mode in files(plan):
+        record.file(target, _content(plan, source), mode)
+    for directory in PRIVATE_DIRECTORIES:
+        record.private_directory(directory, None if plan.is_package else USER)
+    record.save()
+
+
+def _make_user(record: Record, say: Callable[[str], None]) -> None:
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        pass
+    else:
+        return
+    if platform.system() == "FreeBSD":
+        command = ["pw", "useradd", USER, "-c", "Defang mail filter", "-d", str(SPOOL), "-s", "/usr/sbin/nologin"]
+    else:
+        shell = next((path for path in ("/usr/sbin/nologin", "/sbin/nologin") if Path(path).exists()), "/bin/false")
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(SPOOL)]
+        command += ["--shell", shell, USER]
+    subprocess.run(command, check=True)
+    record.users.append(USER)
+    # At once, for the next step may fail.
+    record.save()
+    say(f"user {USER} made")
+
+
+def _make_programs(plan: Plan, record: Record, programs: Callable[[Plan, Path], None]) -> None:
+    """The environment, made beside the old one and put into its place when it is whole."""
+    home = plan.there(plan.home)
+    new, old = (home.with_name(home.name + suffix) for suffix in (NEW_SUFFIX, OLD_SUFFIX))
+    if home.exists() and str(plan.home) not in record.trees:
+        raise Refused(f"{home} is there, and no installation of ours: it is in the way")
+    record.make_parents(home)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    record.tree(plan.home)
+    programs(plan, new)
+    if home.exists():
+        home.rename(old)
+    new.rename(home)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def build_environment(plan: Plan, home: Path) -> None:
+    """A virtual environment with the package, as if it had been made where it will be in the end."""
+    subprocess.run([plan.python, "-m", "venv", str(home)], check=True)
+    python = str(home / "bin/python")
+    environment = dict(os.environ)
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
+    if plan.wheels is None:
+        environment["PIP_CONSTRAINT"] = str(SOURCE / "constraints.txt")
+    else:
+        # What is there is what is meant: a build machine may have no network.
+        pip += ["--no-index", f"--find-links={plan.wheels}"]
+    with tempfile.TemporaryDirectory(prefix="defang-") as copy:
+        # setuptools writes into the tree that it builds from.
+        for part in (*SOURCE.glob("defang_*/"), *map(SOURCE.joinpath, PACKAGE_FILES)):
+            if part.is_dir():
+                shutil.copytree(part, Path(copy, part.name), ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(part, copy)
+        subprocess.run([*pip, f"{copy}[{plan.extras}]" if plan.extras else copy], check=True, env=environment)
+    for script in (home / "bin").iterdir():
+        if script.name.lower().startswith("activate"):
+            script.unlink()
+        elif not script.is_symlink():
+            _rename_in(script, home, plan.home)
+    _rename_in(home / "pyvenv.cfg", home, plan.home)
+    # All anew, for those of pip have been made already, with paths of here in them.
+    compile_all = [python, "-m", "compileall", "-q", "-f", "-s", str(home), "-p", str(plan.home), str(home / "lib")]
+    subprocess.run(compile_all, check=True)
+
+
+def _rename_in(file: Path, made_in: Path, lives_in: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(str(made_in).encode(), str(lives_in).encode()))
+
+
+def uninstall(plan: Plan, say: Callable[[str], None]) -> None:
+    """Take back what the manifest has, but for files that the site has changed and directories in use."""
+    manifest = plan.there(plan.prefix / "share/defang/manifest.json")
+    record = Record.load(manifest, plan.destdir, say)
+    if not manifest.exists():
+        raise Refused(f"nothing is installed there: {manifest} is missing")
+    if not plan.is_package:
+        _refuse_running()
+    record.take_back()
+    for user in record.users:
+        # The number would go to the next user made, and with it what is left of the mail.
+        if any(plan.there(directory).exists() for directory in PRIVATE_DIRECTORIES):
+            say(f"user {user} kept: some of its directories are")
+        elif not plan.is_package:
+            command = ["pw", "userdel"] if platform.system() == "FreeBSD" else ["userdel"]
+            subprocess.run([*command, user], check=True)
+            say(f"user {user} removed")
+
+
+def _refuse_running() -> None:
+    for name in ("defang-mux", "defang-milter"):
+        lock = SPOOL / f"{name}.pid.lock"
+        if lock.exists():
+            raise Refused(f"{name} may be running ({lock} is there): stop the service first")
+
+
+NEXT_STEPS = {
+    "systemd": "systemctl daemon-reload && systemctl enable --now defang-mux defang-milter",
+    "sysv": "update-rc.d defang defaults && /etc/init.d/defang start",
+    "slackware": "/etc/rc.d/rc.defang start, and its lines in /etc/rc.d/rc.sendmail (docs/slackware.md)",
+    "openrc": "rc-update add defang default && rc-service defang start",
+    "freebsd": "sysrc defang_enable=YES && service defang start",
+    "none": "defang-service start",
+}
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    prefix = Path(given.prefix)
+    if not prefix.is_absolute():
+        raise Refused(f"PREFIX={prefix} has to begin with /")
+    return Plan(
+        destdir=Path(given.destdir or "/").absolute(),
+        prefix=prefix,
+        init=given.init or system_init(),
+        python=given.python or sys.executable,
+        wheels=Path(given.wheels).absolute() if given.wheels else None,
+        extras=given.extras,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; 1 and a reason if it was not done."""
+    parser = argparse.ArgumentParser(prog="make", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("word", choices=("install", "uninstall"))
+    parser.add_argument("--destdir", default="")
+    parser.add_argument("--prefix", default=FILES_PREFIX)
+    parser.add_argument("--init", choices=INITS)
+    parser.add_argument("--python", default="")
+    parser.add_argument("--wheels", default="")
+    parser.add_argument("--extras", default="")
+    given = parser.parse_args([word for word in arguments if word != "--init="])
+    # What is made is for everyone to read, whatever the umask of whoever makes it.
+    os.umask(0o022)
+    try:
+        plan = _plan(given)
+        if given.word == "uninstall":
+            uninstall(plan, print)
+            return 0
+        install(plan, print, build_environment)
+        print(f"next: {NEXT_STEPS[plan.init]}")
+    except (Refused, Foreign) as error:
+        print(f"make {given.word}: {error}", file=sys.stderr)
+        return 1
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"make {given.word}: {error}; make uninstall takes back what was made", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

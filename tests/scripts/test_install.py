@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make install` makes, renews and takes back. The programs are stood in for: building them takes its time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts import install
+from scripts.install import COMMANDS, INITS, Plan, Refused
+from scripts.install_record import Foreign
+
+
+def _programs(plan: Plan, home: Path) -> None:
+    (home / "bin").mkdir(parents=True)
+    for name in COMMANDS:
+        (home / "bin" / name).write_text("#!/bin/sh\n")
+
+
+class Site:
+    """A directory that stands for a system."""
+
+    def __init__(self, root: Path, init: str = "sysv", prefix: str = "/usr/local") -> None:
+        self.root = root
+        self.said: list[str] = []
+        self.plan = Plan(destdir=root, prefix=Path(prefix), init=init, python="python3", wheels=None, extras="")
+
+    def install(self) -> list[str]:
+        self.said.clear()
+        install.install(self.plan, self.said.append, _programs)
+        return self.said
+
+    def uninstall(self) -> list[str]:
+        self.said.clear()
+        install.uninstall(self.plan, self.said.append)
+        return self.said
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+    def all(self) -> dict[str, tuple[int, bytes]]:
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            content = str(path.readlink()).encode() if path.is_symlink() else b""
+            if path.is_file() and not path.is_symlink():
+                content = path.read_bytes()
+            found[str(path.relative_to(self.root))] = (path.lstat().st_mode, content)
+        return found
+
+
+@pytest.fixture(params=INITS)
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    return Site(tmp_path / "root", request.param)
+
+
+def test_a_second_time_changes_nothing(site: Site) -> None:
+    site.install()
+    before = site.all()
+    assert site.install() == ["programs /usr/local/lib/defang"]
+    assert site.all() == before
+
+
+def test_taking_back_leaves_nothing(site: Site) -> None:
+    site.install()
+    assert len(site.all()) > 15
+    site.uninstall()
+    assert site.all() == {}
+    assert site.root.is_dir()
+
+
+def test_every_file_that_stays_is_told(site: Site) -> None:
+    said = site.install()
+    told = {line.split()[1].rstrip(",") for line in said if line.split()[0] in ("file", "link", "directory")}
+    there = {
+        f"/{name}" for name, _ in site.all().items()
+        if not site.path(name).is_dir() or site.path(name).is_symlink()
+    }  # fmt: skip
+    programs = {name for name in there if name.startswith("/usr/local/lib/defang/")}
+    assert there - programs - {"/usr/local/share/defang/manifest.json"} <= told
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_the_prefix_stands_in_all_that_is_installed(tmp_path: Path, init: str) -> None:
+    site = Site(tmp_path / "root", init, prefix="/opt/mail")
+    site.install()
+    texts = {name: content.decode() for name, (_, content) in site.all().items()}
+    assert not [name for name, text in texts.items() if "/usr/local/bin" in text]
+    if init != "none":
+        assert [name for name, text in texts.items() if "/opt/mail/bin/defang-service" in text]
+
+
+def test_what_a_site_has_changed_stays_and_the_new_lies_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path / "root")
+    site.install()
+    filter_file, defaults = site.path("/etc/mail/defang-filter.py"), site.path("/etc/default/defang")
+    filter_file.write_text("# ours\n")
+    old_defaults = defaults.read_bytes()
+    newer = tmp_path / "newer"
+    monkeypatch.setattr(install, "SOURCE", newer)
+    for source, _, _ in install.files(site.plan):
+        (newer / source).parent.mkdir(parents=True, exist_ok=True)
+        (newer / source).write_text("# newer\n")
+    said = site.install()
+    assert filter_file.read_text() == "# ours\n"
+    assert filter_file.with_name("defang-filter.py.new").read_text() == "# newer\n"
+    assert defaults.read_text() == "# newer\n" != old_defaults.decode()
+    assert any("defang-filter.py.new" in line for line in said)
+    # Once more, with the filter still the site's.
+    site.install()
+    assert filter_file.read_text() == "# ours\n"
+    assert any("kept /etc/mail/defang-filter.py" in line for line in site.uninstall())
+    assert {name for name in site.all() if site.path(name).is_file()} == {"etc/mail/defang-filter.py"}
+
+
+def test_a_file_that_was_there_before_is_the_sites(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    filter_file = site.path("/etc/mail/defang-filter.py")
+    filter_file.parent.mkdir(parents=True)
+    filter_file.write_text("# from before\n")
+    site.install()
+    assert filter_file.read_text() == "# from before\n"
+    site.uninstall()
+    assert filter_file.read_text() == "# from before\n"
+
+
+def test_a_start_script_that_was_switched_off_stays_so(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root", "slackware")
+    site.install()
+    script = site.path("/etc/rc.d/rc.defang")
+    script.chmod(0o644)
+    site.install()
+    assert script.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_program_that_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root", prefix="/usr")
+    other = site.path("/usr/bin/md-mx-ctrl")
+    other.parent.mkdir(parents=True)
+    other.write_text("MIMEDefang's\n")
+    with pytest.raises(Foreign, match="md-mx-ctrl"):
+        site.install()
+    assert list(site.all()) == ["usr", "usr/bin", "usr/bin/md-mx-ctrl"]
+
+
+def test_an_installation_that_broke_off_can_be_taken_back(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    for broken_at in range(1, 14):
+        lines = 0
+
+        def say(line: str, limit: int = broken_at) -> None:
+            nonlocal lines
+            lines += 1
+            if lines == limit:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            install.install(site.plan, say, _programs)
+        site.uninstall()
+        assert site.all() == {}, broken_at
+
+
+def test_mail_that_is_kept_back_outlasts_the_installation(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    site.install()
+    kept = site.path("/var/spool/MD-Quarantine/message")
+    kept.write_text("kept back")
+    assert any("kept /var/spool/MD-Quarantine" in line for line in site.uninstall())
+    assert kept.read_text() == "kept back"
+
+
+def test_directories_of_the_daemons_are_closed_to_others(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    before = os.umask(0)
+    try:
+        site.install()
+    finally:
+        os.umask(before)
+    for directory in install.PRIVATE_DIRECTORIES:
+        assert site.path(str(directory)).stat().st_mode & 0o777 == 0o750
+
+
+def test_where_nothing_is_installed_there_is_nothing_to_take_back(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="nothing is installed"):
+        Site(tmp_path / "root").uninstall()
+
+
+def test_the_manifest_is_what_was_made(site: Site) -> None:
+    site.install()
+    manifest = json.loads(site.path("/usr/local/share/defang/manifest.json").read_text())
+    assert set(manifest["links"]) == {f"/usr/local/bin/{name}" for name in COMMANDS}
+    assert {path for path in manifest["files"] if not site.path(path).is_file()} == set()
