@@ -19,13 +19,17 @@ from defang_milter import settings as milter_settings
 from defang_mux import ctl
 from defang_mux import settings as mux_settings
 from defang_mux.pool import state
+from defang_service.variables import VARIABLES, Kind
 from defang_worker.api.stages import VERBS, Stage
 from scripts import filter_reference
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     ROOT / "protocol.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "options", "writing-filters", "filter-reference")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("architecture", "install", "options", "writing-filters", "filter-reference")
+    ),
 ]
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -120,6 +124,21 @@ def _control_options() -> str:
     return _options((row.letter, row.name, row.placeholder, row.help) for row in ctl.OPTIONS)
 
 
+def _variables() -> str:
+    return _markdown(
+        ["Variable", "Value", "`defang-mux`", "`defang-milter`", "Meaning"],
+        (
+            [
+                _code(row.name),
+                _code(row.default) or row.kind.value,
+                *("" if row.kind is Kind.EXTRA else _code(letter and f"-{letter}") for letter in (row.mux, row.milter)),
+                row.meaning,
+            ]
+            for row in VARIABLES
+        ),
+    )
+
+
 # Callbacks that stand in one column of the table of stages; the first tells for all of them.
 _STAGE_COLUMNS = (
     ("`filter_relay`, `filter_helo`", Stage.RELAY),
@@ -158,6 +177,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "control-options": _control_options,
     "stages": _stages,
     "filter-reference": filter_reference.reference,
+    "variables": _variables,
 }
 
 
