@@ -18,7 +18,7 @@ trap 'exit 1' INT TERM HUP
 
 # Debian's package scripts start services unless this file says 101, "action forbidden by policy".
 # One that is there already is the administrator's, and stays.
-# mimedefang.pl of 3.3 cannot be loaded without Net::DNS, which its package merely recommends, and looks into zips with
+# Of systemd only the checker of units is used. mimedefang.pl of 3.3 cannot be loaded without Net::DNS, which its package merely recommends, and looks into zips with
 # Archive::Zip.
 packages="sendmail-bin sendmail-base sendmail-cf m4 mimedefang libnet-dns-perl libarchive-zip-perl clamav-daemon"
 # shellcheck disable=SC2086  # a list of words
@@ -31,7 +31,7 @@ if [ -n "$(missing_packages $packages)" ]; then
     need_packages "the system tests (no service is started)" $packages
 fi
 for program in /usr/sbin/sendmail /usr/bin/m4 /usr/bin/mimedefang /usr/bin/mimedefang-multiplexor \
-    /usr/bin/mimedefang.pl /usr/bin/md-mx-ctrl /usr/sbin/clamd; do
+    /usr/bin/mimedefang.pl /usr/bin/md-mx-ctrl /usr/sbin/clamd /usr/bin/systemd-analyze; do
     [ -x "$program" ] || fail "$program is missing, although its package is installed"
 done
 

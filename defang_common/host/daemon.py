@@ -2,7 +2,8 @@
 """From the command that was typed to a daemon that serves, and its end.
 
 Order: open pid and lock file with the starter's rights, become the user, check the spool,
-detach, lock, write the pid, log, serve. Meanwhile the starter waits for a word from the daemon.
+detach, lock, write the pid, log, serve. Meanwhile the starter waits for a word from the daemon, or
+a supervisor of a daemon in the foreground (systemd) does.
 Sockets and signals are the business of the `serve` that the caller hands in.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from defang_common.host import logs
+from defang_common.host import logs, notify
 from defang_common.host.errors import StartFailed
 from defang_common.host.run_files import RunFiles
 
@@ -67,7 +68,7 @@ def run(settings: DaemonSettings, serve: Serve) -> int:
     if settings.foreground:
         _prepare(settings, account)
         _tell_of_missing_logger(settings)
-        return _serve(settings, files, serve, lambda: None)
+        return _serve(settings, files, serve, lambda: notify.tell("READY=1"))
     return _start_detached(settings, account, files, serve)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -292,6 +293,29 @@ def test_foreground_process_stays_and_returns_what_serve_returns(host: Host) -> 
     assert facts["session"] == os.getsid(0)
     assert not facts["daemon"], "python-daemon is not needed here, and its import takes time"
     assert not host.pid_file.exists()
+
+
+def test_a_supervisor_of_the_foreground_process_is_told_when_it_serves(host: Host) -> None:
+    address = host.spool / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(address))
+        address.chmod(0o666)
+        supervisor.settimeout(COMMAND_LIMIT_S)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(address)}
+        with subprocess.Popen(host.argv("ready()", foreground=True), env=environment) as command:
+            assert supervisor.recv(100) == b"READY=1"
+            command.terminate()
+            assert command.wait(COMMAND_LIMIT_S) == EXIT_STATUS
+
+
+def test_a_supervisor_that_cannot_be_reached_is_logged_and_no_reason_to_end(host: Host) -> None:
+    environment = {**os.environ, "NOTIFY_SOCKET": str(host.spool / "nowhere.sock")}
+    command = subprocess.run(
+        host.argv("ready(); os._exit(7)", foreground=True),
+        env=environment, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False,
+    )  # fmt: skip
+    assert command.returncode == EXIT_STATUS
+    assert "nowhere.sock: READY=1 could not be told" in command.stderr
 
 
 def test_foreground_log_goes_to_standard_error(host: Host) -> None:

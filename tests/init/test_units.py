@@ -1,74 +1,117 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systemd units call the programs as these want to be called, and wait for the pid file that they write."""
+"""The files of init/ call the service as it wants to be called, and say what the programs need."""
 
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from defang_milter import settings as milter_settings
-from defang_mux import settings as mux_settings
-from defang_worker.command_line import DEFAULT_FILTER
+from defang_service.__main__ import WORDS
+from defang_service.variables import VARIABLES, service_of
 
-UNITS = Path(__file__).parents[2] / "init" / "systemd"
+INIT = Path(__file__).parents[2] / "init"
+UNITS = ("defang-mux.service", "defang-milter.service")
+SCRIPTS = [INIT / name for name in ("sysv/defang", "slackware/rc.defang", "openrc/defang", "freebsd/defang")]
+SHELLS = [path for name in ("sh", "dash", "bash") if (path := shutil.which(name))]
+# What `defang-service stop` may take for one daemon.
+STOP_LIMIT_S = 55
 
 
-def _service(name: str) -> configparser.SectionProxy:
+def _unit(name: str) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment, method-assign]  # as its documentation has it
-    unit.read_string((UNITS / name).read_text().replace("\\\n", ""))
-    return unit["Service"]
+    unit.read_string((INIT / "systemd" / name).read_text())
+    return unit
 
 
-def _command(service: configparser.SectionProxy) -> list[str]:
-    """The arguments of the start command; `$WORD` is the site's variable, empty until the site fills it."""
-    name, _, value = service["Environment"].partition("=")
-    words = shlex.split(service["ExecStart"].replace(f"${{{name}}}", value))
-    return [word for word in words[1:] if not word.startswith("$")]
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_calls_words_that_exist(name: str) -> None:
+    service = _unit(name)["Service"]
+    commands = [value for key, value in service.items() if key.startswith("Exec")]
+    assert commands
+    for command in commands:
+        program, word = shlex.split(command)
+        assert program == "/usr/local/bin/defang-service"
+        assert word in WORDS
 
 
-def test_the_multiplexor_starts_as_its_unit_says() -> None:
-    service = _service("defang-mux.service")
-    parsed = mux_settings.parse(_command(service))
-    assert not isinstance(parsed, str)
-    settings, notes = parsed
-    assert notes == []
-    assert settings.user == "defang"
-    assert settings.pid_file == Path(service["PIDFile"])
-    assert not settings.foreground
-    assert settings.rules == Path(DEFAULT_FILTER)
-
-
-def test_a_reload_tries_the_filter_as_the_daemons_user_and_then_signals_wherever_the_socket_is() -> None:
-    text = (UNITS / "defang-mux.service").read_text()
-    reload = [line.partition("=")[2] for line in text.splitlines() if line.startswith("ExecReload=")]
-    worker = str(Path(shlex.split(_service("defang-mux.service")["ExecStart"])[0]).with_name("defang-worker"))
-    assert reload == [
-        f"/usr/sbin/runuser -u defang -- {worker} -f ${{FILTER}} test",
-        "/bin/kill -HUP $MAINPID",
-    ]
-
-
-def test_the_milter_starts_as_its_unit_says() -> None:
-    service = _service("defang-milter.service")
-    settings = milter_settings.parse(_command(service))
-    assert settings.user == "defang"
-    assert settings.pid_file == Path(service["PIDFile"])
-    assert not settings.foreground
-    assert settings.stop_grace_s < int(service["TimeoutStopSec"])
-
-
-@pytest.mark.parametrize("name", ["defang-mux.service", "defang-milter.service"])
+@pytest.mark.parametrize("name", UNITS)
 def test_a_unit_waits_for_readiness_and_lets_the_daemon_end_its_own_children(name: str) -> None:
-    service = _service(name)
-    assert (service["Type"], service["KillMode"]) == ("forking", "mixed")
+    service = _unit(name)["Service"]
+    assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
+    assert int(service["TimeoutStopSec"]) > STOP_LIMIT_S
 
 
-def test_both_daemons_meet_at_the_same_socket() -> None:
-    parsed = mux_settings.parse(_command(_service("defang-mux.service")))
-    assert not isinstance(parsed, str)
-    milter = milter_settings.parse(_command(_service("defang-milter.service")))
-    assert parsed[0].socket == milter.mux_socket
+def test_the_filter_is_there_before_the_mail_server() -> None:
+    milter = _unit("defang-milter.service")["Unit"]
+    assert "defang-mux.service" in milter["After"].split()
+    assert {"sendmail.service", "postfix.service"} <= set(milter["Before"].split())
+
+
+def test_the_multiplexor_may_start_set_group_id_programs_and_the_milter_starts_none() -> None:
+    mux, milter = (_unit(name)["Service"] for name in UNITS)
+    assert not {"User", "NoNewPrivileges", "RestrictSUIDSGID"} & set(mux)
+    assert (milter["User"], milter["NoNewPrivileges"]) == (service_of({}).user, "yes")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)
+def test_a_script_is_read_by_every_shell(shell: str, script: Path) -> None:
+    done = subprocess.run([shell, "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)
+def test_a_script_can_be_executed(script: Path) -> None:
+    assert script.stat().st_mode & 0o111 == 0o111
+
+
+def test_the_defaults_file_has_variables_that_exist_and_makes_sense_to_systemd_and_shells() -> None:
+    text = (INIT / "share/defaults").read_text()
+    set_there = re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", text, re.MULTILINE)
+    names = {variable.name for variable in VARIABLES}
+    assert {name for name, _ in set_there} <= names
+    active = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    shell = "set -a; . ./defaults; env"
+    done = subprocess.run(
+        ["sh", "-c", shell],
+        cwd=INIT / "share",
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    from_shell = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert {name: from_shell[name] for name in active} == active
+    # As a site would, with every line that is prepared switched on.
+    service_of({name: value.strip('"') for name, value in set_there})
+
+
+def test_the_line_for_sendmail_is_the_same_everywhere() -> None:
+    root = INIT.parent
+    texts = [(root / name).read_text() for name in ("init/share/sendmail.mc", "docs/install.md", "docs/slackware.md")]
+    lines = {line.strip() for text in texts for line in text.splitlines() if "INPUT_MAIL_FILTER(`" in line}
+    assert len(lines) == 1
+    assert f"S=unix:{service_of({}).milter.socket}," in lines.pop()
+
+
+def test_the_lines_for_postfix_are_those_of_the_page() -> None:
+    lines = [line for line in (INIT / "share/postfix-main.cf").read_text().splitlines() if not line.startswith("#")]
+    page = {line.strip() for line in (INIT.parent / "docs/install.md").read_text().splitlines()}
+    assert len(lines) > 3
+    assert set(lines) <= page
+
+
+def test_the_directories_are_told_as_the_installer_makes_them() -> None:
+    from scripts.install import PRIVATE_DIRECTORIES, USER
+
+    rows = [line.split() for line in (INIT / "share/tmpfiles.conf").read_text().splitlines() if line.startswith("d ")]
+    assert rows == [["d", str(path), "0750", USER, USER, "-"] for path in PRIVATE_DIRECTORIES]
+    user = (INIT / "share/sysusers.conf").read_text().splitlines()[-1].split()
+    assert user[:2] == ["u", USER]
