@@ -14,22 +14,30 @@ if TYPE_CHECKING:
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.outcome import CheckResult, Outcome
     from defang_worker.checks.runner import Results
+    from defang_worker.checks.viruses.clamd import Clamd
+    from defang_worker.checks.viruses.result import Infection, VirusResult
 
 __all__ = [
     "Check",
     "CheckResult",
+    "Clamd",
     "FailurePolicy",
+    "Infection",
     "Outcome",
     "Results",
+    "VirusResult",
 ]
 
 # Where each name lives. mypy reads the imports above, and a test holds the two together.
 _HOMES = {
     "Check": "check",
     "CheckResult": "outcome",
+    "Clamd": "viruses.clamd",
     "FailurePolicy": "check",
+    "Infection": "viruses.result",
     "Outcome": "outcome",
     "Results": "runner",
+    "VirusResult": "viruses.result",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
@@ -42,8 +43,21 @@ class FailurePolicy(StrEnum):
     """Nothing but a line in the log."""
 
 
-class Feature(dict[str, Any]):
-    """What `defang-worker features` shows of one check: `kind`, `name`, `address`, `reachable`, `version`, `detail`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """What `defang-worker features` shows of a check, or of one of the addresses of its service."""
+
+    kind: str
+    """The class of the check."""
+    name: str
+    address: str = ""
+    """Where the service is, or the program's path."""
+    is_reachable: bool | None = None
+    """Whether it answers; None for what is no service."""
+    version: str = ""
+    """As the service tells it."""
+    detail: str = ""
+    """Why it cannot be reached."""
 
 
 class Check(ABC, Generic[_Subject_contra, _Result_co]):

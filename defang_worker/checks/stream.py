@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from defang_worker.checks.budget import Deadline
+    from defang_worker.mime.headers import Buffer
 
 __all__ = ["Stream", "host_and_port"]
 
@@ -27,6 +28,8 @@ _READ_BYTES: Final = 64 * 1024
 def host_and_port(address: str) -> tuple[str, int]:
     """The two halves of host:port, [ipv6]:port without its brackets; raises ValueError."""
     host, _, port = address.rpartition(":")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        host = ""
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise ValueError(f"an address is an absolute path or host:port, not {address!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)
@@ -67,7 +70,7 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def send(self, data: bytes | memoryview) -> None:
+    def send(self, data: Buffer) -> None:
         """Sends all of it."""
         self.socket.settimeout(self._deadline.left_s())
         self.socket.sendall(data)
@@ -77,7 +80,7 @@ class Stream:
         self.socket.settimeout(self._deadline.left_s())
         socket.send_fds(self.socket, [data], [descriptor])
 
-    def send_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
+    def send_pieces(self, pieces: Sequence[Buffer]) -> None:
         """Sends all pieces, without a copy of the long ones."""
         for piece in pieces:
             self.send(piece)

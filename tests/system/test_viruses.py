@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Virus scanners that are real: ClamAV's daemon with a signature of our own, asked by worker and whole chain."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from email.message import EmailMessage
+from email.policy import SMTP
+
+import pytest
+
+from defang_common.wire import commands
+from defang_worker import Message, Settings
+from defang_worker.checks import Clamd, Outcome
+from defang_worker.checks.budget import Deadline
+from tests.support.clamav import EICAR, MAX_BYTES, VIRUS_NAME, RealClamd, running_clamd
+from tests.support.daemons import Chain, private_home, running
+from tests.support.mta import Verdict
+from tests.system.interop.messages import Transaction
+from tests.system.interop.told import play
+
+pytestmark = pytest.mark.system
+
+FILTER = """
+from defang_worker import Filter, Settings
+from defang_worker.checks import Clamd
+
+class Site(Filter):
+    settings = Settings(record_log={record!r})
+    clamd = Clamd({address!r}, timeout_s=20)
+
+    def filter_begin(self, message):
+        result = message.run_checks(self.clamd)[self.clamd]
+        if result.is_found:
+            message.reject(f"Virus {{result.names[0]}}")
+"""
+
+
+@pytest.fixture(scope="module")
+def clamd() -> Iterator[RealClamd]:
+    with running_clamd() as found:
+        yield found
+
+
+def letter(text: str = "Hello\n") -> EmailMessage:
+    mail = EmailMessage(policy=SMTP)
+    mail["From"], mail["To"], mail["Subject"] = "alice@example.com", "bob@example.org", "lunch"
+    mail.set_content(text)
+    return mail
+
+
+def zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("dir/eicar.com", content)
+    return packed.getvalue()
+
+
+def nested(content: bytes) -> bytes:
+    """The content in a zip, attached in base64 to a message that is attached, as one in base64, to another."""
+    inner, outer = letter(), letter()
+    inner.add_attachment(zipped(content), maintype="application", subtype="zip", filename="a.zip")
+    outer.add_attachment(b"", maintype="message", subtype="x-inner", filename="inner.eml")
+    attached = next(outer.iter_attachments())
+    attached.replace_header("Content-Type", "message/rfc822")
+    attached.set_payload(base64.encodebytes(inner.as_bytes()).decode().replace("\n", "\r\n"))
+    return outer.as_bytes()
+
+
+def scan(check: Clamd, raw: bytes) -> Message:
+    message = Message(commands.decode(b"S<a@b>\nF\n"), raw.replace(b"\r\n", b"\n"), "/nowhere", Settings())
+    message.scratch["result"] = message.run_checks(check)[check]
+    return message
+
+
+@pytest.mark.parametrize("by", ["socket", "tcp"])
+def test_eicar_in_a_zip_in_a_nested_message_in_base64_is_found(clamd: RealClamd, by: str) -> None:
+    check = Clamd(getattr(clamd, by), timeout_s=20)
+    result = scan(check, nested(EICAR)).scratch["result"]
+    assert (result.outcome, result.names) == (Outcome.FOUND, (VIRUS_NAME,))  # type: ignore[attr-defined]
+    assert result.parts == ("2.2",)  # type: ignore[attr-defined]
+    clean = scan(check, nested(b"harmless")).scratch["result"]
+    assert clean.outcome is Outcome.NOT_FOUND  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("by", ["socket", "tcp"])
+def test_virus_in_a_file_within_the_text_is_found(clamd: RealClamd, by: str) -> None:
+    raw = letter().as_bytes().replace(b"Content-Transfer-Encoding: 7bit", b"Content-Transfer-Encoding: x-uuencode", 1)
+    raw = raw.replace(b"Hello", b"begin 644 a.com\r\n" + _uuencoded(EICAR) + b"`\r\nend")
+    assert scan(Clamd(getattr(clamd, by)), raw).scratch["result"].is_found  # type: ignore[attr-defined]
+
+
+def _uuencoded(data: bytes) -> bytes:
+    lines = [binascii.b2a_uu(data[start : start + 45]) for start in range(0, len(data), 45)]
+    return b"".join(line.rstrip(b"\n") + b"\r\n" for line in lines)
+
+
+def test_clamd_tells_of_what_it_did_not_look_into(clamd: RealClamd) -> None:
+    packed = EICAR
+    for _ in range(15):  # its MaxRecursion is 10
+        packed = zipped(packed)
+    raw = letter()
+    raw.add_attachment(packed, maintype="application", subtype="zip", filename="a.zip")
+    result = scan(Clamd(clamd.socket), raw.as_bytes()).scratch["result"]
+    assert result.outcome is Outcome.UNKNOWN  # type: ignore[attr-defined]
+    assert "Limits.Exceeded" in result.detail  # type: ignore[attr-defined]
+
+
+def test_more_than_clamd_takes_cannot_be_told(clamd: RealClamd) -> None:
+    raw = letter("x" * 70 + "\n")
+    raw.add_attachment(b"\n" * (MAX_BYTES + 1), maintype="text", subtype="plain", cte="8bit")
+    result = scan(Clamd(clamd.tcp), raw.as_bytes()).scratch["result"]
+    assert (result.outcome, result.detail) == (Outcome.UNKNOWN, "INSTREAM size limit exceeded.")  # type: ignore[attr-defined]
+
+
+def test_version_and_reachability_are_told(clamd: RealClamd) -> None:
+    there, gone = Clamd([clamd.socket, "/run/nobody.sock"]).features(Deadline.after(20))
+    assert (there.is_reachable, there.version.startswith("ClamAV 1.")) == (True, True)
+    assert (gone.is_reachable, gone.version) == (False, "")
+
+
+def test_chain_refuses_the_virus_and_passes_the_rest(clamd: RealClamd) -> None:
+    with private_home("viruses-") as home:
+        record = home / "spool" / "records"
+        source = home / "site.py"
+        source.write_text(FILTER.format(address=clamd.socket, record=str(record)))
+        with running(Chain(filter=source), home=home) as daemons:
+            address = daemons.milter_address
+            infected, _ = play(address, Transaction(name="infected", message=nested(EICAR)), b"Q1")
+            clean, _ = play(address, Transaction(name="clean", message=nested(b"harmless")), b"Q2")
+            logs = daemons.logs()
+        first, second = (json.loads(line)["scanners"][0] for line in record.read_text().splitlines())
+    assert (infected.verdict, clean.verdict) == (Verdict.REJECT, Verdict.ACCEPT)
+    assert infected.reply is not None
+    assert VIRUS_NAME.encode() in infected.reply.text
+    assert "Q1: check clamd: found in " in logs
+    assert (first["outcome"], first["names"], first["parts"]) == ("found", [VIRUS_NAME], ["2.2"])
+    assert second["outcome"] == "not-found"
+
+
+def test_chain_defers_mail_while_clamd_is_gone() -> None:
+    with private_home("viruses-") as home:
+        source = home / "site.py"
+        source.write_text(FILTER.format(address="/run/nobody.sock", record=""))
+        with running(Chain(filter=source), home=home) as daemons:
+            told = [play(daemons.milter_address, Transaction(name="x"), b"Q%d" % n)[0] for n in range(3)]
+            logs = daemons.logs()
+    assert [one.verdict for one in told] == [Verdict.TEMPFAIL] * 3
+    assert "Q0: check clamd: unknown in " in logs
+    assert "deferred, could not be checked: clamd" in logs

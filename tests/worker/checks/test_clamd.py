@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""clamd by a service that plays it, well or badly: what it means for this message, and that the next is unaffected."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defang_common.wire import commands
+from defang_worker import Message, Settings
+from defang_worker.checks import Clamd, Outcome, VirusResult
+from defang_worker.checks.faults import ServiceFault
+from defang_worker.checks.viruses import clamd_wire
+from defang_worker.checks.viruses.clamd_wire import Reply
+from tests.support.scripted_service import Handler, ScriptedService
+
+VIRUS = b"a very bad thing"
+PLAIN = b"From: a@example.com\nSubject: x\n\nHello\n"
+NESTED = (
+    b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\nContent-Type: application/octet-stream\n"
+    b"Content-Transfer-Encoding: base64\n\nYSB2ZXJ5IGJhZCB0aGluZw==\n--b--\n"
+)
+
+
+def message(raw: bytes = PLAIN) -> Message:
+    return Message(commands.decode(b"S<a@b>\nF\n"), raw, "/nowhere", Settings())
+
+
+def scan(check: Clamd, raw: bytes = PLAIN) -> VirusResult:
+    return message(raw).run_checks(check)[check]
+
+
+class FakeClamd:
+    """As much of clamd as there is in its manual: sessions with FILDES and INSTREAM. Every item goes to `items`."""
+
+    def __init__(self, *, max_stream_bytes: int = 1 << 20, takes_files: bool = True) -> None:
+        self.items: list[bytes] = []
+        self.max_stream_bytes = max_stream_bytes
+        self.takes_files = takes_files
+        self.replies: dict[bytes, bytes] = {}
+        """What is said of an item with these bytes in it, instead of `OK`."""
+
+    def __call__(self, connected: socket.socket) -> None:
+        self._connected, self._data, self._files = connected, b"", [0][:0]
+        if self._until(b"\0") == b"zVERSION":
+            connected.sendall(b"ClamAV 1.4.6/27800/Mon Nov 23 2026\0")
+            return
+        number = 0
+        while (command := self._until(b"\0")) not in (b"zEND", b""):
+            number += 1
+            if not self._answer(number, command):
+                return
+
+    def _answer(self, number: int, command: bytes) -> bool:
+        if command == b"zFILDES":
+            self._take(1)
+            if not self.takes_files:
+                os.close(self._files.pop(0))
+                self._say(number, b"No file descriptor received. ERROR")
+                return False
+            with os.fdopen(self._files.pop(0), "rb") as file:
+                item = file.read()
+            source = b"fd[12]: "
+        else:
+            assert command == b"zINSTREAM", command
+            item, source = b"", b"stream: "
+            while size := int.from_bytes(self._take(4)):
+                if len(item) + size > self.max_stream_bytes:
+                    self._say(number, b"INSTREAM size limit exceeded. ERROR")
+                    return False
+                item += self._take(size)
+        self.items.append(item)
+        said = next((text for part, text in self.replies.items() if part in item), b"OK")
+        self._say(number, source + (b"Test.Virus FOUND" if VIRUS in item else said))
+        return True
+
+    def _say(self, number: int, text: bytes) -> None:
+        self._connected.sendall(b"%d: %b\0" % (number, text))
+
+    def _more(self) -> bool:
+        piece, files, _, _ = socket.recv_fds(self._connected, 65536, 4)
+        self._data += piece
+        self._files += files
+        return bool(piece)
+
+    def _until(self, end: bytes) -> bytes:
+        while end not in self._data:
+            if not self._more():
+                return b""
+        text, _, self._data = self._data.partition(end)
+        return text
+
+    def _take(self, count: int) -> bytes:
+        while len(self._data) < count:
+            if not self._more():
+                raise ConnectionResetError
+        taken, self._data = self._data[:count], self._data[count:]
+        return taken
+
+
+@contextmanager
+def clamd(
+    handler: Handler, spool: Path, *, tcp: bool = False, timeout_s: float = 10.0
+) -> Iterator[tuple[ScriptedService, Clamd]]:
+    with ScriptedService(handler, None if tcp else spool / "clamd.sock") as service:
+        yield service, Clamd(service.address, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_message_and_each_decoded_part_are_scanned(spool: Path, tcp: bool) -> None:
+    fake = FakeClamd()
+    with clamd(fake, spool, tcp=tcp) as (service, check):
+        result = scan(check, NESTED)
+    assert fake.items == [NESTED, b"text", VIRUS]
+    assert (result.outcome, result.names, result.parts) == (Outcome.FOUND, ("Test.Virus",), ("2",))
+    assert result.detail == "Test.Virus"
+    assert result.as_record().items() >= {"names": ("Test.Virus",), "parts": ("2",)}.items()
+    assert service.connections == 1
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_clean_message_has_nothing(spool: Path, tcp: bool) -> None:
+    with clamd(FakeClamd(), spool, tcp=tcp) as (_, check):
+        result = scan(check)
+    assert (result.outcome, result.detail, result.infections) == (Outcome.NOT_FOUND, "", ())
+
+
+def test_parts_can_be_left_to_clamd(spool: Path) -> None:
+    fake = FakeClamd()
+    with ScriptedService(fake, spool / "clamd.sock") as service:
+        scan(Clamd(service.address, parts=False), NESTED)
+    assert fake.items == [NESTED]
+
+
+def test_part_that_another_reading_has_is_scanned(spool: Path) -> None:
+    fake = FakeClamd()
+    epilogue = NESTED + b"begin 644 x\n0" + b'82!V97)Y(&)A9"!T:&EN9P  \n`\nend\n'
+    with clamd(fake, spool) as (_, check):
+        scan(check, epilogue)
+    assert len(fake.items) > 3
+
+
+def test_many_parts_are_scanned_in_one_session(spool: Path) -> None:
+    raw = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"".join(b"--b\n\npart %d\n" % n for n in range(100))
+    fake = FakeClamd()
+    with clamd(fake, spool) as (service, check):
+        assert scan(check, raw + b"--b--\n").outcome is Outcome.NOT_FOUND
+    assert len(fake.items) == 101
+    assert service.connections == 1
+
+
+def test_clamd_that_gets_no_files_gets_the_bytes(spool: Path) -> None:
+    fake = FakeClamd(takes_files=False)
+    with clamd(fake, spool) as (service, check):
+        assert scan(check, NESTED).is_found
+        assert service.connections == 2
+        assert scan(check, NESTED).is_found
+        assert service.connections == 3  # it is not offered files again
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_too_large_message_cannot_be_told(spool: Path, tcp: bool) -> None:
+    fake = FakeClamd()
+    with ScriptedService(fake, None if tcp else spool / "clamd.sock") as service:
+        check = Clamd(service.address, max_bytes=len(PLAIN))
+        assert scan(check).outcome is Outcome.NOT_FOUND
+        result = scan(check, PLAIN + b"!")
+    assert result.outcome is Outcome.UNKNOWN
+    assert result.detail == f"the message is too large to be scanned: {len(PLAIN) + 1} bytes, limit {len(PLAIN)}"
+
+
+def test_virus_in_a_part_of_too_large_a_message_is_found(spool: Path) -> None:
+    with ScriptedService(FakeClamd(), spool / "clamd.sock") as service:
+        assert scan(Clamd(service.address, max_bytes=len(NESTED) - 1), NESTED).parts == ("2",)
+
+
+def test_what_is_beyond_clamds_own_limit_cannot_be_told_and_the_rest_is_scanned(spool: Path) -> None:
+    fake = FakeClamd(max_stream_bytes=len(NESTED) - 1)
+    with clamd(fake, spool, tcp=True) as (_, check):
+        assert scan(check, NESTED).parts == ("2",)
+        clean = scan(check, PLAIN * 10)
+        assert (clean.outcome, clean.detail) == (Outcome.UNKNOWN, "INSTREAM size limit exceeded.")
+        assert not check.circuits[0].is_open
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"Can't allocate memory ERROR", b"Heuristics.Limits.Exceeded.MaxScanSize FOUND", b"Not a regular file ERROR"],
+)
+def test_clamds_own_error_cannot_be_told_and_is_no_fault_of_the_service(spool: Path, said: bytes) -> None:
+    fake = FakeClamd()
+    fake.replies[b"Hello"] = said
+    with clamd(fake, spool) as (_, check):
+        for _ in range(4):
+            assert scan(check).is_unknown
+        assert scan(check, NESTED).is_found
+
+
+def test_next_address_is_asked_if_one_is_refused(spool: Path) -> None:
+    with ScriptedService(FakeClamd(), spool / "clamd.sock") as service:
+        check = Clamd([str(spool / "nobody"), service.address])
+        assert scan(check, NESTED).is_found
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_refused_connection_cannot_be_told(spool: Path, tcp: bool) -> None:
+    with ScriptedService(FakeClamd()) as service:
+        address = service.address  # nobody listens there any more
+    result = scan(Clamd(address if tcp else str(spool / "nobody")))
+    assert (result.outcome, result.is_unknown) == (Outcome.UNKNOWN, True)
+    assert "cannot connect: " in result.detail
+
+
+FAULTS = ["hang", "trickle", "close_early", "talk_garbage"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("tcp", [False, True])
+def test_misbehaving_clamd_defers_the_message_within_its_time_and_the_next_is_unaffected(
+    spool: Path, fault: str, tcp: bool
+) -> None:
+    good = FakeClamd()
+    with clamd(good, spool, tcp=tcp, timeout_s=0.2) as (service, check):
+        service.handler = getattr(service, fault)
+        bad = message()
+        assert bad.run_checks(check)[check].is_unknown
+        # Had it been waited for longer than told, the job would have been left, which is another text.
+        assert not service.ending.is_set()
+        assert bad.verdict is not None
+        assert bad.verdict.reply.startswith("Could not be checked now (clamd)")
+        service.handler = good
+        slow_machine = Clamd(service.address)
+        assert scan(slow_machine, NESTED).is_found
+
+
+def test_late_answer_for_the_message_before_is_not_taken_for_this_one(spool: Path) -> None:
+    late: list[socket.socket] = []
+
+    def keep(connected: socket.socket) -> None:
+        late.append(connected)
+        service.hang(connected)
+
+    with clamd(keep, spool, timeout_s=0.2) as (service, check):
+        assert scan(check).is_unknown
+        service.handler = FakeClamd()
+        with suppress(OSError):  # nobody is there any more
+            late[0].sendall(b"1: fd[1]: Test.Virus FOUND\0")
+        again = Clamd(service.address)
+        assert scan(again).outcome is Outcome.NOT_FOUND
+
+
+def test_answer_to_a_question_that_was_not_asked_is_a_fault(spool: Path) -> None:
+    def answer(connected: socket.socket) -> None:
+        seen = b""
+        while b"FILDES\0 " not in seen:
+            seen += connected.recv(65536)
+        connected.sendall(b"7: stream: OK\0")
+        service.ending.wait()
+
+    with clamd(answer, spool) as (service, check):
+        assert "not asked" in scan(check).detail
+
+
+def test_clamd_that_is_down_is_asked_once_and_then_left_alone(spool: Path) -> None:
+    with clamd(ScriptedService.close_early, spool) as (service, check):
+        for _ in range(3):
+            assert scan(check).is_unknown
+        assert check.circuits[0].is_open
+        check.circuits[0].failed("for long", time.monotonic() + 1000, is_down=True)
+        for _ in range(3):
+            assert scan(check).is_unknown
+        assert service.connections == 3
+
+
+def test_version_is_told(spool: Path) -> None:
+    from defang_worker.checks.budget import Deadline
+
+    with clamd(FakeClamd(), spool) as (service, check):
+        (feature,) = check.features(Deadline.after(10))
+        assert (feature.kind, feature.name, feature.address) == ("Clamd", "clamd", service.address)
+        assert (feature.is_reachable, feature.version) == (True, "ClamAV 1.4.6/27800/Mon Nov 23 2026")
+        service.handler = ScriptedService.talk_garbage
+        (feature,) = check.features(Deadline.after(10))
+        assert (feature.is_reachable, feature.version) == (False, "")
+
+
+@pytest.mark.parametrize("address", ["clamd", "localhost:", "localhost:0", ":3310", "::1", []])
+def test_address_that_is_none_is_refused(address: str | list[str]) -> None:
+    with pytest.raises(ValueError, match="address"):
+        Clamd(address)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reply"),
+    [
+        (b"1: OK", Reply(number=1)),
+        (b"2: fd[13]: OK", Reply(number=2)),
+        (b"1: stream: Eicar-Test-Signature FOUND", Reply(number=1, virus="Eicar-Test-Signature")),
+        (b"1: stream: Eicar(44d88612fea8a8f36de82e1278abb02f:68) FOUND", Reply(number=1, virus="Eicar")),
+        (b"1: fd[1]: Not a regular file ERROR", Reply(number=1, error="Not a regular file")),
+        (b"9: INSTREAM size limit exceeded. ERROR", Reply(number=9, error="INSTREAM size limit exceeded.")),
+        (b"1: stream: A: B OK FOUND", Reply(number=1, virus="A: B OK")),
+    ],
+)
+def test_reply_is_understood(raw: bytes, reply: Reply) -> None:
+    assert clamd_wire.decode(raw) == reply
+
+
+@given(st.binary(max_size=60) | st.from_regex(rb"1: (stream: )?.{0,20}( FOUND| ERROR|OK)?", fullmatch=True))
+def test_any_bytes_are_a_reply_or_a_fault(raw: bytes) -> None:
+    try:
+        reply = clamd_wire.decode(raw)
+    except ServiceFault:
+        return
+    assert not (reply.virus and reply.error)
+    assert bool(re.search(rb"(^|[ \]:])OK$", raw)) or reply.virus or reply.error
