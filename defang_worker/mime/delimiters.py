@@ -8,18 +8,19 @@ neither nesting nor many candidates multiply the cost of searching.
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from defang_worker.mime.headers import Buffer
 
-_DASHES: Final = re.compile(rb"\n[ \t\0\x0b\x0c\xa0\xc2>]{0,8}--")
-_DASHES_AT_START: Final = re.compile(rb"[ \t\0\x0b\x0c\xa0\xc2>]{0,8}--")
+# Only so much as a line of mail may have is taken of one.
+_DASHES_AT_START: Final = re.compile(rb"([ \t\0\x0b\x0c\xa0\xc2>]{0,8})--([^\n]{0,1100})")
+_DASHES: Final = re.compile(rb"\n" + _DASHES_AT_START.pattern)
 _FIELD_FOLLOWS: Final = re.compile(rb"\r*\n(?:[ \t]*\r*\n)?(?:[A-Za-z][A-Za-z0-9-]*[ \t]*:|\r*\n)")
 MAX_DASH_LINES: Final = 100_000
 """More are not listed."""
 _PADDING: Final = b" \t\r"
-# RFC 2046 allows 70 bytes for a boundary; a longer one still has to fit one line of mail.
-_MAX_LINE_BYTES: Final = 1_100
+_LINE_FEED: Final = 0x0A
 
 
 class DashLine(NamedTuple):
@@ -52,15 +53,15 @@ class Outside(NamedTuple):
 def dash_lines(buffer: Buffer) -> list[DashLine]:
     """Return all lines of `buffer` that may be delimiters."""
     lines: list[DashLine] = []
-    at = 0
-    match = _DASHES_AT_START.match(buffer) or _DASHES.search(buffer)
-    while match is not None and len(lines) < MAX_DASH_LINES:
-        start = match.start() + (match[0][:1] == b"\n")
-        at = buffer.find(b"\n", match.end())
-        at = len(buffer) if at < 0 else at
-        text = buffer[match.end() : min(at, match.end() + _MAX_LINE_BYTES)]
-        lines.append(DashLine(start, text, at, match.end() - start > 2))
-        match = _DASHES.search(buffer, at)
+    size = len(buffer)
+    first = _DASHES_AT_START.match(buffer)
+    found = _DASHES.finditer(buffer)
+    for match in islice(found if first is None else chain((first,), found), MAX_DASH_LINES):
+        end = match.end()
+        if end < size and buffer[end] != _LINE_FEED:
+            end = buffer.find(b"\n", end)
+            end = size if end < 0 else end
+        lines.append(DashLine(match.start(1), match[2], end, match.end(1) > match.start(1)))
     return lines
 
 

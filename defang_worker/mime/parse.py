@@ -20,6 +20,10 @@ _DASHES: Final = b"\n--"
 _BLANK_LINE: Final = re.compile(rb"\n\r*+\n")
 _NO_FIELD: Final = re.compile(rb"^(?![ \t]|[^\x00-\x20:\x7f]++[ \t]*+:)[^\r\n]", re.MULTILINE)
 _EMPTY_LINE: Final = re.compile(rb"\r*+\n")
+# After so many lines in a row that are no delimiters, or so many delimiters without a part, a pattern for what ends
+# the row is made: it takes longer to make than to pass a few lines.
+_ROW_LINES: Final = 200
+_MAX_PATTERN_BYTES: Final = 2_000
 # Lines that begin with dashes, kept for the examination; honest mail has some dozens.
 _MAX_STRAYS: Final = 1_000
 _PADDING: Final = b" \t\r"
@@ -112,6 +116,16 @@ class _Scan:
         """Find the next line with two dashes whose preceding line end is at `start` or later."""
         found = find_dashed(self._buffer, _DASHES, start, self._size)
         self._hit = self._size if found < 0 else found + 1
+
+    def _seek_open(self, start: int) -> None:
+        """Do the same for the next delimiter of an open multipart."""
+        if sum(map(len, self._active)) > _MAX_PATTERN_BYTES:
+            self._seek(start)
+            return
+        names = b"|".join(map(re.escape, self._active))
+        wanted = re.compile(rb"\n--(?=(?:" + names + rb")(?:--)?[ \t\r]*(?:\n|\Z))")
+        match = wanted.search(self._buffer, start) if self._active else None
+        self._hit = match.start() + 1 if match else self._size
 
     def _header(self, entity: Entity) -> Entity | None:
         """Read the header of `entity`, which begins here, and open it; return its child if it is a message."""
@@ -207,10 +221,15 @@ class _Scan:
 
     def _next_part(self) -> Entity | None:
         """Go on to the next delimiter that counts; return the part that begins there, or None at the end."""
+        row = 0
         while self._hit < self._size:
             hit = self._hit
             index, is_close, line_end = self._delimiter()
-            self._seek(line_end)
+            row = row + 1 if index < 0 else 0
+            if row > _ROW_LINES and len(self._tree.strays) == _MAX_STRAYS:
+                self._seek_open(line_end)
+            else:
+                self._seek(line_end)
             if index < 0:
                 if len(self._tree.strays) < _MAX_STRAYS and not self._source.level:
                     self._tree.strays.append(hit)
@@ -233,11 +252,18 @@ class _Scan:
 
     def _last_of_equals(self, index: int, line_end: int) -> int:
         """Pass delimiters that follow at once upon one another, with no room for a part; return where they end."""
+        row = 0
         while self._hit == line_end + 1 < self._size:
             same, is_close, next_end = self._delimiter()
             if same != index or is_close:
                 break
             line_end = next_end
+            row += 1
+            if row == _ROW_LINES:
+                boundary = self._open[index][1] or b""
+                other = re.compile(rb"\n(?!--" + re.escape(boundary) + rb"[ \t\r]*\n)")
+                match = other.search(self._buffer, line_end)
+                line_end = match.start() if match else line_end
             self._seek(line_end)
         return line_end
 

@@ -308,3 +308,37 @@ def test_any_bytes_give_a_tree_whose_ranges_fit(message: bytes) -> None:
             assert parent.body_start <= entity.start <= entity.end <= parent.end
     siblings = [pair for entity in tree.walk() for pair in zip(entity.children, entity.children[1:], strict=False)]
     assert all(one.end <= two.delimiter < two.start for one, two in siblings)
+
+
+_LINES = (
+    b"--b\n",
+    b"--b \n",
+    b"--b--\n",
+    b"--x\n",
+    b"--c\n",
+    b"--c--\n",
+    b"--b\r\n",
+    b"x\n",
+    b"\n",
+    b"--bc\n",
+    b"--b x\n",
+)
+_LINES += (b"Content-Type: multipart/mixed; boundary=c\n\n", b"----\n", b"--\n", b"--b\nSubject: x\n\nhi\n", b"--b")
+
+
+@given(rows=st.lists(st.tuples(st.sampled_from(_LINES), st.sampled_from([1, 2, 210, 1300])), max_size=9))
+def test_long_rows_of_lines_with_dashes_come_out_as_if_read_one_by_one(rows: list[tuple[bytes, int]]) -> None:
+    body = b"".join(line * count for line, count in rows)
+    message = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" + body
+
+    def facts() -> list[tuple[object, ...]]:
+        tree = parse(message)
+        return [
+            (entity.start, entity.header_end, entity.body_start, entity.end, entity.delimiter, entity.close_start)
+            for entity in tree.walk()
+        ] + [(tree.limit_exceeded, tuple(tree.strays))]
+
+    with pytest.MonkeyPatch.context() as patch:
+        found = facts()
+        patch.setattr("defang_worker.mime.parse._ROW_LINES", len(message))
+        assert found == facts()
