@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading: structure, offsets, limits, and bytes that no mail program would write."""
 
+import sys
 import tracemalloc
 
 import pytest
@@ -323,10 +324,17 @@ _LINES = (
     b"--bc\n",
     b"--b x\n",
 )
-_LINES += (b"Content-Type: multipart/mixed; boundary=c\n\n", b"----\n", b"--\n", b"--b\nSubject: x\n\nhi\n", b"--b")
+_ROWS = (
+    *_LINES,
+    b"Content-Type: multipart/mixed; boundary=c\n\n",
+    b"----\n",
+    b"--\n",
+    b"--b\nSubject: x\n\nhi\n",
+    b"--b",
+)
 
 
-@given(rows=st.lists(st.tuples(st.sampled_from(_LINES), st.sampled_from([1, 2, 210, 1300])), max_size=9))
+@given(rows=st.lists(st.tuples(st.sampled_from(_ROWS), st.sampled_from([1, 2, 210, 1300])), max_size=9))
 def test_long_rows_of_lines_with_dashes_come_out_as_if_read_one_by_one(rows: list[tuple[bytes, int]]) -> None:
     body = b"".join(line * count for line, count in rows)
     message = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" + body
@@ -340,5 +348,6 @@ def test_long_rows_of_lines_with_dashes_come_out_as_if_read_one_by_one(rows: lis
 
     with pytest.MonkeyPatch.context() as patch:
         found = facts()
-        patch.setattr("defang_worker.mime.parse._ROW_LINES", len(message))
+        # The package's attribute of that name is the function.
+        patch.setattr(sys.modules["defang_worker.mime.parse"], "_ROW_LINES", len(message))
         assert found == facts()
