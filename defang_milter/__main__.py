@@ -11,7 +11,8 @@ import milter
 
 from defang_common.host import daemon
 from defang_milter import listener, memory
-from defang_milter.settings import PROGRAM, Settings, parse
+from defang_milter.command_line import parse
+from defang_milter.settings import PROGRAM, Settings
 
 # Connections, requests and large messages take up to three descriptors a session.
 _MAX_DESCRIPTORS = 65_536

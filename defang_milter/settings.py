@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: one table of options, from which parser, help text and `Settings` follow.
+"""The front end's options: one table, from which command line, configuration file and help text follow.
 
 Letters and meaning are those of mimedefang(8); each has a long name too. A few long options
-are our own. Nothing here touches the system but the check of the syslog facility's name.
+are our own. How they are read is in `command_line`.
 """
 
-import argparse
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, get_args
 
 from defang_common import __version__
-from defang_common.host import logs
-from defang_milter import address
 
 PROGRAM: Final = "defang-milter"
 DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
 MUX_SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
 DEFAULT_SCANNED_BY: Final = f"Defang {__version__}"
+LogTarget = Literal["auto", "syslog", "stderr"]
+LOG_TARGETS: Final = get_args(LogTarget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ class Settings:
     pid_file: Path | None
     lock_file: Path | None
     facility: str
-    log_to: Literal["auto", "syslog", "stderr"]
+    log_to: LogTarget
     foreground: bool
     ip_key_file: Path
     mux_timeout_s: float
@@ -73,6 +70,8 @@ class Kind(Enum):
     SECONDS = auto()
     FACILITY = auto()
     LOG_TARGET = auto()
+    CONFIG = auto()
+    PRINT_CONFIG = auto()
     VERSION = auto()
     HELP = auto()
 
@@ -87,6 +86,11 @@ class Option:
     argument: str
     help: str
     default: Any = None
+
+    @property
+    def field(self) -> str:
+        """The name of its value; for most the field of `Settings`."""
+        return self.name.replace("-", "_") + ("_s" if self.kind is Kind.SECONDS else "")
 
 
 OPTIONS: Final = (
@@ -146,143 +150,8 @@ OPTIONS: Final = (
         5.0,
     ),
     Option("", "stop-grace", Kind.SECONDS, "SECONDS", "time to finish messages at the stop (default: 30)", 30.0),
+    Option("", "config", Kind.CONFIG, "FILE", "read this file first; what is said here too, wins"),
+    Option("", "print-config", Kind.PRINT_CONFIG, "", "print all settings as such a file"),
     Option("v", "version", Kind.VERSION, "", "print the version"),
     Option("h", "help", Kind.HELP, "", "print this text"),
 )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    # Not `value <= 0`, which a NaN passes.
-    if not 0 < value < 1_000_000:
-        raise ValueError(text)
-    return value
-
-
-def _text(text: str) -> str:
-    # pymilter passes on no other, and its error would come with the first message.
-    if not text.isprintable():
-        raise argparse.ArgumentTypeError(f"control characters, or not UTF-8: {text!r}")
-    return text
-
-
-def _address(text: str) -> str:
-    try:
-        address.parse(_text(text))
-    except address.NoAddress as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _macro(text: str) -> str:
-    name = _text(text).removeprefix("{").removesuffix("}")
-    if not name:
-        raise argparse.ArgumentTypeError("an empty name")
-    return name
-
-
-def _facility(text: str) -> str:
-    try:
-        logs.facility_number(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-_READERS: Final[dict[Kind, Any]] = {
-    Kind.TEXT: _text,
-    Kind.ADDRESS: _address,
-    Kind.MACRO: _macro,
-    # Made absolute here, for the daemon changes its directory.
-    Kind.PATH: lambda text: Path(os.path.abspath(text)),  # noqa: PTH100  # Path.resolve() would follow links
-    Kind.NUMBER: int,
-    Kind.SECONDS: _seconds,
-    Kind.FACILITY: _facility,
-}
-# argparse puts this name into "invalid ... value: 'x'".
-_READERS[Kind.PATH].__name__ = "path"
-_seconds.__name__ = "number of seconds"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says the error last and in one line, which is where a person looks."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(1, f"{self.format_usage()}{PROGRAM}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} -p CONNECTION [-m PATH] [-U USER] [options]\n       {PROGRAM} prcap",
-        description="Front end of Defang: takes mail from an MTA by the milter protocol and has it filtered.",
-        epilog="prcap as the only word prints what libmilter can do.",
-        allow_abbrev=False,
-        add_help=False,
-    )
-    for option in OPTIONS:
-        flags = [f"-{option.letter}"] if option.letter else []
-        flags.append(f"--{option.name}")
-        field = option.name.replace("-", "_") + ("_s" if option.kind is Kind.SECONDS else "")
-        match option.kind:
-            case Kind.FLAG:
-                parser.add_argument(*flags, dest=field, action="store_true", help=option.help)
-            case Kind.VERSION:
-                version = f"{PROGRAM} version {__version__}"
-                parser.add_argument(*flags, action="version", version=version, help=option.help)
-            case Kind.HELP:
-                parser.add_argument(*flags, action="help", help=option.help)
-            case Kind.LOG_TARGET:
-                choices = ("auto", "syslog", "stderr")
-                parser.add_argument(*flags, dest=field, choices=choices, default=option.default, help=option.help)
-            case _:
-                parser.add_argument(
-                    *flags,
-                    dest=field,
-                    action="append" if option.kind is Kind.MACRO else "store",
-                    type=_READERS[option.kind],
-                    metavar=option.argument,
-                    default=option.default,
-                    help=option.help,
-                )
-    return parser
-
-
-def _scanned_by(given: argparse.Namespace) -> str | None:
-    if given.no_scanned_by:
-        return None
-    text: str = DEFAULT_SCANNED_BY if given.scanned_by is None else given.scanned_by
-    return text or None
-
-
-def _is_at(connection: str, path: Path, spool: Path) -> bool:
-    where = address.parse(connection)
-    # The daemon lives in the spool, so a relative path is meant from there.
-    return isinstance(where, address.UnixAddress) and os.path.normpath(spool / where.path) == str(path)
-
-
-def parse(argv: Sequence[str]) -> Settings:
-    """The settings in `argv` (without the program's name); prints the reason and exits if they make no sense.
-
-    Empty words are passed over, for start scripts leave them behind; other stray words are not.
-    """
-    parser = _parser()
-    given, strays = parser.parse_known_args(list(argv))
-    strays = [word for word in strays if word]
-    if strays:
-        parser.error(f"unexpected: {' '.join(strays)}")
-    if given.socket is None:
-        parser.error("-p is missing: where is the MTA to connect?")
-    if given.no_scanned_by and given.scanned_by is not None:
-        parser.error("-x and -X exclude each other")
-    if given.backlog is not None and given.backlog < 5:
-        parser.error("-b: at least 5")
-    values = vars(given)
-    values["mux_socket"] = given.mux_socket or given.spool / MUX_SOCKET_NAME
-    if _is_at(given.socket, given.mux_socket, given.spool):
-        parser.error(f"-p and -m name the same socket: {given.mux_socket}")
-    values["scanned_by"] = _scanned_by(given)
-    values["macros"] = tuple(values.pop("macro") or ())
-    for meaningless in ("no_scanned_by", "obsolete"):
-        del values[meaningless]
-    return Settings(**values)

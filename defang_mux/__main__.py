@@ -7,10 +7,11 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from defang_common import __version__
 from defang_common.host import daemon
+from defang_mux import command_line
 from defang_mux import settings as options
 from defang_mux.process import rlimits
 from defang_mux.settings import Settings
@@ -21,19 +22,25 @@ _PROGRAM: Final = "defang-mux"
 def main(argv: list[str] | None = None) -> int:
     """Starts the daemon; 0 when it serves (or has served, in the foreground), 1 for an error."""
     try:
-        parsed = options.parse(sys.argv[1:] if argv is None else argv)
-    except options.UsageError as error:
+        return _obey(command_line.parse(sys.argv[1:] if argv is None else argv))
+    except command_line.UsageError as error:
         sys.stderr.write(f"{options.USAGE}{_PROGRAM}: {error}\n")
         return 1
+
+
+def _obey(parsed: command_line.Parsed | Literal["help", "version"]) -> int:
     if parsed == "help":
         sys.stdout.write(options.usage())
         return 0
     if parsed == "version":
         sys.stdout.write(f"{_PROGRAM} version {__version__}\n")
         return 0
-    settings, notes = parsed
+    settings, notes, print_config = parsed
     for note in notes:
         sys.stderr.write(f"{_PROGRAM}: {note}\n")
+    if print_config:
+        sys.stdout.write(command_line.as_config(settings))
+        return 0
     try:
         return _run(settings)
     except daemon.StartFailed as error:

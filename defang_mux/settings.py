@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The multiplexor's options: one table, from which parser, usage text and `Settings` follow.
+"""The multiplexor's options: one table, from which command line, configuration file and usage text follow.
 
-Letters and ranges are MIMEDefang's. A number below its range is raised, with a line that says so.
+Letters and ranges are MIMEDefang's. How they are read is in `command_line`.
 """
 
-import getopt
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
 SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
@@ -17,21 +15,17 @@ LogTarget = Literal["auto", "syslog", "stderr"]
 PoisonOutcome = Literal["tempfail", "quarantine", "reject", "none"]
 POISON_DIR_NAME: Final = "poison"
 
-_MIN_WORKERS: Final = 1
-_MAX_WORKERS: Final = 2
+MIN_WORKERS: Final = 1
+MAX_WORKERS: Final = 2
 
 # Inside the kernel's own limit on most systems; MIMEDefang's range.
-_MIN_BACKLOG: Final = 5
-_MAX_BACKLOG: Final = 200
-
-
-class UsageError(Exception):
-    """The command line is wrong; the message says where."""
+MIN_BACKLOG: Final = 5
+MAX_BACKLOG: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that the command line can say. Times are in seconds."""
+    """All that command line and configuration file can say. Times are in seconds."""
 
     user: str | None = None
     spool: Path = DEFAULT_SPOOL
@@ -41,8 +35,8 @@ class Settings:
     notify_socket: str | None = None
     worker: Path = Path()
     rules: Path | None = None
-    min_workers: int = _MIN_WORKERS
-    max_workers: int = _MAX_WORKERS
+    min_workers: int = MIN_WORKERS
+    max_workers: int = MAX_WORKERS
     max_requests: int = 500
     max_age_s: int = 0
     idle_timeout_s: int = 300
@@ -58,7 +52,7 @@ class Settings:
     resident_limit_kb: int = 0
     tick_interval_s: int = 0
     tick_kinds: int = 1
-    backlog: int = _MIN_BACKLOG
+    backlog: int = MIN_BACKLOG
     verbose: bool = False
     log_choices: bool = False
     log_events: bool = False
@@ -112,9 +106,10 @@ OPTIONS: Final = (
     Option("V", "max-age", "max_age_s",
            "seconds from its first request after which a worker is replaced, 0 for never (default: 0)", "S", 0),
     Option("k", "autoscale", "autoscale", "start and end workers by the load of the last minutes"),
-    Option("M", "memory-limit", "memory_limit_kb", "memory of a worker, 0 for no limit (default: 0)", "KB", 0),
+    Option("M", "memory-limit", "memory_limit_kb",
+           "kilobytes of memory that a worker may take, 0 for no limit (default: 0)", "KB", 0),
     Option("R", "resident-limit", "resident_limit_kb",
-           "resident memory of a worker, where the system limits it; 0 for no limit (default: 0)", "KB", 0),
+           "the same for resident memory, where the system limits it (default: 0)", "KB", 0),
     Option("i", "idle-timeout", "idle_timeout_s",
            "seconds after which an idle worker above -m ends (default: 300)", "S", 10),
     Option("b", "busy-timeout", "busy_timeout_s",
@@ -133,7 +128,7 @@ OPTIONS: Final = (
     Option("P", "tick-kinds", "tick_kinds", "kinds of ticks, up to 30 (default: 1)", "N", 1, 30),
     Option("I", "backlog", "backlog",
            "connections that wait to be accepted (default: a quarter of -x)", "N",
-           _MIN_BACKLOG, _MAX_BACKLOG),
+           MIN_BACKLOG, MAX_BACKLOG),
     Option("Z", "status-tags", "status_tags", "let workers report what they are doing"),
     Option("l", "verbose", "verbose", "log starts and ends of workers"),
     Option("A", "log-choices", "log_choices", "log which worker gets which request"),
@@ -154,16 +149,15 @@ OPTIONS: Final = (
            "of a message that has cost two workers: tempfail, quarantine, reject or, to go on trying, none "
            "(default: tempfail)", "WHAT"),
     Option("", "poison-dir", "poison_dir", f"copies of such messages (default: SPOOL/{POISON_DIR_NAME})", "DIR"),
+    Option("", "config", "", "read this file first; what is said here too, wins", "FILE"),
+    Option("", "print-config", "", "print all settings as such a file"),
     Option("v", "version", "", "print the version"),
     Option("h", "help", "", "print this text"),
 )  # fmt: skip
-_PATHS: Final = frozenset(
+PATHS: Final = frozenset(
     {"spool", "socket", "worker", "rules", "pid_file", "lock_file", "statistics_file", "poison_dir"}
 )
-# A shorter interval would fill the log. MIMEDefang's number.
-_MIN_STATUS_INTERVAL_S: Final = 5
-_CHOICES: Final = {"log_to": get_args(LogTarget), "poison": get_args(PoisonOutcome)}
-
+CHOICES: Final = {"log_to": get_args(LogTarget), "poison": get_args(PoisonOutcome)}
 USAGE: Final = "usage: defang-mux [-U USER] [-F FILTER] [options]\n"
 
 
@@ -187,96 +181,3 @@ def getopt_words(options: Iterable[Option]) -> tuple[str, list[str]]:
     options = list(options)
     letters = "".join(option.letter + ":" * bool(option.placeholder) for option in options if option.letter)
     return letters, [option.name + "=" * bool(option.placeholder) for option in options]
-
-
-def parse(argv: list[str]) -> tuple[Settings, list[str]] | Literal["help", "version"]:
-    """Settings and lines about adjusted numbers, or which text is asked for. Raises `UsageError`.
-
-    Of an option given twice the last counts. Paths are made absolute, for the daemon changes its directory.
-    """
-    values: dict[str, Any] = {}
-    notes: list[str] = []
-    for option, text in _split(argv):
-        if option.name in ("help", "version"):
-            return "help" if option.name == "help" else "version"
-        values[option.field] = _value(option, text, notes)
-    _fill_in(values, notes)
-    return Settings(**values), notes
-
-
-def _split(argv: list[str]) -> list[tuple[Option, str]]:
-    by_word = {f"-{option.letter}": option for option in OPTIONS if option.letter}
-    by_word |= {f"--{option.name}": option for option in OPTIONS}
-    try:
-        found, rest = getopt.getopt(argv, *getopt_words(OPTIONS))
-    except getopt.GetoptError as error:
-        if error.opt == "E":
-            # Refused and not passed over: whoever gives it counts on what it does.
-            raise UsageError("option -E embeds a Perl interpreter, which Defang does not have: leave it out") from None
-        raise UsageError(error.msg) from None
-    if rest:
-        raise UsageError(f"no arguments are taken beside options: {rest[0]!r}")
-    return [(by_word[word], text) for word, text in found]
-
-
-def _value(option: Option, text: str, notes: list[str]) -> str | int | bool | Path:
-    if not option.placeholder:
-        return True
-    if option.least is not None:
-        return _number(option, text, notes)
-    if not text:
-        raise UsageError(f"--{option.name}: an empty value")
-    if option.field in _PATHS:
-        return _path(option, text)
-    choices = _CHOICES.get(option.field)
-    if choices is not None and text not in choices:
-        raise UsageError(f"--{option.name}: one of {', '.join(choices)}, not {text!r}")
-    return text
-
-
-def _path(option: Option, text: str) -> Path:
-    for kind in ("unix:", "local:"):
-        if option.field == "socket":
-            text = text.removeprefix(kind)
-    path = Path(text)
-    if option.field == "worker" and not path.is_absolute():
-        raise UsageError(f"--{option.name}: the path must be absolute: {text!r}")
-    return Path.cwd() / path
-
-
-def _number(option: Option, text: str, notes: list[str]) -> int:
-    assert option.least is not None
-    try:
-        number = int(text)
-    except ValueError:
-        raise UsageError(f"--{option.name}: not a whole number: {text!r}") from None
-    if number < option.least:
-        notes.append(f"--{option.name}: {number} raised to {option.least}, the least there is")
-        return option.least
-    if option.most is not None and number > option.most:
-        if option.field == "queue_size":
-            raise UsageError(f"--{option.name}: {option.most} at most")
-        notes.append(f"--{option.name}: {number} lowered to {option.most}, the most there is")
-        return option.most
-    return number
-
-
-def _fill_in(values: dict[str, Any], notes: list[str]) -> None:
-    """What follows from other options where nothing was said."""
-    most: int = values.get("max_workers", _MAX_WORKERS)
-    least: int = values.get("min_workers", _MIN_WORKERS)
-    if least > most:
-        notes.append(f"--min-workers: {least} lowered to {most}, the value of --max-workers")
-        values["min_workers"] = most
-    if values.get("domain_recipients", 0) >= most:
-        notes.append(f"--domain-recipients: {values['domain_recipients']} limits nothing, as 0 does: not below -x")
-        values["domain_recipients"] = 0
-    if 0 < values.get("status_interval_s", 0) < _MIN_STATUS_INTERVAL_S:
-        given = values["status_interval_s"]
-        notes.append(f"--status-interval: {given} raised to {_MIN_STATUS_INTERVAL_S}, the least there is")
-        values["status_interval_s"] = _MIN_STATUS_INTERVAL_S
-    values.setdefault("backlog", max(_MIN_BACKLOG, min(most // 4, _MAX_BACKLOG)))
-    values.setdefault("poison_dir", values.get("spool", DEFAULT_SPOOL) / POISON_DIR_NAME)
-    values.setdefault("socket", values.get("spool", DEFAULT_SPOOL) / SOCKET_NAME)
-    # Beside our own interpreter, so that a virtual environment's multiplexor starts that environment's worker.
-    values.setdefault("worker", Path(sys.executable).parent / "defang-worker")

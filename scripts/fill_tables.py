@@ -14,8 +14,11 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from defang_common.host import config_text
 from defang_common.wire import commands, requests, results
+from defang_milter import command_line as milter_command_line
 from defang_milter import settings as milter_settings
+from defang_mux import command_line as mux_command_line
 from defang_mux import ctl
 from defang_mux import settings as mux_settings
 from defang_mux.pool import state
@@ -28,7 +31,7 @@ DOCUMENTS = [
     ROOT / "protocol.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("architecture", "install", "options", "writing-filters", "filter-reference")
+        for name in ("architecture", "configuration", "install", "options", "writing-filters", "filter-reference")
     ),
 ]
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -139,6 +142,25 @@ def _variables() -> str:
     )
 
 
+# Only what has to be said, and what would tell of this machine.
+_EXAMPLE_MILTER = ("-U", "defang", "-p", "unix:/var/spool/MIMEDefang/mimedefang.sock")
+_EXAMPLE_MUX = ("-U", "defang", "-f", "/opt/defang/bin/defang-worker", "-F", "/etc/mail/defang-filter.py")
+
+
+def _example_config() -> str:
+    """All keys of both programs, with their defaults."""
+    parsed = mux_command_line.parse(list(_EXAMPLE_MUX))
+    assert isinstance(parsed, mux_command_line.Parsed)
+    mux = (mux_command_line.keys(), mux_command_line.config_values(parsed.settings))
+    milter = (
+        milter_command_line.keys(),
+        milter_command_line.config_values(milter_command_line.parse(_EXAMPLE_MILTER)),
+    )
+    shared = config_text.shared_part(*milter)
+    tables = (config_text.own_part("milter", *milter), config_text.own_part("mux", *mux))
+    return "```toml\n" + "\n".join([shared, *tables]) + "```"
+
+
 # Callbacks that stand in one column of the table of stages; the first tells for all of them.
 _STAGE_COLUMNS = (
     ("`filter_relay`, `filter_helo`", Stage.RELAY),
@@ -175,6 +197,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "milter-options": _milter_options,
     "mux-options": _mux_options,
     "control-options": _control_options,
+    "example-config": _example_config,
     "stages": _stages,
     "filter-reference": filter_reference.reference,
     "variables": _variables,

@@ -17,8 +17,8 @@ import pytest
 
 from defang_common.wire.state import QUESTION_TO_MUX
 from defang_milter.callbacks import Callbacks, Site
+from defang_milter.command_line import parse
 from defang_milter.mux_client import MuxClient
-from defang_milter.settings import parse
 
 Call = tuple[object, ...]
 Answerer = bytes | Callable[[bytes], bytes]

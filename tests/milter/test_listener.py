@@ -10,7 +10,7 @@ import pytest
 
 from defang_common.host.daemon import StartFailed
 from defang_milter import listener
-from defang_milter.settings import parse
+from defang_milter.command_line import parse
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from defang_milter.settings import DEFAULT_SCANNED_BY, OPTIONS, Kind, Settings, parse
+from defang_milter.command_line import parse
+from defang_milter.settings import DEFAULT_SCANNED_BY, OPTIONS, Kind, Settings
 
 # getopt string of mimedefang(8), as protocol.md has it.
 ORIGINAL_LETTERS = "GNCDHL:MP:o:R:S:TU:Xa:b:cdhkm:p:qrstvx:z:y"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from defang_mux.settings import OPTIONS, Settings, UsageError, parse, usage
+from defang_mux.command_line import UsageError, parse
+from defang_mux.settings import OPTIONS, Settings, usage
 
 
 def settings_of(*argv: str) -> Settings:
@@ -28,7 +29,7 @@ def notes_of(*argv: str) -> list[str]:
 def test_every_option_sets_a_field_and_stands_in_the_usage_text() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)}
     for option in OPTIONS:
-        assert option.field in fields or option.name in ("help", "version")
+        assert option.field in fields or option.name in ("help", "version", "config", "print-config")
         assert f"--{option.name}" in usage()
     assert len({option.letter for option in OPTIONS if option.letter}) == sum(bool(option.letter) for option in OPTIONS)
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from defang_milter import command_line as milter_command_line
 from defang_milter import settings as milter_settings
+from defang_mux import command_line as mux_command_line
 from defang_mux import settings as mux_settings
 from defang_service import variables
 from defang_service.variables import VARIABLES, Kind, Nonsense, service_of
@@ -17,15 +19,15 @@ from defang_worker.command_line import DEFAULT_FILTER
 
 
 def _mux(environment: dict[str, str]) -> mux_settings.Settings:
-    parsed = mux_settings.parse(list(service_of(environment).mux.options))
+    parsed = mux_command_line.parse(list(service_of(environment).mux.options))
     assert not isinstance(parsed, str)
-    settings, notes = parsed
+    settings, notes, _ = parsed
     assert notes == []
     return settings
 
 
 def _milter(environment: dict[str, str]) -> milter_settings.Settings:
-    return milter_settings.parse(service_of(environment).milter.options)
+    return milter_command_line.parse(service_of(environment).milter.options)
 
 
 def test_without_variables_both_daemons_meet_in_the_spool() -> None:
