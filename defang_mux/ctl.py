@@ -15,7 +15,8 @@ from typing import Final, TextIO
 
 from defang_common import __version__
 from defang_common.wire import percent
-from defang_mux import layouts
+from defang_mux import ctl_questions, layouts
+from defang_mux.ctl_questions import Question
 from defang_mux.settings import DEFAULT_SPOOL, SOCKET_NAME, Option, described, getopt_words
 
 DEFAULT_SOCKET: Final = f"{DEFAULT_SPOOL}/{SOCKET_NAME}"
@@ -32,6 +33,8 @@ USAGE: Final = f"usage: {_PROGRAM} [-s PATH] [-i] [-v] [-h] [command]\n"
 HELP: Final = f"{USAGE}\noptions:\n{described(OPTIONS)}\n"
 
 _READ_BYTES: Final = 65536
+# A monitor is to hear of a multiplexor that does not answer, and not to wait with it.
+_QUESTION_LIMIT_S: Final = 10.0
 # What a missing permission is, is no question of whether somebody serves there.
 _NOT_ABSENCE: Final = frozenset({errno.EACCES, errno.EPERM})
 
@@ -40,9 +43,10 @@ class AskFailed(Exception):
     """No reply could be had; the message is what the original prints."""
 
 
-def ask(path: str, line: bytes) -> bytes:
-    """The whole reply to a line (without newline); raises `AskFailed`."""
+def ask(path: str, line: bytes, limit_s: float | None = None) -> bytes:
+    """The whole reply to a line (without newline); raises `AskFailed`, also after `limit_s` of silence."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(limit_s)
         try:
             connection.connect(path)
         except OSError as error:
@@ -62,6 +66,9 @@ def run(path: str, typed: str, line: bytes, *, out: TextIO, err: TextIO) -> int:
     `typed` is the command as words with single blanks, which picks the layout; `line` is what is sent where
     there is none.
     """
+    question = ctl_questions.find(typed)
+    if question is not None:
+        return _put(path, question, out=out, err=err)
     layout = layouts.find(typed)
     try:
         reply = ask(path, line if layout is None else layout.request.encode("ascii", "surrogateescape"))
@@ -78,8 +85,19 @@ def run(path: str, typed: str, line: bytes, *, out: TextIO, err: TextIO) -> int:
     return 0
 
 
+def _put(path: str, question: Question, *, out: TextIO, err: TextIO) -> int:
+    try:
+        reply = ask(path, question.request.encode("ascii", "surrogateescape"), _QUESTION_LIMIT_S)
+    except AskFailed as error:
+        print(error, file=err)
+        return question.silent_status
+    text, status = question.show(_text(reply))
+    out.write(text)
+    return status
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command line; 0 for any reply that could be shown, 1 otherwise."""
+    """The command line; 0 for any reply that could be shown, 1 otherwise; that of `health` tells the level."""
     try:
         status = _main(argv)
         sys.stdout.flush()

@@ -62,7 +62,7 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
             ledger = Ledger()
             crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
             workers.start_soon(_heed_signals, signals, crew, stop, statistics)
-            control = Control(pool, version=__version__, reread=crew.reread, clock=trio.current_time)
+            control = Control(pool, ledger, version=__version__, reread=crew.reread, clock=trio.current_time)
             doors = [*_doors(settings, listeners, control, crew), *notify_doors]
             if settings.status_interval_s:
                 report = partial(status_line, pool)

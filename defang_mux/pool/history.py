@@ -70,10 +70,10 @@ class _Ring:
 class History:
     """Rings of counters, filled at the end of requests and at starts and ends of processes."""
 
-    __slots__ = ("_activations", "_epoch_offset_s", "_hours", "_reaps", "_seconds")
+    __slots__ = ("_activations", "_hours", "_reaps", "_seconds", "epoch_offset_s")
 
     def __init__(self, epoch_offset_s: float) -> None:
-        self._epoch_offset_s = epoch_offset_s
+        self.epoch_offset_s = epoch_offset_s
         self._seconds = {kind: _Ring(SECONDS_KEPT) for kind in COUNTED}
         self._hours = {kind: _Ring(HOURS_KEPT) for kind in COUNTED}
         self._activations = _Ring(SECONDS_KEPT)
@@ -120,7 +120,7 @@ class History:
         return _total(buckets), int(covered)
 
     def _hour(self, now: float) -> int:
-        return int((now + self._epoch_offset_s) // _HOUR_S)
+        return int((now + self.epoch_offset_s) // _HOUR_S)
 
 
 def _total(buckets: list[_Bucket]) -> Sums:

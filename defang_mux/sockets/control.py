@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from defang_common.wire import state
-from defang_mux import reports
+from defang_common.wire import percent, state
+from defang_mux import health, reports, transactions
+from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import COUNTED, Kind
 
@@ -19,6 +20,7 @@ NO_TICK: Final = b"error: External agents may not invoke 'tick'\n"
 NOT_HERE: Final = b"error: Attempt to use privileged command on unprivileged socket\n"
 REREAD: Final = b"Forced reread of filter rules\n"
 BAD_BACK: Final = b"error: Invalid 'back' amount (must be 10-600)\n"
+BAD_COUNT: Final = b"error: Invalid number of requests\n"
 BAD_NUMBER: Final = b"error: Invalid worker number\n"
 NO_SUCH_WORKER: Final = b"error: Worker number out of range\n"
 
@@ -56,8 +58,11 @@ HELP: Final = (
     Help("jsonload1 secs", "load1 as JSON"),
     Help("histo", "how often how many workers were busy"),
     Help("msgs", "messages scanned since the start"),
+    Help("health", "whether all is well, for monitors"),
     Help("version", "version of the multiplexor"),
     Help("autoscale", "how the number of workers follows the load", privileged=True),
+    Help("why id", "what was asked about a message lately, and what came of it", privileged=True),
+    Help("slow n", "the n slowest requests of late (10 without n)", privileged=True),
     Help("reread", "replace all workers, so that the filter is read anew", privileged=True),
     Help("scan id dir", "filter a message (for the front end)", privileged=True),
 )
@@ -102,13 +107,17 @@ def _plain_reports(version: str) -> dict[bytes, Report]:
 
 
 class Control:
-    """Answers commands from the pool's records. `reread` replaces the workers."""
+    """Answers commands from the pool's records and the ledger. `reread` replaces the workers."""
 
-    def __init__(self, pool: Pool, *, version: str, reread: Callable[[], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, ledger: Ledger, *, version: str, reread: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
         self._pool = pool
+        self._ledger = ledger
         self._reread = reread
         self._clock = clock
         self._reports = _plain_reports(version)
+        self._reports[b"health"] = lambda pool, now: health.report(pool, ledger, now)
 
     def reply(self, line: bytes, *, privileged: bool) -> bytes | None:
         """The reply to a command, None if the line is a worker's affair. Only `privileged` callers get None."""
@@ -122,14 +131,26 @@ class Control:
             return self._worker_info(rest)
         if line == b"help":
             return help_text(privileged=privileged)
-        if not privileged:
-            return NOT_HERE
+        return self._privileged(line) if privileged else NOT_HERE
+
+    def _privileged(self, line: bytes) -> bytes | None:
+        word, blank, rest = line.partition(b" ")
+        if blank and word == b"why":
+            return transactions.why(self._ledger, percent.decode(rest), self._pool.history.epoch_offset_s)
+        if word == b"slow":
+            return self._slow(rest)
         if line == b"autoscale":
             return reports.autoscale(self._pool)
         if line == b"reread":
             self._reread()
             return REREAD
         return None
+
+    def _slow(self, argument: bytes) -> bytes:
+        count = _leading_number(argument) if argument else transactions.SLOWEST_SHOWN
+        if count is None or count < 0:
+            return BAD_COUNT
+        return transactions.slow(self._ledger, count, self._pool.history.epoch_offset_s)
 
     def _load1(self, argument: bytes) -> bytes:
         seconds = _leading_number(argument)

@@ -70,7 +70,10 @@ class MessageVerdict:
             return
         if not self.journal.decide(verdict):
             _log.info("the first verdict stands, not taken: %s", verdict)
-        elif correction := verdict.correction():
+            return
+        # The front end logs the reply with the envelope; here is who gave it.
+        _log.info("%s: %s %s", self.journal.guard.stage, verdict.verdict.name.lower(), verdict.reply)
+        if correction := verdict.correction():
             _log.warning("%s", correction)
 
     def run_checks(self, *checks: Check[Message, Any]) -> Results:

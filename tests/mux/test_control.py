@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Limits
 from defang_mux.sockets.control import HELP, NOT_HERE, Control
@@ -27,7 +28,7 @@ class Desk:
     def __init__(self) -> None:
         self.rereads = 0
         pool = Pool(LIMITS, now=0, epoch_offset_s=0)
-        self.control = Control(pool, version="1.2", reread=self.reread, clock=lambda: 7.5)
+        self.control = Control(pool, Ledger(), version="1.2", reread=self.reread, clock=lambda: 7.5)
 
     def reread(self) -> None:
         self.rereads += 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemons import OUR_PROGRAMS, Chain, Daemons, private_home, running
-from tests.support.mta import send
+from tests.support.daemons import MX_CTRL, OUR_PROGRAMS, Chain, Daemons, Origin, private_home, running
+from tests.support.mta import Milter, send
 
 pytestmark = pytest.mark.system
 
@@ -102,3 +102,25 @@ def test_bundle_can_be_replayed_with_its_envelope(daemons: Daemons) -> None:
     words = ["--json", "--from", "replay@example.com"]
     changed = subprocess.run([*worker, *words, bundle], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert "rcpt@site.example" in changed.stdout
+
+
+def ctl(daemons: Daemons, *words: str) -> subprocess.CompletedProcess[str]:
+    argv: list[str | Path] = [MX_CTRL[Origin.OURS], "-s", daemons.mux_socket, *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+
+def test_postmaster_is_told_why_a_message_was_refused_and_monitors_what_is_wrong(daemons: Daemons) -> None:
+    assert ctl(daemons, "health").returncode == 0
+    with Milter(daemons.milter_address) as milter:
+        assert milter.send(mail("hello"), sender=b"<replay@example.com>", queue_id=b"Q7").code == 554
+        assert milter.send(mail("deadly"), queue_id=b"Q8").code == 451
+    refused = ctl(daemons, "why", "Q7")
+    assert " Q7 scan: answered" in refused.stdout
+    assert "filter_begin: reject for " in refused.stdout
+    lost = ctl(daemons, "why", "Q8").stdout
+    assert " Q8 scan: failed: ERR No response from worker" in lost
+    assert "in touch_nothing" in lost
+    assert ctl(daemons, "why", "Q9").returncode == 1
+    assert "Q7 scan: answered" in ctl(daemons, "slow").stdout
+    health = ctl(daemons, "health")
+    assert (health.returncode, health.stdout.startswith("warning: 1 requests lost with their worker")) == (1, True)
