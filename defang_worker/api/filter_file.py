@@ -88,8 +88,17 @@ def _execute(path: str) -> ModuleType:
     except FilterNotLoaded:
         raise
     except BaseException as fault:
-        raise FilterNotLoaded(describe(fault, path)) from fault
+        raise FilterNotLoaded(describe(fault, path) + _missing_import(fault)) from fault
     return module
+
+
+def _missing_import(fault: BaseException) -> str:
+    """What a first filter most often lacks."""
+    import defang_worker  # noqa: PLC0415  # it imports this module's neighbours; and only a refused filter gets here
+
+    if isinstance(fault, NameError) and fault.name in defang_worker.__all__:
+        return f"; from defang_worker import {fault.name} perhaps?"
+    return ""
 
 
 def _compiled(path: str) -> CodeType:
@@ -154,7 +163,8 @@ def _check_signature(path: str, name: str, hook: Callable[..., object]) -> None:
     try:
         inspect.signature(hook).bind(*HOOKS[name])
     except TypeError:
-        raise FilterNotLoaded(f"{place}: {name} is called with ({', '.join(HOOKS[name])})") from None
+        words = ["self"] * inspect.ismethod(hook) + list(HOOKS[name])
+        raise FilterNotLoaded(f"{place}: {name} is to be defined with ({', '.join(words)})") from None
 
 
 def _refuse_unknown(path: str, functions: Mapping[str, Callable[..., object]]) -> None:

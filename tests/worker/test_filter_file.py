@@ -105,9 +105,15 @@ def test_file_may_have_any_name_and_import_its_neighbors(spool: Path) -> None:
             "class F(Filter):\n    def filter_recipients(self, e, r): pass",
             ":3: no callback is named filter_recipients; filter_recipient perhaps?",
         ),
-        ("def filter_part(message): pass", ":2: filter_part is called with (message, part)"),
-        ("class F(Filter):\n    def filter_begin(self): pass", ":3: filter_begin is called with (message)"),
-        ("class F(Filter):\n    def filter_begin(message): pass", ":3: filter_begin is called with (message)"),
+        ("def filter_part(message): pass", ":2: filter_part is to be defined with (message, part)"),
+        (
+            "class F(Filter):\n    def filter_begin(self): pass",
+            ":3: filter_begin is to be defined with (self, message)",
+        ),
+        (
+            "class F(Filter):\n    def filter_begin(message): pass",
+            ":3: filter_begin is to be defined with (self, message)",
+        ),
         ("async def filter_begin(message): pass", ":2: filter_begin is to be a plain def, not an async one"),
         ("class F(Filter):\n    filter_begin = 5", "filter_begin is no function"),
         ("filter_begin = 5", "no callback in it"),
@@ -123,6 +129,7 @@ def test_file_may_have_any_name_and_import_its_neighbors(spool: Path) -> None:
             ":4: filter_begin stands outside of the class",
         ),
         ("def filter_end(m:\n    pass", ":2: SyntaxError: "),
+        ("del Message\ndef filter_end(m: Message): pass", "; from defang_worker import Message perhaps?"),
         ("import no_such_module_at_all", ":2: ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         ("raise SystemExit(0)", ":2: SystemExit: 0"),
         (

@@ -57,7 +57,7 @@ def test_each_finding_has_its_place(site: Path) -> None:
     ("source", "line", "text"),
     [
         ("def filter_prat(message, part): pass\n", 1, "no callback is named filter_prat; filter_part perhaps?"),
-        ("\ndef filter_begin(): pass\n", 2, "filter_begin is called with (message)"),
+        ("\ndef filter_begin(): pass\n", 2, "filter_begin is to be defined with (message)"),
         ("def filter_begin(m):\n    return (\n", 2, "SyntaxError: '(' was never closed"),
         ("import no_such_module\n", 1, "ModuleNotFoundError: No module named 'no_such_module'"),
         ("", 0, "no callback in it"),
