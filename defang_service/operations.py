@@ -206,6 +206,8 @@ def _the(daemon: Daemon) -> Iterator[processes.Held | None]:
             yield running
     except processes.Unclear as error:
         raise Failed(str(error)) from None
+    except PermissionError as error:
+        raise Failed(f"{daemon.program} may not be ended by you: {error.strerror}") from None
 
 
 def _account(user: str) -> pwd.struct_passwd:
