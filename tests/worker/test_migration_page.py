@@ -12,7 +12,7 @@ import pytest
 
 from defang_mux import settings as mux_settings
 from defang_worker.api import filter_file
-from defang_worker.checking.source import check_source
+from defang_worker.checking.rules import check_source
 from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.examples.test_what_examples_do import names
