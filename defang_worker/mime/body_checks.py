@@ -17,6 +17,7 @@ from defang_worker.mime.contents import (
     is_mere_text,
     is_message_content,
     is_mislabelled,
+    messages_behind,
 )
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.header_checks import Note
@@ -173,6 +174,7 @@ class BodyChecks:
         if is_message_content(content, content_type, part.filenames):
             self._note(host, "message-in-leaf", host.start, "")
             self.seeds.append((content, host))
+            self.seeds += ((message, host) for message in messages_behind(content))
             return
         has_nul = b"\0" in content[:512]
         self._files(host, content, level, is_text=not has_nul or content_type.startswith("text/"))

@@ -7,6 +7,7 @@ those is met.
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from defang_worker.mime.embedded import EmbeddedFile
@@ -56,6 +57,9 @@ _ARCHIVE_TYPE: Final = re.compile(
 # Archivers number the pieces of one in several files: papers.zip.001.
 _SPLIT_NUMBER: Final = re.compile(r"(?<=\w)\.\d{2,3}$")
 _MAX_HEADER_BYTES: Final = 64 * 1024
+# Where the next message of an mbox begins (RFC 4155): a line of its own kind, and a field.
+_NEXT_OF_MBOX: Final = re.compile(rb"(?<=\n)\r?\n(From [^\n]+\n)(?=[A-Za-z][A-Za-z0-9-]*:)")
+_MAX_OF_MBOX: Final = 100
 TNEF_MAGIC: Final = b"\x78\x9f\x3e\x22"
 
 
@@ -98,6 +102,15 @@ def is_message_content(content: bytes, content_type: str, names: Iterable[str]) 
         and not _TELLING.isdisjoint(found)
         and not (_OF_MAIL.isdisjoint(found) and b"mime-version" not in found)
     )
+
+
+def messages_behind(content: bytes) -> Iterator[bytes]:
+    """Yield the messages behind the first one, if a content is an mbox; a hundred at most, the last with all others."""
+    if not content.startswith(b"From "):
+        return
+    starts = [match.start(1) for match in islice(_NEXT_OF_MBOX.finditer(content), _MAX_OF_MBOX)]
+    for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
+        yield content[start:end]
 
 
 def embedded_files(content: bytes, *, is_text: bool) -> Iterator[EmbeddedFile]:

@@ -16,11 +16,13 @@ from defang_worker.mime.contents import is_mere_text
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
 from defang_worker.mime.header_checks import (
     MimeField,
+    Note,
     check_header,
     check_mime_version,
     check_names,
     check_text_name,
 )
+from defang_worker.mime.parse import parse
 from defang_worker.mime.readings import encodings
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import check_entity, check_nesting, check_strays
@@ -94,6 +96,8 @@ class _Examiner:
         if limit is not None:
             self.note(tree.root, "nesting-too-deep", 0, limit)
         names = {defect.name for notes in self._notes.values() for defect in notes}
+        for content, host in self._bodies.seeds:
+            self._hidden(content, host)
         is_whole = severities.asks_for_views(names)
         if is_whole or self._bodies.seeds:
             from defang_worker.mime.explore import explore  # noqa: PLC0415  # for rare mail
@@ -134,14 +138,16 @@ class _Examiner:
                 check_entity(entity, (), self.note)
                 self._bodies.entity(entity, entity.transfer_encoding)
             return
-        fields: list[MimeField] = check_header(entity, self.note)
-        if fields:
-            if _wants_version(entity):
-                check_mime_version(entity, fields, self.note)
-            check_names(entity, fields, self.note)
-        check_entity(entity, fields, self.note)
+        fields = _check_fields(entity, self.note)
         declared = [field.raw for field in fields if field.name == b"content-transfer-encoding"]
         self._bodies.entity(entity, encodings(declared[0])[0] if declared else "7bit")
+
+    def _hidden(self, content: bytes, host: Entity) -> None:
+        """Note what is wrong with a message that is the content of `host`, a leaf; `explore.py` shows its parts."""
+        for entity in parse(content, host.source.limits).walk():
+            self._field_room -= entity.header_end - entity.start
+            if self._field_room >= 0 and not _has_usual_form(entity):
+                _check_fields(entity, lambda _, name, __, detail: self.note(host, name, host.start, detail))
 
     def _conclusion(self, shadows: list[ShadowPart], limit: str | None) -> Examination:
         divergence = severities.divergence(self._tree, shadows, self._notes)
@@ -153,6 +159,17 @@ class _Examiner:
         found.sort(key=lambda defect: -defect.severity)
         views = {shadow.view for shadow in shadows if shadow.view not in severities.NO_VIEWS}
         return Examination(shadows=tuple(shadows), defects=tuple(found), incomplete=limit, view_count=1 + len(views))
+
+
+def _check_fields(entity: Entity, note: Note) -> list[MimeField]:
+    """Note what is wrong with an entity's header and its parts; return its MIME fields."""
+    fields = check_header(entity, note)
+    if fields:
+        if _wants_version(entity):
+            check_mime_version(entity, fields, note)
+        check_names(entity, fields, note)
+    check_entity(entity, fields, note)
+    return fields
 
 
 def _has_usual_form(entity: Entity) -> bool:

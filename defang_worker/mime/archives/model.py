@@ -17,7 +17,7 @@ from defang_worker.mime.tree import KIB, MIB
 
 # Small archives may well shrink by more than the ratio allows: a file of zeros does no harm.
 _RATIO_FREE_BYTES: Final = 1 * MIB
-# Of compressed files this much is unpacked only to see whether they are whole: some 40 ms of work.
+# So much is unpacked only to see whether compressed files are whole, and files have a zip at their end: 40 ms of work.
 _CHECKED_BYTES: Final = 16 * MIB
 # Enough to tell every kind of archive: the mark of an ISO image stands at 32,769.
 HEAD_BYTES: Final = 34 * KIB
@@ -131,7 +131,7 @@ class Budget:
         self.archives = Allowance(limits.max_expanded_bytes)
         """For archives within the archive."""
         self.checks = Allowance(min(_CHECKED_BYTES, limits.max_expanded_bytes))
-        """For contents that are only checked."""
+        """For contents that are only looked at."""
         self.reads = Allowance(limits.max_expanded_bytes)
         """For members that somebody reads."""
         self.seconds = limits.max_seconds
@@ -269,10 +269,6 @@ class Member:
         """Return its content, which is an archive to be looked into. Raises ArchiveError."""
         return self._budget.expand(self._unpack, self.packed_size, self._budget.archives)
 
-    def check(self) -> None:
-        """Unpack its content to the end, or as far as there is room. Raises ArchiveError if it is damaged."""
-        try:
-            self._budget.expand(self._unpack, self.packed_size, self._budget.checks)
-        except ArchiveLimitError as error:
-            if error.reason is Reason.TIME:
-                raise
+    def peek(self) -> bytes:
+        """Return its content for a look at it. Raises ArchiveError, also if there is no room for more looks."""
+        return self._budget.expand(self._unpack, self.packed_size, self._budget.checks)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from defang_worker.mime.archives.evidence import is_archive
-from defang_worker.mime.archives.kinds import ArchiveKind, archive_kind, kind_at_start
+from defang_worker.mime.archives.kinds import ArchiveKind, archive_kind, has_zip, kind_at_start
 from defang_worker.mime.archives.model import (
+    HEAD_BYTES,
     MILD_LIMITS,
     ArchiveError,
     ArchiveLimitError,
@@ -112,7 +113,10 @@ class Archive:
     def _check_end(self, member: Member) -> None:
         """Note that a compressed file is cut off, which nothing but its content tells."""
         try:
-            member.check()
+            member.peek()
+        except ArchiveLimitError as error:
+            if error.reason is Reason.TIME:
+                self._note(error)
         except ArchiveError as error:
             self._note(error)
 
@@ -139,9 +143,19 @@ class Archive:
                 raise
             head = error.partial
         kind = kind_at_start(head)
-        if kind is None or is_called_archive("", member.names) or is_archive(head, kind, self._budget):
-            return kind
-        return None
+        if kind is None:
+            return ArchiveKind.ZIP if has_zip(self._more_of(member, head)) else None
+        is_one = is_called_archive("", member.names) or is_archive(head, kind, self._budget)
+        return kind if is_one else None
+
+    def _more_of(self, member: Member, head: bytes) -> bytes:
+        """Return all of a content that begins so, if there is room for it: a zip may stand behind other bytes."""
+        if len(head) < HEAD_BYTES:
+            return head
+        try:
+            return member.peek()
+        except ArchiveError as error:
+            return error.partial or head
 
     def _members(self, data: bytes, kind: ArchiveKind) -> Iterator[Member]:
         """Yield the members of one archive, without those within; then raise what was wrong with it."""

@@ -8,19 +8,21 @@ import random
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import parse
-from defang_worker.mime.archives import Archive, ArchiveError, ArchiveKind, Reason
+from defang_worker.mime.archives import Archive, ArchiveError, ArchiveKind, ArchiveLimits, Reason
 from defang_worker.mime.archives import kinds as archive_kinds
 from defang_worker.mime.defects import Severity
 from defang_worker.mime.policy import OBSERVE, STRICT, Action, decide
 from defang_worker.mime.views import Examination, examine
 from tests.support.archive_maker import by_libarchive, cabinet, rar4, rar5, tarred, zipped
 
+Packer = Callable[[dict[str, bytes]], bytes]
 NOISE = random.Random(3).randbytes(3_000)
 FILES = {"first.txt": b"plain words " * 40, "second.bin": NOISE}
 MAGICS = (
@@ -149,6 +151,68 @@ def test_what_cannot_be_read_hides_no_damage_elsewhere(first: bytes) -> None:
     raw = f"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n{parts}--b--\n"
     assert examine(parse(raw.encode())).incomplete == "archive-truncated"
     assert examined(zipped({"a.ace": ACE, "b.zip": cut}), "papers.zip").incomplete == "archive-truncated"
+
+
+@pytest.mark.parametrize("before", [b"MZ" + NOISE * 20, b"GIF89a" + NOISE, b"words " * 20_000, b"\xff\xd8\xff" + NOISE])
+@pytest.mark.parametrize(
+    "pack",
+    [zipped, lambda files: tarred(files, "w:gz"), lambda files: by_libarchive(files, "7zip")],
+    ids=["zip", "tar", "7z"],
+)
+def test_a_zip_behind_other_bytes_is_found_within_an_archive(before: bytes, pack: Packer) -> None:
+    archive = Archive(pack({"a.dat": before + zipped({"blocked.exe": b"x"})}))
+    assert "blocked.exe" in {member.name for member in archive}
+    assert (archive.error, "archive-junk" in archive.defects) == (None, True)
+
+
+def test_what_is_looked_at_for_such_a_zip_is_bounded() -> None:
+    limits = ArchiveLimits(max_expanded_bytes=1_000_000)
+    archive = Archive(
+        zipped({"a.dat": b"MZ" + bytes(900_000), "b.dat": b"MZ" + bytes(900_000) + zipped(FILES)}), limits
+    )
+    assert [member.name for member in archive] == ["a.dat", "b.dat"]
+    assert archive.error is None
+
+
+def with_flags(data: bytes, flags: int, method: int | None = None) -> bytes:
+    made = bytearray(data)
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = made.index(magic) + offset
+        made[at : at + 2] = flags.to_bytes(2, "little")
+        if method is not None:
+            made[at + 2 : at + 4] = method.to_bytes(2, "little")
+    return bytes(made)
+
+
+CLOSED = {
+    "zip crypto": with_flags(zipped({"blocked.exe": NOISE}), 0x1),
+    "strong": with_flags(zipped({"blocked.exe": NOISE}), 0x41),
+    "aes": with_flags(zipped({"blocked.exe": NOISE}), 0x1, 99),
+    "behind a picture": b"GIF89a" + NOISE + with_flags(zipped({"blocked.exe": NOISE}), 0x1),
+}
+
+
+@pytest.mark.parametrize("outer", ["", "zip", "tar"])
+@pytest.mark.parametrize("kind", CLOSED)
+def test_an_encrypted_zip_tells_its_names_wherever_it_is(kind: str, outer: str) -> None:
+    data = CLOSED[kind]
+    if outer:
+        data = zipped({"a.dat": data}) if outer == "zip" else tarred({"a.dat": data}, "w:gz")
+    assert "blocked.exe" in {member.name for member in Archive(data)}
+    examination = examined(data, "papers.zip")
+    assert "archive-encrypted" in faults(examination)
+
+
+@pytest.mark.parametrize("outer", [False, True])
+@pytest.mark.parametrize("other", [b"picture.jpg", b"blocked.jpg", b"BLOCKED.TXT", b"blocked\0exe"])
+def test_two_names_of_one_member_are_both_told(other: bytes, *, outer: bool) -> None:
+    data = zipped({"blocked.exe": b"x"})
+    place = data.index(b"blocked.exe")
+    data = data[:place] + other + data[place + len(other) :]
+    data = zipped({"a.dat": data}) if outer else data
+    names = {name for member in Archive(data) for name in member.names}
+    assert {"blocked.exe", other.partition(b"\0")[0].decode()} <= names
+    assert "archive-name-mismatch" in faults(examined(data, "papers.zip"))
 
 
 # Archives of every day
