@@ -6,6 +6,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -89,9 +90,14 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
     import trio  # noqa: PLC0415
 
     from defang_mux.process.spawn import keep_from_workers  # noqa: PLC0415
+    from defang_mux.process.starter import become_subreaper  # noqa: PLC0415
     from defang_mux.supervisor import supervise  # noqa: PLC0415
 
     keep_from_workers()
+    if not become_subreaper():
+        if settings.start == "fork":
+            raise daemon.StartFailed("--start=fork: this system cannot make forked workers our children")
+        settings = replace(settings, start="exec")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     return trio.run(supervise, settings, ready)
 

@@ -70,6 +70,13 @@ def _unfit(reply: str) -> Unfit:
     return Unfit(f"Could not interpret response: {reply}".rstrip("\n"))
 
 
+def _reread(reply: str) -> str:
+    """The error and what belongs to it, if the filter was not reread."""
+    if reply.startswith("error: "):
+        raise _unfit(reply)
+    return reply
+
+
 # Status
 
 
@@ -197,7 +204,7 @@ def _fixed() -> dict[str, Layout]:
         "rawstatus": Layout("status", _as_is),
         "barstatus": Layout("status", _bar_status),
         "jsonstatus": Layout("status", _json_status, ends_line=False),
-        "reread": Layout("reread", _as_is),
+        "reread": Layout("reread", _reread),
         "msgs": Layout("msgs", _as_is),
     }
     for suffix in _LOAD_TITLES:

@@ -14,6 +14,7 @@ SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
 LogTarget = Literal["auto", "syslog", "stderr"]
 PoisonOutcome = Literal["tempfail", "quarantine", "reject", "none"]
 POISON_DIR_NAME: Final = "poison"
+Start = Literal["auto", "fork", "exec"]
 
 MIN_WORKERS: Final = 1
 MAX_WORKERS: Final = 2
@@ -35,6 +36,7 @@ class Settings:
     notify_socket: str | None = None
     worker: Path = Path()
     rules: Path | None = None
+    start: Start = "auto"
     min_workers: int = MIN_WORKERS
     max_workers: int = MAX_WORKERS
     max_requests: int = 500
@@ -100,6 +102,9 @@ OPTIONS: Final = (
     Option("O", "notify-socket", "notify_socket", "socket for programs that are told of changes", "SOCK"),
     Option("f", "worker", "worker", "worker program (default: defang-worker)", "PATH"),
     Option("F", "rules", "rules", "the site's filter, handed to the worker as -f", "FILTER"),
+    Option("", "start", "start",
+           "how workers start: fork (from a template that has loaded the filter), exec, or auto: fork where the "
+           "program and the system can (default: auto)", "HOW"),
     Option("m", "min-workers", "min_workers", "workers to keep running (default: 1)", "N", 1),
     Option("x", "max-workers", "max_workers", "most workers to run (default: 2)", "N", 1),
     Option("r", "max-requests", "max_requests", "requests after which a worker is replaced (default: 500)", "N", 1),
@@ -157,7 +162,7 @@ OPTIONS: Final = (
 PATHS: Final = frozenset(
     {"spool", "socket", "worker", "rules", "pid_file", "lock_file", "statistics_file", "poison_dir"}
 )
-CHOICES: Final = {"log_to": get_args(LogTarget), "poison": get_args(PoisonOutcome)}
+CHOICES: Final = {"log_to": get_args(LogTarget), "poison": get_args(PoisonOutcome), "start": get_args(Start)}
 USAGE: Final = "usage: defang-mux [-U USER] [-F FILTER] [options]\n"
 
 

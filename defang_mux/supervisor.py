@@ -26,9 +26,10 @@ from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.rlimits import MemoryLimits
 from defang_mux.process.spawn import Program
+from defang_mux.process.starter import Starting
 from defang_mux.reports import status_line
 from defang_mux.settings import Settings
-from defang_mux.sockets.control import Control
+from defang_mux.sockets.control import Control, reread_reply
 from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_own, listen_for_owner
 from defang_mux.sockets.maps import MapDoor
 from defang_mux.sockets.notify import NotifyDoor
@@ -61,8 +62,9 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
             pool = Pool(_limits(settings), now=now, epoch_offset_s=time.time() - now, watched=bool(watches))
             ledger = Ledger()
             crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
-            workers.start_soon(_heed_signals, signals, crew, stop, statistics)
-            control = Control(pool, ledger, version=__version__, reread=crew.reread, clock=trio.current_time)
+            workers.start_soon(_heed_signals, signals, crew, stop, statistics, workers)
+            crew.begin()
+            control = Control(pool, ledger, version=__version__, clock=trio.current_time)
             doors = [*_doors(settings, listeners, control, crew), *notify_doors]
             if settings.status_interval_s:
                 report = partial(status_line, pool)
@@ -132,7 +134,7 @@ async def _wait_for_workers(settings: Settings, crew: Crew) -> None:
 
 
 async def _heed_signals(
-    signals: AsyncIterator[int], crew: Crew, stop: trio.Event, statistics: Statistics | None
+    signals: AsyncIterator[int], crew: Crew, stop: trio.Event, statistics: Statistics | None, rereads: trio.Nursery
 ) -> None:
     async for number in signals:
         if number == signal.SIGCHLD:
@@ -142,7 +144,7 @@ async def _heed_signals(
         elif not stop.is_set():
             if number == signal.SIGHUP and statistics is not None:
                 statistics.reopen()
-            crew.reread()
+            rereads.start_soon(crew.reread)
 
 
 @contextmanager
@@ -226,6 +228,8 @@ def _listeners(settings: Settings) -> Iterator[_Listeners]:
 
 def _doors(settings: Settings, listeners: _Listeners, control: Control, crew: Crew) -> list[Door]:
     async def reply(line: bytes) -> bytes:
+        if line == b"reread":
+            return reread_reply(await crew.reread())
         own = control.reply(line, privileged=True)
         return await crew.answer(line) if own is None else own
 
@@ -262,6 +266,7 @@ def _orders(settings: Settings) -> Orders:
     memory = MemoryLimits(total_bytes=settings.memory_limit_kb * _KIB, resident_bytes=settings.resident_limit_kb * _KIB)
     return Orders(
         program=Program(path=settings.worker, rules=settings.rules, status_tags=settings.status_tags, memory=memory),
+        starting=Starting(settings.start),
         busy_timeout_s=settings.busy_timeout_s,
         patience=Patience(stop_grace_s=settings.stop_grace_s, kill_grace_s=settings.kill_grace_s),
         verbose=settings.verbose,

@@ -2,8 +2,8 @@
 """`defang-worker`: command line, descriptors and signals; the work is in loop.py and scan.py.
 
 A multiplexor starts it as `defang-worker [-f FILTER] -server` (or `-serveru`, with status tags), which is
-MIMEDefang's calling convention. Exit status: 0 when the input has ended, 78 if the filter cannot be loaded, 75 if its
-`on_start` failed.
+MIMEDefang's calling convention, or as `-template`, which forks such servers. Exit status: 0 when the input has ended,
+78 if the filter cannot be loaded, 75 if its `on_start` failed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, requests
-from defang_worker import command_line, log_lines, loop, scan, stacks, status
+from defang_worker import command_line, log_lines, loop, scan, stacks, status, workdir
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
 from defang_worker.status import STATUS_DESCRIPTOR, StatusTags
@@ -54,8 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _test(filter_file.load(path))
             case "scan":
                 return _scan(path, args.directory)
+            case "template":
+                return _serve_as_template(path, formatter)
             case _:
-                return _serve(path, formatter, _status_tags(parser) if args.status_tags else StatusTags(None))
+                return _serve_as_program(
+                    path, formatter, _status_tags(parser) if args.status_tags else StatusTags(None)
+                )
     except filter_file.FilterNotLoaded as fault:
         _log.error("filter not loaded: %s", fault, exc_info=fault.__cause__)
         return _EXIT_FILTER_NOT_LOADED
@@ -88,15 +93,45 @@ def _status_tags(parser: argparse.ArgumentParser) -> StatusTags:
         parser.error(f"status tags: descriptor {STATUS_DESCRIPTOR} is not open")
 
 
-def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
+def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
+    """Loads the filter and forks workers; the exit status of the template, or of the worker that this has become."""
+    # A server that is started as a program needs no sockets.
+    from defang_common.wire.template import HELLO, encode_fault  # noqa: PLC0415
+    from defang_worker import template  # noqa: PLC0415
+
+    control = template.Control()
+    control.say(HELLO)
+    try:
+        site = filter_file.load(path)
+    except filter_file.FilterNotLoaded as fault:
+        # The multiplexor logs it, and tells whoever asked for the filter to be read.
+        trace = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
+        control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
+        return _EXIT_FILTER_NOT_LOADED
+    has_tags = template.serve(control)
+    if has_tags is None:
+        return os.EX_OK
+    workdir.become_worker()
     stacks.write_when_it_ends()
-    fd_in, fd_out = _private_descriptors()
+    tags = StatusTags(STATUS_DESCRIPTOR if has_tags else None)
+    return _serve(site, _private_descriptors(), loop.Worker(site, tags, formatter), tags)
+
+
+def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
+    stacks.write_when_it_ends()
+    # Before the filter is loaded, which may print.
+    descriptors = _private_descriptors()
+    site = filter_file.load(path)
+    return _serve(site, descriptors, loop.Worker(site, tags, formatter), tags)
+
+
+def _serve(site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, tags: StatusTags) -> int:
     # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    site = _started(path)
+    _start(site)
     try:
         status.use(tags)
-        loop.serve(loop.Worker(site, tags, formatter), fd_in, fd_out)
+        loop.serve(worker, *descriptors)
     except OSError as fault:
         _log.error("the multiplexor is gone: %s", fault)  # there is nothing to see in a traceback
         _stop(site)
@@ -105,7 +140,8 @@ def _serve(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -
 
 
 def _scan(path: str, directory: str) -> int:
-    site = _started(path)
+    site = filter_file.load(path)
+    _start(site)
     request = requests.Scan(queue_id=requests.NO_QUEUE_ID, directory=os.fsencode(directory))
     answered = scan.scan(site, request, StatusTags(None))
     return _stop(site) if answered == answers.SCAN_OK else 1
@@ -125,15 +161,13 @@ def _private_descriptors() -> tuple[int, int]:
     return fd_in, fd_out
 
 
-def _started(path: str) -> SiteFilter:
-    site = filter_file.load(path)
+def _start(site: SiteFilter) -> None:
     if site.has("on_start"):
         site.call("on_start")
     # What is here now stays for good, so no collection need look at it.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)
-    return site
 
 
 def _stop(site: SiteFilter) -> int:

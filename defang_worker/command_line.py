@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 DEFAULT_FILTER: Final = "/etc/mail/defang-filter.py"
 
 # The original's words for what are subcommands here.
-_MODES: Final = {"-server": ["server"], "-serveru": ["server", "--status-tags"], "-test": ["test"]}
+_MODES: Final = {
+    "-server": ["server"],
+    "-serveru": ["server", "--status-tags"],
+    "-template": ["template"],
+    "-test": ["test"],
+}
 
 _EXIT_OF_LOADING: Final = "78 if the filter cannot be loaded, 75 if its on_start failed"
 _FILES_HELP: Final = "a message, a directory, or - for standard input"
@@ -47,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[shared],
         description="Runs a site's mail filter. A multiplexor starts this program; by hand, try a filter with it.",
         epilog="defang-worker MODE -h tells more of one mode. MIMEDefang's mode words -server, -serveru (server "
-        "--status-tags) and -test are understood too.",
+        "--status-tags) and -test are understood too, and so is -template.",
     )
     whole.add_argument("-v", "--version", action="version", version=f"defang-worker version {__version__}")
     modes = _Modes(whole, shared)
@@ -83,6 +88,12 @@ def _add_serving(modes: _Modes) -> None:
     )
     server.add_argument(
         "--status-tags", action="store_true", help=f"tell on descriptor {STATUS_DESCRIPTOR} what is being done"
+    )
+    modes.add(
+        "template",
+        "load the filter once, and fork workers as the multiplexor orders them on descriptor 3",
+        exit_status="that of a server in each worker, and 0 in the template when the multiplexor wants no more; 78 if "
+        "the filter cannot be loaded",
     )
     scan = modes.add(
         "scan",

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 _MAP_FROM_BYTES: Final = 256 * 1024
 
 
-_WORKER_PID: Final = os.getpid()
+class _Worker:
+    pid = os.getpid()
+
+
+def become_worker() -> None:
+    """From now on this process is the worker: a template has forked it."""
+    _Worker.pid = os.getpid()
 
 
 def end_if_forked() -> None:
@@ -33,7 +39,7 @@ def end_if_forked() -> None:
 
     What such a child would write or answer is the worker's to say, and only once.
     """
-    if os.getpid() != _WORKER_PID:
+    if os.getpid() != _Worker.pid:
         os._exit(os.EX_SOFTWARE)
 
 

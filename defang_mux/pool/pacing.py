@@ -49,6 +49,9 @@ class Pacing:
 
     def not_started(self, now: float) -> None:
         """A start failed. No message can be the cause, so not even the first one is free."""
+        if self.delays and now < self.not_before:
+            # One fault has ended several starts that were under way.
+            return
         self._early_deaths = max(self._early_deaths, self._free_deaths)
         self.died_early(now)
 

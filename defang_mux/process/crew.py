@@ -6,6 +6,7 @@ it when its time has come. The only caller of `pool.policy`.
 """
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
@@ -19,12 +20,13 @@ from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watc
 from defang_mux.pool.ledger import Entry, Ledger, Outcome, outcome_of_answer
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Action, Assign, Kill, Kind, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
-from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unseen
+from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unborn, Unseen
 from defang_mux.process.kill import Patience, end_worker
 from defang_mux.process.poison_guard import PoisonGuard, PoisonOrders
 from defang_mux.process.slot import Worker, log_prefix
-from defang_mux.process.spawn import Program, spawn
+from defang_mux.process.spawn import Program, open_pipes
 from defang_mux.process.stack import hear_out
+from defang_mux.process.starter import Starter, Starting
 from defang_mux.process.stateful import ask
 
 TIMED_OUT: Final = b"ERR Filter timed out - check filter rules or system load\n"
@@ -38,6 +40,7 @@ class Orders:
     """What the crew needs of the settings. `verbose`: log starts and ends of workers; `log_choices`: who gets what."""
 
     program: Program
+    starting: Starting
     busy_timeout_s: float
     patience: Patience
     verbose: bool
@@ -72,6 +75,15 @@ class Crew:
         self._waiting: dict[Ticket, trio.Event] = {}
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()
+        self._starter = Starter(
+            orders.program,
+            orders.starting,
+            self,
+            nursery=nursery,
+            load_limit_s=orders.busy_timeout_s,
+            patience=orders.patience,
+            log=log,
+        )
 
     # For clients
 
@@ -109,6 +121,10 @@ class Crew:
             )
         try:
             done = await ask(worker, ticket.line, busy_timeout_s=self._orders.busy_timeout_s)
+        except Unborn:
+            # The pool ends the request.
+            self._forget(worker)
+            return None
         except (Unseen, Fault, TimedOut) as failure:
             reply = self._not_answered(worker, failure)
             if reply is not None:
@@ -173,12 +189,24 @@ class Crew:
                 await trio.sleep_forever()
             self._perform(self._pool.wake(trio.current_time()))
 
-    def reread(self) -> None:
-        """Replaces every worker, so that the filter is read anew."""
+    def begin(self) -> None:
+        """Prepares for starts of workers."""
+        self._starter.begin()
+
+    async def reread(self) -> str | None:
+        """Has the filter read anew and replaces every worker; or says why not, and all stay.
+
+        Idle workers go at once, busy ones after their request.
+        """
+        fault = await self._starter.renew()
+        if fault is not None:
+            self._log.error("Filter not reread, nothing has changed: %s", fault)
+            return fault
         self._log.info("Rereading the filter: idle workers go at once, busy ones after their request")
         self.guard.memory.forget()
         self._perform(self._pool.reread(trio.current_time()))
         self._tell(RereadForced())
+        return None
 
     def stop(self) -> None:
         """Refuses what is queued and what comes; workers go as they become idle."""
@@ -192,29 +220,58 @@ class Crew:
                 worker.scope.cancel()
 
     async def wait_gone(self) -> None:
-        """Returns when no worker is left."""
+        """Returns when no process is left."""
         while self._workers:
             await self._changed.wait()
+        await self._starter.end()
 
     def pids(self) -> list[int]:
         """The processes that are left."""
-        return [worker.pid for worker in self._workers.values()]
+        return [worker.pid for worker in self._workers.values() if worker.pid is not None] + self._starter.pids()
 
     def reap(self) -> None:
-        """Takes note of every worker that has ended; to be called after SIGCHLD."""
+        """Takes note of every process that has ended; to be called after SIGCHLD."""
         for worker in list(self._workers.values()):
-            if worker.exited.is_set():
-                continue
+            self._look_at(worker)
+        self._starter.reap()
+        # What workers leave behind is our child, for we are their subreaper.
+        while not self._starter.has_orders and self._reap_stray():
+            pass
+
+    def _look_at(self, worker: Worker) -> None:
+        if worker.pid is None or worker.exited.is_set():
+            return
+        try:
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid == 0:
-                continue
-            worker.exit_status = status
-            worker.exited.set()
-            if worker.slot.ticket is None:
-                self._bury(worker)
-            elif worker.scope is not None:
-                # Its answer may still be in the pipe. The client's task looks, and ends the worker in the pool.
-                worker.scope.cancel()
+        except ChildProcessError:
+            # Its parent is still the process that forked it; that one's end makes another SIGCHLD.
+            return
+        if pid:
+            self._has_exited(worker, status)
+
+    def _reap_stray(self) -> bool:
+        """Whether there was one more child that had ended."""
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        for worker in self._workers.values():
+            # It ended just after it was looked at.
+            if worker.pid == pid and not worker.exited.is_set():
+                self._has_exited(worker, status)
+                break
+        else:
+            self._starter.has_exited(pid, status)
+        return pid != 0
+
+    def _has_exited(self, worker: Worker, status: int) -> None:
+        worker.exit_status = status
+        worker.exited.set()
+        if worker.slot.ticket is None:
+            self._bury(worker)
+        elif worker.scope is not None:
+            # Its answer may still be in the pipe. The client's task looks, and ends the worker in the pool.
+            worker.scope.cancel()
 
     # The pool's actions
 
@@ -245,18 +302,45 @@ class Crew:
 
     def _start(self, slot: Slot, reason: str) -> None:
         try:
-            child = spawn(self._orders.program)
+            pipes = open_pipes(status_tags=self._orders.program.status_tags)
         except OSError as error:
-            self._log.error("Worker %d not started: %s: %s", slot.number, self._orders.program.path, error.strerror)
+            self._log.error("Worker %d not started: %s", slot.number, error.strerror)
             self._perform(self._pool.start_failed(slot, trio.current_time()))
             return
-        worker = self._workers[slot.number] = Worker(slot, child, self._log, self._tell_tag if self._watches else None)
-        slot.pid = child.pid
-        if self._orders.verbose:
-            running = self._pool.running
-            self._log.info("Starting worker %d (pid %d) (%d running): %s", slot.number, child.pid, running, reason)
+        worker = self._workers[slot.number] = Worker(slot, pipes, self._log, self._tell_tag if self._watches else None)
+        worker.wanted_for = reason
         for reader in worker.readers:
             self._nursery.start_soon(reader.run)
+        self._starter.start(worker, pipes.theirs)
+
+    def born(self, worker: Worker) -> None:
+        """It runs; requests and ends that came before it are waiting in its pipes."""
+        slot = worker.slot
+        slot.pid = worker.pid
+        if self._orders.verbose:
+            self._log.info(
+                "Starting worker %d (pid %d) (%d running): %s",
+                slot.number, worker.pid, self._pool.running, worker.wanted_for,
+            )  # fmt: skip
+        if worker.reason is not None:
+            worker.signal(signal.SIGTERM)
+
+    def unborn(self, worker: Worker, reason: str) -> None:
+        """There is no process for it; its request is refused."""
+        worker.unborn_because = reason
+        self._log.error("Worker %d not started: %s", worker.slot.number, reason)
+        if worker.scope is None:
+            self._forget(worker)
+        else:
+            # The client's task does it, which is waiting at the worker's pipes.
+            worker.scope.cancel()
+
+    def _forget(self, worker: Worker) -> None:
+        worker.close()
+        worker.exited.set()
+        del self._workers[worker.slot.number]
+        self._perform(self._pool.start_failed(worker.slot, trio.current_time()))
+        self._has_changed()
 
     def _tell_tag(self, number: int, tag: bytes) -> None:
         self._tell(Tagged(number=number, tag=tag))
@@ -264,16 +348,18 @@ class Crew:
     def _end(self, slot: Slot, reason: str, *, busy: bool) -> None:
         worker = self._workers[slot.number]
         worker.reason = reason
+        if worker.pid is None and self._starter.cancel(worker):
+            worker.exited.set()
         if worker.exited.is_set():
             self._bury(worker)
             return
         if (self._orders.verbose or busy) and not slot.died:
             self._log.info(
-                "%sKilling %s worker %d (pid %d) req=%d age=%d: %s",
+                "%sKilling %s worker %d (pid %s) req=%d age=%d: %s",
                 worker.log_prefix() if busy else "",
                 "busy" if busy else "idle",
                 slot.number,
-                worker.pid,
+                "none yet" if worker.pid is None else worker.pid,
                 slot.requests,
                 trio.current_time() - slot.started_at,
                 reason,
@@ -282,10 +368,11 @@ class Crew:
 
     async def _climb_down(self, worker: Worker, busy: bool) -> None:  # noqa: FBT001  # start_soon has no keywords
         if worker.timed_out:
-            await hear_out(worker.pid, lambda: worker.lines_heard)
+            if worker.pid is not None:
+                await hear_out(worker.pid, lambda: worker.lines_heard)
             worker.stack_heard.set()
         await end_worker(
-            worker.pid, hang_up=worker.hang_up, gone=worker.exited, busy=busy, patience=self._orders.patience
+            send=worker.signal, hang_up=worker.hang_up, gone=worker.exited, busy=busy, patience=self._orders.patience
         )
 
     def _bury(self, worker: Worker) -> None:
@@ -298,9 +385,12 @@ class Crew:
         actions = self._pool.reaped(slot, trio.current_time())
         if unexpected:
             self._mourn(worker, early=early)
-        elif self._orders.verbose:
+        elif self._orders.verbose and worker.pid is not None:
             self._log.debug("Reap: worker %d (pid %d) %s", slot.number, worker.pid, worker.how_it_ended())
         self._perform(actions)
+        self._has_changed()
+
+    def _has_changed(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 

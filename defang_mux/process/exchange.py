@@ -30,9 +30,11 @@ class Peer(Protocol):
     stdin: int
     stdout: int
     scope: trio.CancelScope | None
-    """Set while an answer is waited for; canceling it makes the exchange look at the next two."""
+    """Set while an answer is waited for; canceling it makes the exchange look at the next three."""
     exited: trio.Event
     abandoned: bool
+    unborn_because: str | None
+    """Why there will never be a process at the other end; None while there may."""
 
 
 class Unseen(Exception):  # named for what is known: the worker did not see the request
@@ -42,6 +44,10 @@ class Unseen(Exception):  # named for what is known: the worker did not see the 
         super().__init__(reason)
         self.reason = reason
         self.died = died
+
+
+class Unborn(Exception):  # named for what is known, as above
+    """There is no worker, and will be none."""
 
 
 class Fault(Exception):  # a verdict on the worker, not an error of ours
@@ -71,8 +77,10 @@ async def exchange(
 ) -> Exchanged:
     """The worker's answer, of at most `limit_bytes` and a newline, to `line` (without newline).
 
-    Raises `Unseen`, `Fault` or `TimedOut`.
+    Raises `Unborn`, `Unseen`, `Fault` or `TimedOut`.
     """
+    if peer.unborn_because is not None:
+        raise Unborn(peer.unborn_because)
     _expect_silence(peer.stdout)
     rest = _send(peer.stdin, line)
     data = b""
@@ -136,6 +144,8 @@ def _read(stdout: int) -> bytes | None:
 
 def _last_words(peer: Peer, data: bytes) -> bytes:
     """Why waiting was ended, as an exception; or what a dead worker had still written."""
+    if peer.unborn_because is not None:
+        raise Unborn(peer.unborn_because)
     if peer.exited.is_set():
         return data + (_read(peer.stdout) or b"")
     if peer.abandoned:

@@ -29,32 +29,31 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 
 async def end_worker(
-    pid: int,
     *,
+    send: Callable[[signal.Signals], None],
     hang_up: Callable[[], None],
     gone: trio.Event,
     busy: bool,
     patience: Patience,
-    send: Callable[[int, signal.Signals], None] = signal_group,
 ) -> None:
-    """Returns when `gone` is set or KILL was sent. `hang_up` closes the worker's input.
+    """Returns when `gone` is set or KILL was sent. `send` signals the worker, `hang_up` closes its input.
 
     A busy worker does not read its input, so the first step is skipped for it. Canceling does not
     stop the ladder: whoever stands on it is to end.
     """
     with trio.CancelScope(shield=True):
-        send(pid, signal.SIGCONT)
+        send(signal.SIGCONT)
         if busy:
-            send(pid, signal.SIGTERM)
+            send(signal.SIGTERM)
         hang_up()
         if not busy:
             with trio.move_on_after(patience.stop_grace_s):
                 await gone.wait()
                 return
-            send(pid, signal.SIGCONT)
-            send(pid, signal.SIGTERM)
+            send(signal.SIGCONT)
+            send(signal.SIGTERM)
         with trio.move_on_after(patience.kill_grace_s):
             await gone.wait()
             return
-        send(pid, signal.SIGCONT)
-        send(pid, signal.SIGKILL)
+        send(signal.SIGCONT)
+        send(signal.SIGKILL)

@@ -5,6 +5,7 @@ Made by `crew` at a start and forgotten when the process is gone.
 """
 
 import os
+import signal
 from collections.abc import Callable
 from logging import Logger
 from typing import Final
@@ -14,7 +15,8 @@ import trio
 from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
 from defang_mux.pool.state import Slot, State
 from defang_mux.process.chatter import LineReader, tag_of
-from defang_mux.process.spawn import Child
+from defang_mux.process.kill import signal_group
+from defang_mux.process.spawn import Pipes
 
 # Of a request; a stack has some thirty.
 _MOST_KEPT_LINES: Final = 100
@@ -29,21 +31,26 @@ def log_prefix(line: bytes) -> str:
 
 
 class Worker:
-    """A running process; satisfies `exchange.Peer`."""
+    """A running process, or one that is about to run; satisfies `exchange.Peer`."""
 
     def __init__(
-        self, slot: Slot, child: Child, log: Logger, tagged: Callable[[int, bytes], None] | None = None
+        self, slot: Slot, pipes: Pipes, log: Logger, tagged: Callable[[int, bytes], None] | None = None
     ) -> None:
         self.slot = slot
         self._log = log
         self._tagged = tagged
-        self.pid = child.pid
-        self.stdin = child.stdin
-        self.stdout = child.stdout
+        self.pid: int | None = None
+        """None until it runs; what is written to it before waits in its pipe."""
+        self.unborn_because: str | None = None
+        """Why there will be no process; None while there may."""
+        self.stdin = pipes.stdin
+        self.stdout = pipes.stdout
         self.scope: trio.CancelScope | None = None
         self.exited = trio.Event()
         self.exit_status = 0
         self.abandoned = False
+        self.wanted_for = ""
+        """Why it was started."""
         self.reason: str | None = None
         """Why it is being ended; None while it is not."""
         self.takes_state: bool | None = None
@@ -58,9 +65,9 @@ class Worker:
         self.timed_out = False
         self.stack_heard = trio.Event()
         """Set when a worker that timed out has had its time to write its stack."""
-        self.readers = [LineReader(child.stderr, self._heard)]
-        if child.status is not None:
-            self.readers.append(LineReader(child.status, self._status))
+        self.readers = [LineReader(pipes.stderr, self._heard)]
+        if pipes.status is not None:
+            self.readers.append(LineReader(pipes.status, self._status))
 
     def takes(self, line: bytes) -> None:
         """Begins with a request."""
@@ -77,6 +84,11 @@ class Worker:
     def log_prefix(self) -> str:
         """The queue ID of its request with a colon, or nothing."""
         return log_prefix(self.line)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signals it and what it started, if it runs."""
+        if self.pid is not None:
+            signal_group(self.pid, number)
 
     def hang_up(self) -> None:
         """Closes its input, which asks it to end; once is enough."""

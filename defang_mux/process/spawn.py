@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting a worker process with its pipes (protocol.md, Worker).
+"""Pipes for a worker, and starting it or its template as a program (protocol.md, Worker; protocol.md, Template).
 
 posix_spawn, because it costs the same however large the multiplexor has grown, and tells at once
 when the program cannot be executed. Working directory, umask and environment are the multiplexor's.
@@ -7,6 +7,8 @@ when the program cannot be executed. Working directory, umask and environment ar
 
 import os
 import signal
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,19 +34,36 @@ class Program:
     @property
     def argv(self) -> list[str]:
         """Argument list of a worker."""
+        return self._argv("-serveru" if self.status_tags else "-server")
+
+    @property
+    def template_argv(self) -> list[str]:
+        """Argument list of a template."""
+        return self._argv("-template")
+
+    def _argv(self, mode: str) -> list[str]:
         rules = [] if self.rules is None else ["-f", str(self.rules)]
-        return [self.path.name, *rules, "-serveru" if self.status_tags else "-server"]
+        return [self.path.name, *rules, mode]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """A started process and the multiplexor's ends of its pipes, non-blocking. It leads a process group."""
+class Pipes:
+    """The multiplexor's ends of a worker's pipes, non-blocking, and `theirs`: the worker's, by its descriptors."""
 
-    pid: int
     stdin: int
     stdout: int
     stderr: int
     status: int | None
+    theirs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateProcess:
+    """A started template and the multiplexor's ends: its socket and its standard error, both non-blocking."""
+
+    pid: int
+    control: socket.socket
+    stderr: int
 
 
 def keep_from_workers() -> None:
@@ -56,43 +75,75 @@ def keep_from_workers() -> None:
             os.set_inheritable(descriptor, False)
 
 
-def spawn(program: Program) -> Child:
-    """A running worker; OSError if there is no process, descriptor or executable program for it."""
+def open_pipes(*, status_tags: bool) -> Pipes:
+    """Pipes for one worker; OSError if there are no descriptors for them."""
     ours: list[int] = []
     theirs: list[int] = []
     try:
-        for target in range(4 if program.status_tags else 3):
+        for target in range(4 if status_tags else 3):
             read, write = os.pipe()
             ours.append(write if target == 0 else read)
             theirs.append(read if target == 0 else write)
-        pid = os.posix_spawn(
-            program.path,
-            program.argv,
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, end, target) for target, end in enumerate(theirs)],
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-        _restrict(pid, program.memory)
     except BaseException:
-        for end in ours:
-            os.close(end)
+        close_all((*ours, *theirs))
         raise
-    finally:
-        for end in theirs:
-            os.close(end)
     for end in ours:
         os.set_blocking(end, False)
     stdin, stdout, stderr, *status = ours
-    return Child(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, status=status[0] if status else None)
+    return Pipes(stdin=stdin, stdout=stdout, stderr=stderr, status=status[0] if status else None, theirs=tuple(theirs))
 
 
-def _restrict(pid: int, memory: MemoryLimits) -> None:
+def close_all(descriptors: Sequence[int]) -> None:
+    """Closes them."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def spawn(program: Program, theirs: Sequence[int]) -> int:
+    """The process ID of a new worker that leads a process group; OSError if there is no process or program for it."""
+    pid = _spawn(program.path, program.argv, theirs)
     try:
-        memory.apply(pid)
+        program.memory.apply(pid)
     except OSError:
         # Without its limits it is not to serve. Nobody knows of it yet who could reap it.
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+    return pid
+
+
+def spawn_template(program: Program) -> TemplateProcess:
+    """A running template that leads a process group; OSError as above, or if there are no descriptors."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        # It is to tell who speaks, and no packet of a template can claim to be another's.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        ours.setblocking(False)
+        read, write = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            pid = _spawn(program.path, program.template_argv, (nothing, write, write, theirs.fileno()))
+        except BaseException:
+            os.close(read)
+            raise
+        finally:
+            close_all((nothing, write))
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    os.set_blocking(read, False)
+    return TemplateProcess(pid=pid, control=ours, stderr=read)
+
+
+def _spawn(path: Path, argv: list[str], descriptors: Sequence[int]) -> int:
+    return os.posix_spawn(
+        path,
+        argv,
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, end, target) for target, end in enumerate(descriptors)],
+        setpgroup=0,
+        setsigmask=(),
+        setsigdef=_DEFAULT_SIGNALS,
+    )

@@ -74,6 +74,11 @@ def help_text(*, privileged: bool) -> bytes:
     return "".join(f"{row.usage:<17}-- {row.words}\n" for row in shown).encode()
 
 
+def reread_reply(fault: str | None) -> bytes:
+    """The reply to `reread`: done, or why not, on as many lines as that takes."""
+    return REREAD if fault is None else b"error: " + fault.encode("utf-8", "backslashreplace") + b"\n"
+
+
 def _plain_reports(version: str) -> dict[bytes, Report]:
     def workers(pool: Pool, now: float) -> bytes:
         return reports.workers(pool, now, busy_only=False)
@@ -107,20 +112,17 @@ def _plain_reports(version: str) -> dict[bytes, Report]:
 
 
 class Control:
-    """Answers commands from the pool's records and the ledger. `reread` replaces the workers."""
+    """Answers commands from the pool's records and the ledger."""
 
-    def __init__(
-        self, pool: Pool, ledger: Ledger, *, version: str, reread: Callable[[], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, pool: Pool, ledger: Ledger, *, version: str, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._ledger = ledger
-        self._reread = reread
         self._clock = clock
         self._reports = _plain_reports(version)
         self._reports[b"health"] = lambda pool, now: health.report(pool, ledger, now)
 
     def reply(self, line: bytes, *, privileged: bool) -> bytes | None:
-        """The reply to a command, None if the line is a worker's affair. Only `privileged` callers get None."""
+        """The reply to a command; None, for `privileged` callers only, if it is `reread` or a worker's affair."""
         report = self._reports.get(line)
         if report is not None:
             return report(self._pool, self._clock())
@@ -141,9 +143,6 @@ class Control:
             return self._slow(rest)
         if line == b"autoscale":
             return reports.autoscale(self._pool)
-        if line == b"reread":
-            self._reread()
-            return REREAD
         return None
 
     def _slow(self, argument: bytes) -> bytes:

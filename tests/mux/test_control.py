@@ -8,7 +8,7 @@ import pytest
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Limits
-from defang_mux.sockets.control import HELP, NOT_HERE, Control
+from defang_mux.sockets.control import HELP, NOT_HERE, Control, reread_reply
 
 LIMITS = Limits(
     min_workers=1,
@@ -23,15 +23,11 @@ LIMITS = Limits(
 
 
 class Desk:
-    """A control desk over an empty pool; counts rereads."""
+    """A control desk over an empty pool."""
 
     def __init__(self) -> None:
-        self.rereads = 0
         pool = Pool(LIMITS, now=0, epoch_offset_s=0)
-        self.control = Control(pool, Ledger(), version="1.2", reread=self.reread, clock=lambda: 7.5)
-
-    def reread(self) -> None:
-        self.rereads += 1
+        self.control = Control(pool, Ledger(), version="1.2", clock=lambda: 7.5)
 
 
 @pytest.fixture
@@ -116,10 +112,13 @@ def test_all_else_is_for_a_worker_and_not_for_everyone(desk: Desk, line: bytes) 
 
 
 def test_reread_is_for_the_privileged(desk: Desk) -> None:
-    assert desk.control.reply(b"reread", privileged=False) != b"Forced reread of filter rules\n"
-    assert desk.rereads == 0
-    assert desk.control.reply(b"reread", privileged=True) == b"Forced reread of filter rules\n"
-    assert desk.rereads == 1
+    assert desk.control.reply(b"reread", privileged=False) == NOT_HERE
+    assert desk.control.reply(b"reread", privileged=True) is None
+
+
+def test_reply_to_reread_says_that_it_was_done_or_why_not() -> None:
+    assert reread_reply(None) == b"Forced reread of filter rules\n"
+    assert reread_reply("/f.py:3: NameError\nTraceback") == b"error: /f.py:3: NameError\nTraceback\n"
 
 
 def test_help_lists_a_command_a_line_and_hides_what_is_refused(desk: Desk) -> None:

@@ -27,6 +27,7 @@ from defang_mux.process.exchange import STOPPING as GIVEN_UP
 from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.spawn import Program
+from defang_mux.process.starter import Starting
 from tests.mux.conftest import FakeKernel, FakeProcess
 
 SCAN = b"scan Q1 /spool/mdefang-Q1"
@@ -74,6 +75,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
             pool,
             Orders(
                 program=Program(path=Path("/worker"), rules=None, status_tags=status_tags),
+                starting=Starting.EXEC,
                 busy_timeout_s=120,
                 patience=Patience(stop_grace_s=10, kill_grace_s=10),
                 verbose=verbose,
@@ -288,7 +290,7 @@ async def test_reread_replaces_idle_and_busy_workers(
     await settle()
     idle, busy = kernel.processes
     await answer(idle)
-    crew.reread()
+    await crew.reread()
     await settle()
     assert await idle.read_line() == b""
     die(crew, idle, 0)

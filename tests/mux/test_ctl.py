@@ -223,6 +223,13 @@ def test_reply_of_nothing_prints_nothing(mux: FakeMux) -> None:
     assert ours(mux, "busyworkers") == (0, b"", b"")
 
 
+def test_failed_reread_is_an_error_with_all_its_lines(mux: FakeMux) -> None:
+    mux.reply = b"error: /f.py:3: NameError\nTraceback:\n  x\n"
+    assert ours(mux, "reread") == (1, b"", b"error: /f.py:3: NameError\nTraceback:\n  x\n")
+    mux.reply = b"Forced reread of filter rules\n"
+    assert ours(mux, "reread") == (0, b"Forced reread of filter rules\n", b"")
+
+
 def test_error_reply_to_status_goes_to_standard_error(mux: FakeMux) -> None:
     mux.reply = b"error: x\n"
     assert ours(mux, "status") == (1, b"", b"ERROR error: x\n")

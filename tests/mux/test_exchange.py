@@ -20,28 +20,36 @@ from defang_mux.process.exchange import (
     Exchanged,
     Fault,
     TimedOut,
+    Unborn,
     Unseen,
     exchange,
 )
 from defang_mux.process.slot import Worker
+from defang_mux.process.spawn import Pipes, close_all, open_pipes
 from tests.mux.conftest import FakeProcess
 
 BUSY_S = 120
 
 
 @pytest.fixture
-def process() -> Iterator[FakeProcess]:
-    process = FakeProcess(40_000_000)
+def pipes() -> Pipes:
+    return open_pipes(status_tags=False)
+
+
+@pytest.fixture
+def process(pipes: Pipes) -> Iterator[FakeProcess]:
+    process = FakeProcess(40_000_000, pipes.theirs)
+    close_all(pipes.theirs)
     yield process
     process.close()
 
 
 @pytest.fixture
-async def worker(process: FakeProcess) -> AsyncIterator[Worker]:
-    worker = Worker(Slot(number=0, changed_at=0), process.child, logging.getLogger("defang.mux"))
+async def worker(pipes: Pipes, process: FakeProcess) -> AsyncIterator[Worker]:
+    worker = Worker(Slot(number=0, changed_at=0), pipes, logging.getLogger("defang.mux"))
     yield worker
     worker.close()
-    os.close(process.child.stderr)
+    os.close(pipes.stderr)
 
 
 async def ask(worker: Worker) -> Exchanged:
@@ -209,3 +217,19 @@ async def test_abandoned_request_is_told_so(
         with pytest.raises(Fault) as caught:
             await ask(worker)
     assert caught.value.reply == STOPPING
+
+
+async def test_a_worker_that_will_never_be_is_no_peer(worker: Worker, autojump_clock: trio.testing.MockClock) -> None:
+    async def give_up() -> None:
+        await trio.sleep(3)
+        worker.unborn_because = "no memory"
+        assert worker.scope is not None
+        worker.scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(give_up)
+        with pytest.raises(Unborn, match="no memory"):
+            await ask(worker)
+    assert trio.current_time() == 3
+    with pytest.raises(Unborn, match="no memory"):
+        await ask(worker)

@@ -27,12 +27,11 @@ class Victim:
 
     async def end(self, *, busy: bool) -> None:
         await end_worker(
-            40_000_000,
             hang_up=lambda: self.note(HANG_UP),
             gone=self.gone,
             busy=busy,
             patience=PATIENCE,
-            send=lambda _pid, number: self.note(number),
+            send=self.note,
         )
 
 

@@ -20,6 +20,7 @@ from defang_mux.process.exchange import NO_RESPONSE
 from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.spawn import Program
+from defang_mux.process.starter import Starting
 from tests.mux.conftest import FakeKernel
 
 LOG = logging.getLogger("defang.mux.test")
@@ -39,6 +40,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery, tmp_path: Path) -> Asy
         )  # fmt: skip
         orders = Orders(
             program=Program(path=Path("/worker"), rules=None, status_tags=False),
+            starting=Starting.EXEC,
             busy_timeout_s=busy_timeout_s,
             patience=Patience(stop_grace_s=10, kill_grace_s=10),
             verbose=False,
@@ -190,7 +192,7 @@ async def test_new_filter_is_given_every_message_again(make: Make, mail_of: Mail
     await mail.scan(b"poison", ends=SEGV)
     await mail.scan(b"fine")
     await mail.scan(b"poison", ends=SEGV)
-    crew.reread()
+    await crew.reread()
     assert await mail.scan(b"poison") == b"ok\n"
     assert not (mail.directory / "RESULTS").exists()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The program itself, with workers of a few lines: what only real processes can show.
 
-As root, it becomes `nobody`, as a site's becomes its own user; else it stays who it is.
+As which user: tests/support/mux.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,13 +23,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.mux import AS_USER, COMMAND_LIMIT_S, USER, Mux, ask, running_mux, write_program
 from tests.support.process import Program, descendants, is_dead, wait_until
 
-USER = "nobody" if os.geteuid() == 0 else None
-AS_USER = ["-U", USER] if USER else []
-COMMAND_LIMIT_S = 15
 SHORT_LIMIT_S = 10
-LONG_LIMIT_S = 40
 
 # Answers as its request says: at once, after `go` exists in the spool, never, twice, not at all.
 WORKER = """#!/usr/bin/perl
@@ -51,66 +47,14 @@ while (defined(my $line = <STDIN>)) {
 """
 
 
-class Mux:
-    """A multiplexor in the foreground."""
-
-    def __init__(self, spool: Path, *options: str, worker: Path | None = None) -> None:
-        self.spool = spool
-        self.path = spool / "mx.sock"
-        worker = worker or _write(spool / "worker.pl", WORKER)
-        self.program = Program(
-            "defang-mux",
-            [sys.executable, "-m", "defang_mux", *AS_USER, "-z", spool, "-s", self.path, "-f", worker, "-D", *options],
-            log=spool / "log",
-            env={"PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        self.program.wait_ready(f"unix:{self.path}")
-
-    def ask(self, line: str, limit_s: float = COMMAND_LIMIT_S) -> str:
-        return ask(self.path, line, limit_s)
-
-    def ask_later(self, line: str) -> Asking:
-        return Asking(self.path, line)
-
-    def state(self) -> str:
-        return self.ask("status").split()[0]
-
-    def wait_queued(self, count: int) -> None:
-        wait_until(lambda: self.ask("status").split()[4] == str(count), f"{count} queued requests")
-
-    def go(self) -> None:
-        (self.spool / "go").touch()
+def start(spool: Path, *options: str) -> Mux:
+    return Mux(spool, *options, worker=write_program(spool / "worker.pl", WORKER))
 
 
-class Asking:
-    """A request in a thread of its own."""
-
-    def __init__(self, path: Path, line: str) -> None:
-        self.reply = ""
-
-        def run() -> None:
-            self.reply = ask(path, line, LONG_LIMIT_S)
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-
-    def wait(self) -> str:
-        self._thread.join(LONG_LIMIT_S)
-        return self.reply
-
-
-def ask(path: Path, line: str, limit_s: float = COMMAND_LIMIT_S) -> str:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(limit_s)
-        connection.connect(os.fspath(path))
-        connection.sendall(line.encode() + b"\n")
-        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-
-
-def _write(path: Path, text: str) -> Path:
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
+@contextmanager
+def running(spool: Path, *options: str, worker: Path | None = None) -> Iterator[Mux]:
+    with running_mux(spool, *options, worker=worker or write_program(spool / "worker.pl", WORKER)) as mux:
+        yield mux
 
 
 @pytest.fixture
@@ -120,20 +64,6 @@ def spool(spool: Path) -> Path:
         account = pwd.getpwnam(USER)
         os.chown(spool, account.pw_uid, account.pw_gid)
     return spool
-
-
-@contextmanager
-def running(spool: Path, *options: str, worker: Path | None = None) -> Iterator[Mux]:
-    mux = Mux(spool, *options, worker=worker)
-    try:
-        yield mux
-    finally:
-        mux.go()
-        assert mux.program.stop() == 0
-        assert not mux.path.exists()
-        log = mux.program.log_text()
-        assert "Traceback" not in log
-        assert "Warning" not in log
 
 
 def test_requests_are_answered_by_workers_and_commands_by_itself(spool: Path) -> None:
@@ -208,7 +138,9 @@ def test_recycling_replaces_a_worker_after_its_requests(spool: Path) -> None:
 
 
 def test_filter_that_does_not_load_is_named_once_and_requests_are_refused(spool: Path) -> None:
-    broken = _write(spool / "broken.pl", "#!/usr/bin/perl\nprint STDERR qq(syntax error in line 3\\n); exit 2;\n")
+    broken = write_program(
+        spool / "broken.pl", "#!/usr/bin/perl\nprint STDERR qq(syntax error in line 3\\n); exit 2;\n"
+    )
     with running(spool, "-x", "1", "-w", "1", worker=broken) as mux:
         replies = {mux.ask(f"scan Q{number} /d") for number in range(20)}
         # While a worker that has just died is not yet reaped, it holds its slot, and nobody is free.
@@ -217,13 +149,13 @@ def test_filter_that_does_not_load_is_named_once_and_requests_are_refused(spool:
         wait_until(lambda: mux.ask("scan Q /d") == "error: Unable to activate worker\n", "starts that are delayed")
         log = mux.program.wait_log("Workers die before their first answer, check the filter: syntax error in line 3")
         assert log.string.count("check the filter") == 1
-        _write(broken, WORKER)
+        write_program(broken, WORKER)
         assert mux.ask("reread") == "Forced reread of filter rules\n"
         wait_until(lambda: mux.ask("scan Q /d") == "ok\n", "a worker with the mended filter")
 
 
 def test_stop_lets_the_request_in_work_finish_and_refuses_the_queue(spool: Path) -> None:
-    mux = Mux(spool, "-x", "1", "-q", "5")
+    mux = start(spool, "-x", "1", "-q", "5")
     working = mux.ask_later("scan Q0 wait")
     wait_until(lambda: mux.state() == "B", "a busy worker")
     waiting = mux.ask_later("scan Q1 /d")
@@ -237,7 +169,7 @@ def test_stop_lets_the_request_in_work_finish_and_refuses_the_queue(spool: Path)
 
 
 def test_second_term_and_child_signals_do_not_cut_the_stop_short(spool: Path) -> None:
-    mux = Mux(spool, "-x", "1")
+    mux = start(spool, "-x", "1")
     working = mux.ask_later("scan Q0 wait")
     wait_until(lambda: mux.state() == "B", "a busy worker")
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
@@ -266,7 +198,7 @@ def test_start_returns_when_requests_are_accepted_and_removes_a_stale_socket(spo
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(os.fspath(spool / "mx.sock"))
     os.chown(spool / "mx.sock", spool.stat().st_uid, -1)
-    worker = _write(spool / "worker.pl", WORKER)
+    worker = write_program(spool / "worker.pl", WORKER)
     words: list[str | Path] = [
         sys.executable,
         "-m",
@@ -423,7 +355,7 @@ def test_statistics_and_listeners_are_told_of_the_same_steps(spool: Path) -> Non
 
 
 def test_a_worker_that_takes_too_much_memory_fails_its_request_alone(spool: Path) -> None:
-    greedy = _write(
+    greedy = write_program(
         spool / "greedy.pl",
         """#!/usr/bin/perl
 $| = 1;

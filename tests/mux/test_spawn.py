@@ -10,14 +10,15 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from defang_mux.process.rlimits import MemoryLimits
-from defang_mux.process.spawn import Child, Program, keep_from_workers, spawn
+from defang_mux.process.rlimits import NO_LIMITS, MemoryLimits
+from defang_mux.process.spawn import Pipes, Program, close_all, keep_from_workers, open_pipes, spawn
 
 # Prints what it is as one line of JSON, and then lives until the end of input.
 PROBE = f"""#!{sys.executable}
@@ -69,12 +70,40 @@ def open_descriptors() -> list[str]:
     return sorted(entry.name for entry in Path("/dev/fd").iterdir())
 
 
+@dataclass
+class Child:
+    pid: int
+    pipes: Pipes
+
+
+def start(
+    path: Path, *, rules: Path | None = None, status_tags: bool = False, memory: MemoryLimits = NO_LIMITS
+) -> Child:
+    pipes = open_pipes(status_tags=status_tags)
+    try:
+        return Child(
+            spawn(Program(path=path, rules=rules, status_tags=status_tags, memory=memory), pipes.theirs), pipes
+        )
+    except OSError:
+        close(pipes)
+        raise
+    finally:
+        close_all(pipes.theirs)
+
+
+def close(pipes: Pipes) -> None:
+    close_all([pipes.stdin])
+    close_outputs(pipes)
+
+
+def close_outputs(pipes: Pipes) -> None:
+    close_all([end for end in (pipes.stdout, pipes.stderr, pipes.status) if end is not None])
+
+
 def end(child: Child) -> int:
-    os.close(child.stdin)
+    close_all([child.pipes.stdin])
     _, status = os.waitpid(child.pid, 0)
-    for descriptor in (child.stdout, child.stderr, child.status):
-        if descriptor is not None:
-            os.close(descriptor)
+    close_outputs(child.pipes)
     return os.waitstatus_to_exitcode(status)
 
 
@@ -106,8 +135,8 @@ async def check_start(
 ) -> None:
     keep_from_workers()
     path = write(PROBE)
-    child = spawn(Program(path=path, rules=rules, status_tags=status_tags))
-    found: dict[str, Any] = json.loads(await read_line(child.stdout))
+    child = start(path, rules=rules, status_tags=status_tags)
+    found: dict[str, Any] = json.loads(await read_line(child.pipes.stdout))
     assert found["argv"][1:] == argv
     # One more is the listing of descriptors itself.
     assert found["open"][: len(descriptors)] == descriptors
@@ -119,16 +148,16 @@ async def check_start(
     assert found["mask"] == []
     assert found["default"] == [True, True, True]
     assert found["mark"] == "x"
-    assert await read_line(child.stderr) == b"to stderr\n"
-    if child.status is not None:
-        assert await read_line(child.status) == b"a tag\n"
+    assert await read_line(child.pipes.stderr) == b"to stderr\n"
+    if child.pipes.status is not None:
+        assert await read_line(child.pipes.status) == b"a tag\n"
     assert end(child) == 0
 
 
 async def test_pipe_signal_stays_ignored_in_workers(write: Write) -> None:
     assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
-    child = spawn(Program(path=write("#!/bin/sh\ngrep SigIgn /proc/self/status\n"), rules=None, status_tags=False))
-    mask = int((await read_line(child.stdout)).split()[1], 16)
+    child = start(write("#!/bin/sh\ngrep SigIgn /proc/self/status\n"))
+    mask = int((await read_line(child.pipes.stdout)).split()[1], 16)
     assert mask & 1 << (signal.SIGPIPE - 1)
     end(child)
 
@@ -136,10 +165,10 @@ async def test_pipe_signal_stays_ignored_in_workers(write: Write) -> None:
 async def test_hang_up_ignored_by_us_is_not_ignored_by_workers(write: Write) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        child = spawn(Program(path=write("#!/bin/sh\ngrep SigIgn /proc/self/status\n"), rules=None, status_tags=False))
+        child = start(write("#!/bin/sh\ngrep SigIgn /proc/self/status\n"))
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert not int((await read_line(child.stdout)).split()[1], 16) & 1 << (signal.SIGHUP - 1)
+    assert not int((await read_line(child.pipes.stdout)).split()[1], 16) & 1 << (signal.SIGHUP - 1)
     end(child)
 
 
@@ -151,7 +180,7 @@ def test_program_that_cannot_be_executed_leaves_no_descriptor(spool: Path, name:
         path.chmod(0o755)
     before = open_descriptors()
     with pytest.raises(OSError, match="No such file"):
-        spawn(Program(path=path, rules=None, status_tags=True))
+        start(path, status_tags=True)
     assert open_descriptors() == before
 
 
@@ -161,7 +190,7 @@ LIMITS = MemoryLimits(total_bytes=500_000 * KIB, resident_bytes=200_000 * KIB)
 
 def test_limits_on_memory_hold_for_the_worker_and_not_for_us(write: Write) -> None:
     ours = resource.getrlimit(resource.RLIMIT_AS)
-    child = spawn(Program(path=write(PROBE), rules=None, status_tags=False, memory=LIMITS))
+    child = start(write(PROBE), memory=LIMITS)
     total, resident = LIMITS.total_bytes, LIMITS.resident_bytes
     assert resource.prlimit(child.pid, resource.RLIMIT_AS) == (total, total)
     assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (total, total)
@@ -171,7 +200,7 @@ def test_limits_on_memory_hold_for_the_worker_and_not_for_us(write: Write) -> No
 
 
 def test_a_limit_above_what_the_system_allows_is_that(write: Write) -> None:
-    child = spawn(Program(path=write(PROBE), rules=None, status_tags=False, memory=LIMITS))
+    child = start(write(PROBE), memory=LIMITS)
     MemoryLimits(total_bytes=2 * LIMITS.total_bytes).apply(child.pid)
     assert resource.prlimit(child.pid, resource.RLIMIT_AS) == (LIMITS.total_bytes, LIMITS.total_bytes)
     assert end(child) == 0
@@ -184,7 +213,7 @@ def test_a_worker_that_cannot_be_limited_does_not_start(write: Write, monkeypatc
     before = open_descriptors()
     monkeypatch.setattr(resource, "prlimit", refuse)
     with pytest.raises(PermissionError):
-        spawn(Program(path=write(PROBE), rules=None, status_tags=False, memory=LIMITS))
+        start(write(PROBE), memory=LIMITS)
     assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

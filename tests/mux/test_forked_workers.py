@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Multiplexor and Defang's own worker: what forked workers find, and a template that is killed, stopped or replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from defang_common.wire import percent
+from tests.support.mux import USER, Mux, running_mux, write_program
+from tests.support.process import descendants, is_dead, wait_until
+
+WORKER = f"""#!{sys.executable}
+import sys
+from defang_worker.__main__ import main
+sys.exit(main())
+"""
+
+# Answers with what it finds, and counts how often the file was loaded.
+FILTER = """
+import json, os, random, signal, sys
+with open(os.path.join(os.path.dirname(__file__), "loaded"), "a") as file:
+    file.write("x")
+loaded_in = os.getpid()
+started_in = []
+
+def on_start():
+    started_in.append(os.getpid())
+
+def filter_unknown_command(command, words):
+    if command == "orphan":
+        if os.fork() == 0:
+            if os.fork() == 0:
+                while os.getppid() == int(words[0]):
+                    pass
+            os._exit(0)
+        os.wait()
+        return ""
+    return json.dumps({
+        "pid": os.getpid(), "parent": os.getppid(), "group": os.getpgrp(), "session": os.getsid(0),
+        "open": sorted(int(name) for name in os.listdir("/dev/fd"))[:-1], "started_in": started_in,
+        "loaded_in": loaded_in, "random": random.random(), "cwd": os.getcwd(),
+        "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "ignored": [line.split()[1] for line in open("/proc/self/status") if line.startswith("SigIgn")],
+        "umask": open("/proc/self/status").read().split("Umask:")[1].split()[0],
+    }) + VERSION
+
+VERSION = ""
+"""
+
+
+@pytest.fixture
+def spool(spool: Path) -> Path:
+    """The spool, with the program's user for owner."""
+    if USER:
+        account = pwd.getpwnam(USER)
+        os.chown(spool, account.pw_uid, account.pw_gid)
+    return spool
+
+
+@contextmanager
+def running(spool: Path, *options: str, text: str = FILTER, filter_fails: bool = False) -> Iterator[Mux]:
+    (spool / "filter.py").write_text(text)
+    worker = write_program(spool / "worker", WORKER)
+    with running_mux(
+        spool, "-F", str(spool / "filter.py"), "-l", *options, worker=worker, filter_fails=filter_fails
+    ) as mux:
+        yield mux
+
+
+def facts(mux: Mux) -> dict[str, object]:
+    found: dict[str, object] = json.loads(answer(mux))
+    return found
+
+
+def answer(mux: Mux) -> str:
+    return percent.decode(mux.ask("facts").rstrip("\n").encode()).decode().removeprefix("ok ")
+
+
+def is_its_child(mux: Mux) -> bool:
+    return facts(mux)["parent"] == mux.program.pid
+
+
+def template_of(mux: Mux) -> int:
+    """The template's process: the child of the multiplexor that has loaded the filter."""
+    pid = facts(mux)["loaded_in"]
+    assert isinstance(pid, int)
+    return pid
+
+
+@pytest.mark.parametrize("tags", [False, True])
+def test_forked_worker_finds_what_one_that_was_executed_finds(spool: Path, tags: bool) -> None:
+    found = []
+    for start in ("fork", "exec"):
+        with running(spool, "--start", start, *(["-Z"] if tags else [])) as mux:
+            # A moment after it begins to serve: until the process between has ended.
+            wait_until(partial(is_its_child, mux), "the multiplexor is its parent")
+            one = facts(mux)
+            assert one["group"] == one["pid"]
+            assert one["started_in"] == [one["pid"]]
+            assert (one["loaded_in"] == one["pid"]) == (start == "exec")
+            found.append({name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask")})
+            found[-1]["session"] = one["session"] == mux.program.pid
+    assert found[0] == found[1]
+
+
+def test_filter_is_loaded_once_for_all_workers_and_each_draws_its_own_random_numbers(spool: Path) -> None:
+    with running(spool, "-r", "1", "-q", "5") as mux:
+        ten = [facts(mux) for _ in range(10)]
+        assert len({one["pid"] for one in ten}) == 10
+        assert len({one["random"] for one in ten}) == 10
+        assert (spool / "loaded").read_text() == "x"
+
+
+def test_worker_ends_with_its_input_and_template_with_the_multiplexor(spool: Path) -> None:
+    with running(spool) as mux:
+        pids = [template_of(mux), facts(mux)["pid"]]
+        assert len(descendants(mux.program.pid)) == 2
+    assert all(isinstance(pid, int) and is_dead(pid) for pid in pids)
+
+
+def test_killed_template_is_replaced_and_its_workers_go_on(spool: Path) -> None:
+    with running(spool, "-x", "2") as mux:
+        before = facts(mux)
+        os.kill(template_of(mux), signal.SIGKILL)
+        mux.program.wait_log("Template .* has ended")
+        assert facts(mux)["pid"] == before["pid"]
+        os.kill(int(str(before["pid"])), signal.SIGKILL)
+        mux.program.wait_log("WORKER DIED UNEXPECTEDLY")
+        after = facts(mux)
+        assert after["loaded_in"] not in (before["loaded_in"], after["pid"])
+
+
+@pytest.mark.slow
+@pytest.mark.time_limit(60)
+def test_stopped_template_is_replaced_and_the_request_waits_for_that(spool: Path) -> None:
+    with running(spool, "-r", "1") as mux:
+        before = template_of(mux)
+        os.kill(before, signal.SIGSTOP)
+        asking = mux.ask_later("facts")
+        assert str(before) not in asking.wait()
+        assert asking.reply.startswith("ok ")
+        wait_until(lambda: is_dead(before), "the stopped template is gone")
+
+
+def test_multiplexor_that_is_killed_leaves_no_process(spool: Path) -> None:
+    (spool / "filter.py").write_text(FILTER)
+    mux = Mux(spool, "-F", str(spool / "filter.py"), worker=write_program(spool / "worker", WORKER))
+    pids = [template_of(mux), int(str(facts(mux)["pid"]))]
+    mux.program.kill()
+    wait_until(lambda: all(map(is_dead, pids)), "template and worker have ended")
+
+
+def test_orphans_of_workers_are_reaped(spool: Path) -> None:
+    with running(spool) as mux:
+        pid = facts(mux)["pid"]
+        assert mux.ask(f"orphan {pid}").startswith("ok")
+        # The worker's grandchild becomes the multiplexor's child, and ends when it sees that.
+        wait_until(lambda: len(descendants(mux.program.pid)) == 2, "template and worker are all that is left")
+
+
+def test_filter_with_a_thread_is_served_by_programs(spool: Path) -> None:
+    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(9e9,), daemon=True).start()\n" + FILTER
+    with running(spool, text=text) as mux:
+        one = facts(mux)
+        assert one["loaded_in"] == one["pid"]
+        mux.program.wait_log("cannot be forked: it has started threads: Thread-1")
+
+
+def test_reread_takes_the_new_filter_or_tells_what_is_wrong_with_it(spool: Path) -> None:
+    with running(spool, filter_fails=True) as mux:
+        assert answer(mux).endswith("}")
+        path = spool / "filter.py"
+        path.write_text(FILTER + "\nVERSION = undefined_name\n")
+        reply = mux.ask("reread")
+        line = FILTER.count("\n") + 2
+        assert reply.startswith(f"error: {path}:{line}: NameError: name 'undefined_name' is not defined\nTraceback ")
+        mux.program.wait_log(re.escape(f"nothing has changed: {path}:{line}: NameError"))
+        assert answer(mux).endswith("}")
+        path.write_text(FILTER + "\nVERSION = 'two'\n")
+        assert mux.ask("reread") == "Forced reread of filter rules\n"
+        assert answer(mux).endswith("}two")
+        path.write_text("def\n")
+        mux.program.send(signal.SIGHUP)
+        mux.program.wait_log("nothing has changed: .*SyntaxError")
+        assert answer(mux).endswith("}two")
+
+
+def test_broken_filter_at_the_start_is_told_and_served_when_it_is_mended(spool: Path) -> None:
+    with running(spool, "-q", "5", text="import no_such_module\n", filter_fails=True) as mux:
+        mux.program.wait_log(r"Filter not loaded: .*filter\.py:1: ModuleNotFoundError")
+        (spool / "filter.py").write_text(FILTER)
+        assert mux.ask("reread") == "Forced reread of filter rules\n"
+        assert facts(mux)["loaded_in"] != facts(mux)["pid"]

@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workers from templates: with templates and workers in memory, and a clock that jumps."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import pytest
+import trio
+import trio.testing
+
+from defang_mux.pool.ledger import Ledger
+from defang_mux.pool.policy import NO_ACTIVATION, Pool
+from defang_mux.pool.state import Limits, State
+from defang_mux.process.crew import Crew, Orders
+from defang_mux.process.kill import Patience
+from defang_mux.process.poison_guard import Outcome, PoisonOrders
+from defang_mux.process.spawn import Program
+from defang_mux.process.starter import Starting
+from tests.mux.conftest import FakeKernel, FakeProcess, FakeTemplate
+
+SCAN = b"scan Q1 /spool/mdefang-Q1"
+LOG = logging.getLogger("defang.mux.test")
+READY = (b"template 1", b"ready")
+
+Make = Callable[..., Crew]
+
+
+class Client:
+    """Asks in a task of its own; `reply` is None until there is one."""
+
+    def __init__(self, crew: Crew, nursery: trio.Nursery, line: bytes = SCAN) -> None:
+        self.reply: bytes | None = None
+
+        async def ask() -> None:
+            self.reply = await crew.answer(line)
+
+        nursery.start_soon(ask)
+
+
+class Rereading:
+    """`reread` in a task of its own."""
+
+    def __init__(self, crew: Crew, nursery: trio.Nursery) -> None:
+        self.done = False
+        self.fault: str | None = None
+
+        async def reread() -> None:
+            self.fault = await crew.reread()
+            self.done = True
+
+        nursery.start_soon(reread)
+
+
+@pytest.fixture
+async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]:
+    def make_crew(*, starting: Starting = Starting.AUTO, max_workers: int = 2) -> Crew:
+        limits = Limits(
+            min_workers=1,
+            max_workers=max_workers,
+            max_requests=500,
+            idle_timeout_s=300,
+            start_interval_s=3,
+            activation_interval_s=0,
+            queue_size=10,
+            queue_timeout_s=30,
+        )
+        orders = Orders(
+            program=Program(path=Path("/worker"), rules=None, status_tags=False),
+            starting=starting,
+            busy_timeout_s=120,
+            patience=Patience(stop_grace_s=10, kill_grace_s=10),
+            verbose=True,
+            poison=PoisonOrders(outcome=Outcome.NONE, store=Path("/nowhere")),
+        )
+        pool = Pool(limits, now=trio.current_time(), epoch_offset_s=0)
+        crew = Crew(pool, orders, nursery, LOG, ledger=Ledger())
+        crew.begin()
+        return crew
+
+    yield make_crew
+    nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(autouse=True)
+def kill_at_once(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that gets KILL is gone; who reaps it is another matter."""
+
+    def killpg(pid: int, number: int) -> None:
+        kernel.signals.append((pid, number))
+        target = kernel.child(pid)
+        if number == SIGKILL and isinstance(target, FakeTemplate):
+            target.exit(9)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+def pool_of(crew: Crew) -> Pool:
+    pool: Pool = crew._pool
+    return pool
+
+
+async def answer(process: FakeProcess) -> bytes:
+    line = await process.read_line()
+    process.say(b"ok\n")
+    await settle()
+    return line
+
+
+def die(crew: Crew, one: FakeProcess | FakeTemplate, status: int = 1) -> None:
+    one.exit(status)
+    crew.reap()
+
+
+def is_waiting(template: FakeTemplate) -> bool:
+    """Whether the template has no order to carry out."""
+    try:
+        template.order()
+    except BlockingIOError:
+        return True
+    return False
+
+
+async def test_request_waits_for_the_template_and_goes_to_the_worker_that_it_forks(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    (template,) = kernel.templates
+    assert is_waiting(template)
+    template.say(*READY)
+    await settle()
+    process = kernel.fork(template)
+    assert await answer(process) == SCAN
+    assert client.reply == b"ok\n"
+    assert len(kernel.processes) == 1
+    die(crew, process)
+
+
+@pytest.mark.parametrize("last_words", [b"", b"usage: worker\n"])
+async def test_program_that_is_no_template_is_started_for_each_worker(  # noqa: PLR0917  # fixtures
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+    last_words: bytes,
+) -> None:
+    caplog.set_level(logging.INFO)
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    kernel.templates[0].complain(last_words)
+    die(crew, kernel.templates[0])
+    await settle()
+    assert await answer(kernel.processes[0]) == SCAN
+    assert client.reply == b"ok\n"
+    again = Client(crew, nursery)
+    await settle()
+    assert await answer(kernel.processes[0]) == SCAN
+    assert again.reply == b"ok\n"
+    assert len(kernel.templates) == 1
+    assert "are started as programs" in caplog.text
+    assert "ERROR" not in {record.levelname for record in caplog.records}
+
+
+async def test_program_that_must_be_a_template_and_is_none_is_a_fault(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(starting=Starting.FORK)
+    client = Client(crew, nursery)
+    await settle()
+    die(crew, kernel.templates[0])
+    await settle()
+    assert client.reply == NO_ACTIVATION
+    assert not kernel.processes
+
+
+async def test_filter_that_cannot_be_forked_is_started_as_program(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = Client(make(starting=Starting.FORK), nursery)
+    await settle()
+    kernel.templates[0].say(b"template 1", b"unforkable it has threads")
+    await settle()
+    assert await answer(kernel.processes[0]) == SCAN
+    assert client.reply == b"ok\n"
+    assert "it has threads" in caplog.text
+    # It is told to go.
+    assert kernel.templates[0].order()[0] == b""
+
+
+async def test_fault_of_the_filter_refuses_what_waits_is_logged_whole_and_paces_the_next_template(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crew = make()
+    nursery.start_soon(crew.keep_time)
+    clients = [Client(crew, nursery) for _ in range(2)]
+    await settle()
+    kernel.templates[0].say(b"template 1", b"fault /f.py:7: NameError\nTraceback")
+    await settle()
+    assert [client.reply for client in clients] == [NO_ACTIVATION] * 2
+    assert "/f.py:7: NameError\nTraceback" in caplog.text
+    assert pool_of(crew).in_state(State.STOPPED) == 2
+    die(crew, kernel.templates[0])
+    # One fault, one step of the throttle.
+    assert pool_of(crew).start_delay_s(trio.current_time()) == 1
+    waiting = Client(crew, nursery)
+    await settle()
+    assert len(kernel.templates) == 1
+    await trio.sleep(1.1)
+    kernel.templates[1].say(*READY)
+    await settle()
+    assert await answer(kernel.fork(kernel.templates[1])) == SCAN
+    assert waiting.reply == b"ok\n"
+
+
+async def test_template_that_dies_with_orders_is_replaced_and_they_are_kept(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=3)
+    first = Client(crew, nursery)
+    await settle()
+    kernel.templates[0].say(*READY)
+    await settle()
+    one = kernel.fork(kernel.templates[0])
+    await settle()
+    others = [Client(crew, nursery, b"scan Q%d /d" % number) for number in (2, 3)]
+    await settle()
+    die(crew, kernel.templates[0], 9)
+    await settle()
+    second = kernel.templates[1]
+    second.say(*READY)
+    await settle()
+    lines = []
+    for _ in range(2):
+        lines.append(await answer(kernel.fork(second)))
+        await settle()
+    assert sorted(lines) == [b"scan Q2 /d", b"scan Q3 /d"]
+    assert [client.reply for client in others] == [b"ok\n"] * 2
+    assert await answer(one) == SCAN
+    assert first.reply == b"ok\n"
+
+
+async def test_stopped_template_is_killed_when_an_order_takes_too_long(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    Client(crew, nursery)
+    await settle()
+    kernel.templates[0].say(*READY)
+    await settle()
+    kernel.fork(kernel.templates[0])
+    await settle()
+    client = Client(crew, nursery)
+    await trio.sleep(9)
+    assert len(kernel.templates) == 1
+    await trio.sleep(2)
+    assert (kernel.templates[0].pid, SIGKILL) in kernel.signals
+    crew.reap()
+    kernel.templates[1].say(*READY)
+    await settle()
+    await answer(kernel.fork(kernel.templates[1]))
+    assert client.reply == b"ok\n"
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        (b"hello",),
+        (b"template 2",),
+        (b"template 1", b"template 1"),
+        (b"template 1", b"ready", b"ready"),
+        (b"template 1", b"ready", b"fault x"),
+        (b"template 1", b"ready", b"serving 99"),
+        (b"template 1", b"ready", b"failed 99 x"),
+        (b"ready",),
+        (b"template 1", b""),
+        (b"template 1", b"ready", b"\xff" * 16384),
+    ],
+)
+async def test_garbage_costs_the_template_its_life_and_no_more(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    packets: tuple[bytes, ...],
+) -> None:
+    crew = make(starting=Starting.FORK)
+    template = kernel.templates[0]
+    template.say(*packets)
+    await settle()
+    assert (template.pid, SIGKILL) in kernel.signals
+    crew.reap()
+    await settle()
+    client = Client(crew, nursery)
+    await settle()
+    kernel.templates[1].say(*READY)
+    await settle()
+    await answer(kernel.fork(kernel.templates[1]))
+    assert client.reply == b"ok\n"
+
+
+async def test_slow_hello_and_slow_loading_end(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(starting=Starting.FORK)
+    await trio.sleep(31)
+    assert (kernel.templates[0].pid, SIGKILL) in kernel.signals
+    crew.reap()
+    client = Client(crew, nursery)
+    await settle()
+    kernel.templates[1].say(b"template 1")
+    await trio.sleep(119)
+    assert client.reply is None
+    await trio.sleep(2)
+    assert client.reply == b"ERR Filter timed out - check filter rules or system load\n"
+    assert (kernel.templates[1].pid, SIGKILL) in kernel.signals
+
+
+async def test_failed_fork_refuses_its_request_and_no_other(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    clients = []
+    for _ in range(2):
+        clients.append(Client(crew, nursery))
+        await settle()
+    template = kernel.templates[0]
+    template.say(*READY)
+    await settle()
+    packet, _ = template.order()
+    template.say(packet.replace(b"fork", b"failed") + b" no memory")
+    await settle()
+    assert clients[0].reply == NO_ACTIVATION
+    await answer(kernel.fork(template))
+    assert clients[1].reply == b"ok\n"
+
+
+async def test_worker_that_has_not_begun_can_be_ended(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    kernel.templates[0].say(*READY)
+    await settle()
+    crew.stop()
+    crew.abandon()
+    await settle()
+    assert client.reply is not None
+    assert pool_of(crew).in_state(State.KILLED) == 1
+    process = kernel.fork(kernel.templates[0])
+    await settle()
+    assert (process.pid, SIGTERM) in kernel.signals
+    assert await process.read_line() == SCAN
+    assert await process.read_line() == b""
+    die(crew, process)
+    assert pool_of(crew).in_state(State.STOPPED) == 2
+
+
+async def test_order_that_no_template_has_got_is_taken_back(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    crew.stop()
+    crew.abandon()
+    await settle()
+    assert client.reply is not None
+    assert pool_of(crew).in_state(State.STOPPED) == 2
+    kernel.templates[0].say(*READY)
+    await settle()
+    assert is_waiting(kernel.templates[0])
+
+
+# Rereading
+
+
+async def test_good_filter_serves_new_requests_and_the_old_one_finishes_its_own(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    old = Client(crew, nursery)
+    await settle()
+    before = kernel.templates[0]
+    before.say(*READY)
+    await settle()
+    worker = kernel.fork(before)
+    reading = Rereading(crew, nursery)
+    await settle()
+    after = kernel.templates[1]
+    after.say(b"template 1")
+    await settle()
+    assert not reading.done
+    after.say(b"ready")
+    await settle()
+    assert reading.done
+    assert reading.fault is None
+    assert before.order()[0] == b""
+    new = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    assert await answer(kernel.fork(after)) == b"scan Q2 /d"
+    assert await answer(worker) == SCAN
+    assert [old.reply, new.reply] == [b"ok\n"] * 2
+    assert await worker.read_line() == b""
+
+
+@pytest.mark.parametrize("end", [b"fault /f.py:1: SyntaxError\nx", None])
+async def test_faulty_filter_changes_nothing_and_is_told(  # noqa: PLR0917  # fixtures
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+    end: bytes | None,
+) -> None:
+    crew = make()
+    Client(crew, nursery)
+    await settle()
+    before = kernel.templates[0]
+    before.say(*READY)
+    await settle()
+    worker = kernel.fork(before)
+    await answer(worker)
+    reading = Rereading(crew, nursery)
+    await settle()
+    kernel.templates[1].say(b"template 1")
+    if end is None:
+        die(crew, kernel.templates[1])
+    else:
+        kernel.templates[1].say(end)
+    await settle()
+    assert reading.done
+    assert reading.fault == ("it ended" if end is None else "/f.py:1: SyntaxError\nx")
+    assert f"nothing has changed: {reading.fault}" in caplog.text
+    client = Client(crew, nursery)
+    await settle()
+    assert await answer(worker) == SCAN
+    assert client.reply == b"ok\n"
+    assert is_waiting(before)
+
+
+async def test_orders_that_wait_for_a_template_go_to_the_new_one(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    kernel.templates[0].say(b"template 1")
+    reading = Rereading(crew, nursery)
+    await settle()
+    kernel.templates[1].say(*READY)
+    await settle()
+    assert reading.done
+    assert await answer(kernel.fork(kernel.templates[1])) == SCAN
+    assert client.reply == b"ok\n"
+
+
+async def test_rereadings_come_one_after_the_other(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    kernel.templates[0].say(*READY)
+    readings = [Rereading(crew, nursery) for _ in range(2)]
+    await settle()
+    assert len(kernel.templates) == 2
+    kernel.templates[1].say(b"template 1", b"fault first")
+    await settle()
+    kernel.templates[2].say(*READY)
+    await settle()
+    assert sorted(str(reading.fault) for reading in readings) == ["None", "first"]
