@@ -210,7 +210,7 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
         """The message as all that was asked for so far makes it, header and body, with LF line ends: what recipients
         get, but for fields that the mail server and `defang-milter` add. In `filter_wrapup` it can be signed.
 
-        Blanks behind a field's colon are made one, and a body that cannot be changed as asked is the one that came.
+        Blanks around a field's colon become one behind it. A body that cannot be changed as asked is the one that came.
         """
         from defang_worker.api import delivery  # noqa: PLC0415  # few filters sign
 

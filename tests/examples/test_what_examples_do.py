@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dkim
 import pytest
 
 from defang_worker.effects.contract import LetterKind
@@ -152,24 +153,25 @@ def test_mark_of_mail_from_outside_cannot_be_forged(example: Example) -> None:
 # dkim_sign
 
 
+KEY_FILE = Path(__file__).with_name("dkim_test_key.pem")
+
+
+def public_record() -> bytes:
+    """What the DNS has for that key."""
+    words = ["openssl", "rsa", "-in", str(KEY_FILE), "-pubout"]
+    public = subprocess.run(words, capture_output=True, timeout=WAIT_S, check=True).stdout.decode()
+    return b"v=DKIM1; k=rsa; p=" + "".join(line for line in public.splitlines() if not line.startswith("-")).encode()
+
+
 def verified(result: Result) -> bool:
     """What a receiver finds, who has the key from the DNS."""
-    public = subprocess.run(
-        ["openssl", "rsa", "-in", Path(__file__).with_name("dkim_test_key.pem"), "-pubout"],
-        capture_output=True,
-        timeout=WAIT_S,
-        check=True,
-    ).stdout.decode()
-    record = "v=DKIM1; k=rsa; p=" + "".join(line for line in public.splitlines() if not line.startswith("-"))
     asked: list[bytes] = []
 
     def txt(name: bytes, **_: object) -> bytes:
         asked.append(name)
-        return record.encode()
+        return public_record()
 
     assert result.delivered is not None
-    import dkim
-
     good = dkim.verify(result.delivered, dnsfunc=txt)
     assert asked in ([], [b"mail._domainkey.example.org."])
     return good
@@ -190,7 +192,7 @@ def verified(result: Result) -> bool:
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 def test_signature_is_valid_for_what_is_delivered(example: Example, message: MessageBuilder, newline: bytes) -> None:
     class UnderTest(example("dkim_sign")):  # type: ignore[misc]
-        key_file = str(Path(__file__).with_name("dkim_test_key.pem"))
+        key_file = str(KEY_FILE)
 
         def filter_part(self, message, part):  # type: ignore[no-untyped-def]
             if part.matches("iso$"):
@@ -211,7 +213,7 @@ def test_signature_is_valid_for_what_is_delivered(example: Example, message: Mes
 
 def test_mail_of_others_is_not_signed(example: Example) -> None:
     class UnderTest(example("dkim_sign")):  # type: ignore[misc]
-        key_file = str(Path(__file__).with_name("dkim_test_key.pem"))
+        key_file = str(KEY_FILE)
 
     assert not run_filter(MessageBuilder(), UnderTest).modified
 
