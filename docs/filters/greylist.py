@@ -23,6 +23,9 @@ class Greylist(Filter):
         self.database = sqlite3.connect(self.database_file, timeout=BUSY_S, isolation_level=None)
         self.database.execute("CREATE TABLE IF NOT EXISTS seen (triplet TEXT PRIMARY KEY, first REAL, last REAL)")
 
+    def on_stop(self) -> None:
+        self.database.close()
+
     def now(self) -> float:
         return time.time()
 

@@ -119,6 +119,7 @@ def test_tick_forgets_what_is_old(example: Example, spool: Path) -> None:
     later.on_start()
     later.filter_tick(0)
     assert later.database.execute("SELECT count(*) FROM seen").fetchone() == (0,)
+    later.on_stop()
 
 
 # header_rules
