@@ -19,6 +19,7 @@ from typing import Final
 
 import milter
 
+from defang_common.host import notify
 from defang_common.host.daemon import StartFailed
 from defang_milter import address
 from defang_milter.callbacks import Callbacks, Site
@@ -34,6 +35,8 @@ _MUX_POLL_S: Final = 0.2
 # A multiplexor that works answers in milliseconds; in between a signal to stop is looked for.
 _MUX_PROBE_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.05
+# Between two reports to the service manager where no watchdog wants them sooner.
+_STATUS_INTERVAL_S: Final = 10.0
 # How long a probe of an existing socket may take; a live one answers at once.
 _PROBE_TIMEOUT_S: Final = 5.0
 
@@ -180,6 +183,21 @@ def _drain(callbacks: Callbacks, libmilter: _Libmilter, grace_s: float) -> None:
         time.sleep(_DRAIN_POLL_S)
 
 
+def _wait_for_stop(callbacks: Callbacks, libmilter: _Libmilter) -> None:
+    """Returns at a signal to stop; until then the service manager hears that libmilter runs, if it wants to."""
+    if not notify.is_wanted():
+        signal.sigwait(_STOP_SIGNALS)
+        return
+    watchdog_s = notify.watchdog_interval_s()
+    interval_s = min(_STATUS_INTERVAL_S, watchdog_s or _STATUS_INTERVAL_S)
+    while True:
+        notify.status(f"{len(callbacks.in_work)} messages in work")
+        if watchdog_s is not None and libmilter.runs():
+            notify.alive()
+        if signal.sigtimedwait(_STOP_SIGNALS, interval_s) is not None:
+            return
+
+
 def serve(settings: Settings, ready: Callable[[], None]) -> int:
     """Serves until a signal to stop; the exit status. Raises StartFailed before `ready` was called.
 
@@ -197,7 +215,8 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
         libmilter.start()
         _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
         ready()
-        signal.sigwait(_STOP_SIGNALS)
+        _wait_for_stop(callbacks, libmilter)
+        notify.stopping()
         # Before the socket goes, by which others see that we stop.
         callbacks.stopping = True
         _log.info("stopping, %d messages in work", len(callbacks.in_work))

@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from defang_common import __version__
+from defang_common.host import notify
 from defang_mux.pool.events import Watch
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
@@ -28,6 +29,7 @@ from defang_mux.process.rlimits import MemoryLimits
 from defang_mux.process.spawn import Program
 from defang_mux.process.starter import Starting
 from defang_mux.reports import status_line
+from defang_mux.service_manager import keep_informed
 from defang_mux.settings import Settings
 from defang_mux.sockets.control import Control, reread_reply
 from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_own, listen_for_owner
@@ -69,6 +71,8 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
             if settings.status_interval_s:
                 report = partial(status_line, pool)
                 workers.start_soon(partial(log_status, report, interval_s=settings.status_interval_s, log=_log))
+            if notify.is_wanted():
+                workers.start_soon(keep_informed, pool)
             _log.info(
                 "started; version=%s workers=%d-%d socket=%s",
                 __version__, settings.min_workers, settings.max_workers, settings.socket,
@@ -93,6 +97,7 @@ async def _serve_clients(settings: Settings, crew: Crew, doors: list[Door], stop
                     _start_ticks(settings, crew, listening, clients)
                     listening.start_soon(_raise_at, stop)
             except* StopRequested:
+                notify.stopping()
                 _log.info("stopping")
             for door in doors:
                 door.close()

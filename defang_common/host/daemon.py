@@ -68,7 +68,7 @@ def run(settings: DaemonSettings, serve: Serve) -> int:
     if settings.foreground:
         _prepare(settings, account)
         _tell_of_missing_logger(settings)
-        return _serve(settings, files, serve, lambda: notify.tell("READY=1"))
+        return _serve(settings, files, serve, notify.ready)
     return _start_detached(settings, account, files, serve)
 
 

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import trio
 
+from defang_common.host import notify
 from defang_common.shown import shown
 from defang_common.wire import percent
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
@@ -198,7 +199,11 @@ class Crew:
 
         Idle workers go at once, busy ones after their request.
         """
-        fault = await self._starter.renew()
+        notify.reloading()
+        try:
+            fault = await self._starter.renew()
+        finally:
+            notify.ready()
         if fault is not None:
             self._log.error("Filter not reread, nothing has changed: %s", fault)
             return fault

@@ -26,6 +26,7 @@ from tests.milter.conftest import directory_of, scan_giving
 from tests.support.milter_packets import Offer
 from tests.support.mta import Client, Milter, MilterClosedError, Stage, Verdict
 from tests.support.process import Program, is_dead, wait_until
+from tests.support.service_manager import ServiceManager, in_environment
 
 if TYPE_CHECKING:
     from tests.milter.conftest import FakeMux
@@ -132,6 +133,17 @@ def test_a_connection_serves_many_messages_and_sessions(front: Front, mux: FakeM
                 assert milter.send(MESSAGE, queue_id=b"Q%d%d" % (session, number)).delivered
             milter.quit_nc()
     assert [line for line in mux.requests if line.startswith(b"free")] == [b"free\n"] * 4
+
+
+def test_service_manager_hears_of_start_and_stop(spool: Path, mux: FakeMux) -> None:
+    with ServiceManager(spool, watchdog_s=1) as manager:
+        with in_environment(manager):
+            front = Front(spool, mux)
+        manager.wait_for("READY=1")
+        manager.wait_for("STATUS=0 messages in work")
+        manager.wait_for("WATCHDOG=1")
+        assert front.program.stop() == 0
+        manager.wait_for("STOPPING=1")
 
 
 def test_answers_are_spared_where_the_mta_agrees(front: Front) -> None:

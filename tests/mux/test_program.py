@@ -25,6 +25,7 @@ import pytest
 
 from tests.support.mux import AS_USER, COMMAND_LIMIT_S, USER, Mux, ask, running_mux, write_program
 from tests.support.process import Program, descendants, is_dead, wait_until
+from tests.support.service_manager import ServiceManager, in_environment
 
 SHORT_LIMIT_S = 10
 
@@ -166,6 +167,19 @@ def test_stop_lets_the_request_in_work_finish_and_refuses_the_queue(spool: Path)
     mux.go()
     assert working.wait() == "ok\n"
     assert mux.program.stop() == 0
+
+
+def test_service_manager_hears_of_start_reload_and_stop(spool: Path) -> None:
+    with ServiceManager(spool, watchdog_s=1) as manager:
+        with in_environment(manager):
+            mux = Mux(spool)
+        manager.wait_for("READY=1")
+        manager.wait_for("WATCHDOG=1")
+        mux.ask("reread")
+        manager.wait_for("RELOADING=1")
+        manager.wait_for("READY=1")
+        assert mux.program.stop() == 0
+        manager.wait_for("STOPPING=1")
 
 
 def test_second_term_and_child_signals_do_not_cut_the_stop_short(spool: Path) -> None:
