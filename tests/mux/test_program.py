@@ -172,7 +172,7 @@ def test_stop_lets_the_request_in_work_finish_and_refuses_the_queue(spool: Path)
 def test_service_manager_hears_of_start_reload_and_stop(spool: Path) -> None:
     with ServiceManager(spool, watchdog_s=1) as manager:
         with in_environment(manager):
-            mux = Mux(spool)
+            mux = Mux(spool, worker=write_program(spool / "worker.pl", WORKER))
         manager.wait_for("READY=1")
         manager.wait_for("WATCHDOG=1")
         mux.ask("reread")
