@@ -199,7 +199,7 @@ HOSTILE: Final[dict[str, Callable[[int], bytes]]] = {
     "one long field": _repeated(b"x", b"Subject: "),
     "parameters": _repeated(b"; filename=x", b"Content-Disposition: attachment"),
     "continued parameters": lambda size: (
-        b"Content-Disposition: attachment" + b"".join(b"; filename*%d=x" % number for number in range(size // 17))
+        b"Content-Disposition: attachment" + b"".join(b"; filename*%d=x" % number for number in range(1, size // 17))
     ),
     "opened comments": _repeated(b"(", b"Content-Type: text/plain "),
     "comments in comments": _repeated(b"(x)", b"Content-Type: text/plain ("),

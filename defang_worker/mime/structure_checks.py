@@ -56,7 +56,10 @@ def check_entity(entity: Entity, fields: Sequence[MimeField], note: Note) -> Non
 def _check_start(entity: Entity, fields: Sequence[MimeField], note: Note) -> None:
     """Note what stands before the header, and how it ends."""
     buffer, start = entity.source.buffer, entity.start
-    body = buffer[entity.body_start : min(entity.body_start + 512, entity.end)]
+    body_end = min(entity.body_start + 512, entity.end)
+    if start < entity.header_end < entity.body_start and not _MIME_FIELD.match(buffer, entity.body_start, body_end):
+        return
+    body = buffer[entity.body_start : body_end]
     if entity.body_start == entity.header_end < entity.end:
         parent = entity.parent
         is_delimiter = entity.boundary is not None and body.startswith(b"--")
