@@ -7,7 +7,7 @@ those is met.
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final
 
 from defang_worker.mime.embedded import EmbeddedFile
@@ -109,7 +109,7 @@ def messages_behind(content: bytes) -> Iterator[bytes]:
     if not content.startswith(b"From "):
         return
     starts = [match.start(1) for match in islice(_NEXT_OF_MBOX.finditer(content), _MAX_OF_MBOX)]
-    for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
+    for start, end in pairwise([*starts, len(content)]):
         yield content[start:end]
 
 

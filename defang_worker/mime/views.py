@@ -144,10 +144,19 @@ class _Examiner:
 
     def _hidden(self, content: bytes, host: Entity) -> None:
         """Note what is wrong with a message that is the content of `host`, a leaf; `explore.py` shows its parts."""
+
+        def note(_entity: Entity, name: str, _offset: int, detail: str) -> None:
+            self.note(host, name, host.start, detail)
+
         for entity in parse(content, host.source.limits).walk():
             self._field_room -= entity.header_end - entity.start
-            if self._field_room >= 0 and not _has_usual_form(entity):
-                _check_fields(entity, lambda _, name, __, detail: self.note(host, name, host.start, detail))
+            if self._field_room < 0:
+                return
+            if _has_usual_form(entity):
+                check_text_name(entity, note)
+                check_entity(entity, (), note)
+            else:
+                _check_fields(entity, note)
 
     def _conclusion(self, shadows: list[ShadowPart], limit: str | None) -> Examination:
         divergence = severities.divergence(self._tree, shadows, self._notes)

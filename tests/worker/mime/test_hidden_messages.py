@@ -42,6 +42,10 @@ def test_all_messages_of_an_mbox_are_read() -> None:
     assert set(names) <= everything((LEAF + mbox).replace("\n", "\r\n").encode()).names
 
 
+def test_an_mbox_of_one_message_is_that_message() -> None:
+    assert everything((LEAF + MBOX_LINE + FILE % "one.exe").encode()).names == {"one.exe"}
+
+
 def test_a_sentence_that_begins_with_from_begins_no_message() -> None:
     letter = MBOX_LINE + HEADER + "\nHello\n\nFrom there on: nothing\nname: x\n\nFrom here\nwe go\n"
     assert everything((LEAF + letter).encode()).names == set()
@@ -51,3 +55,9 @@ def test_thousands_of_messages_in_an_mbox_end_at_a_limit_or_are_read() -> None:
     mbox = (MBOX_LINE + FILE % "a.exe") * 3_000
     examination = examine(parse((LEAF + mbox).encode()))
     assert any("a.exe" in shadow.filenames for shadow in examination.shadows)
+
+
+def test_faults_of_structure_in_a_hidden_message_are_told_whatever_its_fields_look_like() -> None:
+    entity = "Content-Type: multipart/mixed; boundary=abcx\n\n--abcx\n\nx\n--abcx--\n"
+    inner = HEADER + f"Content-Type: multipart/mixed; boundary=abc\n\n--abc\n{entity}--abc--\n"
+    assert ("boundary-prefix", "1") in faults(LEAF + inner)
