@@ -9,6 +9,7 @@ changed stays as it is, and ours is put beside it with the suffix .new.
 from __future__ import annotations
 
 import argparse
+import grp
 import os
 import platform
 import pwd
@@ -150,13 +151,21 @@ def _make_user(record: Record, say: Callable[[str], None]) -> None:
         command = ["pw", "useradd", USER, "-c", "Defang mail filter", "-d", str(SPOOL), "-s", "/usr/sbin/nologin"]
     else:
         shell = next((path for path in ("/usr/sbin/nologin", "/sbin/nologin") if Path(path).exists()), "/bin/false")
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(SPOOL)]
-        command += ["--shell", shell, USER]
+        group = ["--gid", USER] if _has_group() else ["--user-group"]
+        command = ["useradd", "--system", *group, "--no-create-home", "--home-dir", str(SPOOL), "--shell", shell, USER]
     subprocess.run(command, check=True)
     record.users.append(USER)
     # At once, for the next step may fail.
     record.save()
     say(f"user {USER} made")
+
+
+def _has_group() -> bool:
+    try:
+        grp.getgrnam(USER)
+    except KeyError:
+        return False
+    return True
 
 
 def _make_programs(plan: Plan, record: Record, programs: Callable[[Plan, Path], None]) -> None:
