@@ -46,6 +46,7 @@ def test_a_unit_waits_for_readiness_and_lets_the_daemon_end_its_own_children(nam
     service = _unit(name)["Service"]
     assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
     assert int(service["TimeoutStopSec"]) > STOP_LIMIT_S
+    assert (service["NotifyAccess"], int(service["WatchdogSec"]) > 0) == ("main", True)
 
 
 def test_the_filter_is_there_before_the_mail_server() -> None:
