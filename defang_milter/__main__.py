@@ -46,6 +46,7 @@ def _run(settings: Settings) -> int:
         group_access=settings.group_access,
         facility=settings.facility,
         log_to=settings.log_to,
+        log_format=settings.log_format,
     )
     try:
         return daemon.run(how, lambda ready: listener.serve(settings, ready))

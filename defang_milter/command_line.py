@@ -16,8 +16,8 @@ from defang_common.host import config_file, config_text, logs
 from defang_common.host.config_file import ConfigError, ConfigFile, Key, Value
 from defang_milter import address
 from defang_milter.settings import (
+    CHOICES,
     DEFAULT_SCANNED_BY,
-    LOG_TARGETS,
     MUX_SOCKET_NAME,
     OPTIONS,
     PROGRAM,
@@ -41,6 +41,7 @@ _CONFIG_KINDS: Final = {
     Kind.SECONDS: config_file.Kind.SECONDS,
     Kind.FACILITY: config_file.Kind.TEXT,
     Kind.LOG_TARGET: config_file.Kind.TEXT,
+    Kind.LOG_FORMAT: config_file.Kind.TEXT,
 }
 
 
@@ -131,8 +132,9 @@ def _parser() -> argparse.ArgumentParser:
                 parser.add_argument(*flags, action="version", version=version, help=option.help)
             case Kind.HELP:
                 parser.add_argument(*flags, action="help", help=option.help)
-            case Kind.LOG_TARGET:
-                parser.add_argument(*flags, dest=field, choices=LOG_TARGETS, default=option.default, help=option.help)
+            case Kind.LOG_TARGET | Kind.LOG_FORMAT:
+                choices = CHOICES[option.kind]
+                parser.add_argument(*flags, dest=field, choices=choices, default=option.default, help=option.help)
             case _:
                 parser.add_argument(
                     *flags,
@@ -191,8 +193,8 @@ def _from_file(file: ConfigFile) -> dict[str, Any]:
 
 
 def _read(kind: Kind, value: Value) -> object:
-    if kind is Kind.LOG_TARGET and value not in LOG_TARGETS:
-        raise argparse.ArgumentTypeError(f"one of {', '.join(LOG_TARGETS)}, not {value!r}")
+    if kind in CHOICES and value not in CHOICES[kind]:
+        raise argparse.ArgumentTypeError(f"one of {', '.join(CHOICES[kind])}, not {value!r}")
     if isinstance(value, list):
         return [_macro(name) for name in value]
     return _READERS[kind](value) if kind in _READERS else value

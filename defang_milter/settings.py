@@ -16,8 +16,8 @@ PROGRAM: Final = "defang-milter"
 DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
 MUX_SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
 DEFAULT_SCANNED_BY: Final = f"Defang {__version__}"
-LogTarget = Literal["auto", "syslog", "stderr"]
-LOG_TARGETS: Final = get_args(LogTarget)
+LogTarget = Literal["auto", "syslog", "journal", "stderr"]
+LogFormat = Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class Settings:
     lock_file: Path | None
     facility: str
     log_to: LogTarget
+    log_format: LogFormat
     foreground: bool
     ip_key_file: Path
     mux_timeout_s: float
@@ -70,10 +71,14 @@ class Kind(Enum):
     SECONDS = auto()
     FACILITY = auto()
     LOG_TARGET = auto()
+    LOG_FORMAT = auto()
     CONFIG = auto()
     PRINT_CONFIG = auto()
     VERSION = auto()
     HELP = auto()
+
+
+CHOICES: Final = {Kind.LOG_TARGET: get_args(LogTarget), Kind.LOG_FORMAT: get_args(LogFormat)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,15 @@ OPTIONS: Final = (
     Option("S", "facility", Kind.FACILITY, "NAME", "syslog facility (default: mail)", "mail"),
     Option("D", "foreground", Kind.FLAG, "", "stay in the foreground"),
     Option("M", "obsolete", Kind.FLAG, "", "does nothing; accepted for old start scripts"),
-    Option("", "log-to", Kind.LOG_TARGET, "WHERE", "auto, syslog or stderr (default: auto: stderr with -D)", "auto"),
+    Option(
+        "",
+        "log-to",
+        Kind.LOG_TARGET,
+        "WHERE",
+        "auto, syslog, journal or stderr (default: auto: stderr with -D)",
+        "auto",
+    ),
+    Option("", "log-format", Kind.LOG_FORMAT, "FORM", "text, or json for one object a line (default: text)", "text"),
     Option(
         "",
         "ip-key-file",

@@ -65,6 +65,7 @@ def _run(settings: Settings) -> int:
             group_access=settings.group_access,
             facility=settings.facility,
             log_to=settings.log_to,
+            log_format=settings.log_format,
         ),
         lambda ready: _serve(settings, ready),
     )

@@ -11,7 +11,8 @@ from typing import Final, Literal, get_args
 
 DEFAULT_SPOOL: Final = Path("/var/spool/MIMEDefang")
 SOCKET_NAME: Final = "mimedefang-multiplexor.sock"
-LogTarget = Literal["auto", "syslog", "stderr"]
+LogTarget = Literal["auto", "syslog", "journal", "stderr"]
+LogFormat = Literal["text", "json"]
 PoisonOutcome = Literal["tempfail", "quarantine", "reject", "none"]
 POISON_DIR_NAME: Final = "poison"
 Start = Literal["auto", "fork", "exec"]
@@ -70,6 +71,7 @@ class Settings:
     facility: str = "mail"
     label: str = "defang-mux"
     log_to: LogTarget = "auto"
+    log_format: LogFormat = "text"
     poison: PoisonOutcome = "tempfail"
     poison_dir: Path = DEFAULT_SPOOL / POISON_DIR_NAME
 
@@ -149,7 +151,9 @@ OPTIONS: Final = (
     Option("o", "lock-file", "lock_file", "lock this file (default: PID_FILE.lock)", "PATH"),
     Option("S", "facility", "facility", "syslog facility (default: mail)", "NAME"),
     Option("Y", "label", "label", "name in the log (default: defang-mux)", "NAME"),
-    Option("", "log-to", "log_to", "auto, syslog or stderr (default: auto: stderr with -D)", "WHERE"),
+    Option("", "log-to", "log_to",
+           "auto, syslog, journal or stderr (default: auto: stderr with -D)", "WHERE"),
+    Option("", "log-format", "log_format", "text, or json for one object a line (default: text)", "FORM"),
     Option("", "poison", "poison",
            "of a message that has cost two workers: tempfail, quarantine, reject or, to go on trying, none "
            "(default: tempfail)", "WHAT"),
@@ -162,7 +166,12 @@ OPTIONS: Final = (
 PATHS: Final = frozenset(
     {"spool", "socket", "worker", "rules", "pid_file", "lock_file", "statistics_file", "poison_dir"}
 )
-CHOICES: Final = {"log_to": get_args(LogTarget), "poison": get_args(PoisonOutcome), "start": get_args(Start)}
+CHOICES: Final = {
+    "log_to": get_args(LogTarget),
+    "log_format": get_args(LogFormat),
+    "poison": get_args(PoisonOutcome),
+    "start": get_args(Start),
+}
 USAGE: Final = "usage: defang-mux [-U USER] [-F FILTER] [options]\n"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 TABLES: Final = ("milter", "mux")
-SHARED: Final = ("user", "spool", "group-access", "facility", "log-to")
+SHARED: Final = ("user", "spool", "group-access", "facility", "log-to", "log-format")
 """What means the same to both; a program's own table may say it too, and is heeded first."""
 
 Value = bool | int | float | str | list[str]

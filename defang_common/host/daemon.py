@@ -52,7 +52,8 @@ class DaemonSettings:
     foreground: bool
     group_access: bool
     facility: str
-    log_to: Literal["auto", "syslog", "stderr"]
+    log_to: Literal["auto"] | logs.Target
+    log_format: logs.Form = "text"
 
 
 def run(settings: DaemonSettings, serve: Serve) -> int:
@@ -164,7 +165,9 @@ def _serve(settings: DaemonSettings, files: RunFiles, serve: Serve, announce: Ca
 
     try:
         files.claim()
-        logs.configure(label=settings.label, facility=settings.facility, target=_log_target(settings))
+        logs.configure(
+            label=settings.label, facility=settings.facility, target=_log_target(settings), form=settings.log_format
+        )
         return serve(ready)
     except StartFailed as error:
         if not announced:
@@ -179,16 +182,20 @@ def _serve(settings: DaemonSettings, files: RunFiles, serve: Serve, announce: Ca
     return 1
 
 
-def _log_target(settings: DaemonSettings) -> Literal["syslog", "stderr"]:
+def _log_target(settings: DaemonSettings) -> logs.Target:
     if settings.log_to != "auto":
         return settings.log_to
     return "stderr" if settings.foreground else "syslog"
 
 
 def _tell_of_missing_logger(settings: DaemonSettings) -> None:
-    """A line for the starter, since the log would not tell; the C library goes on trying to reach a logger."""
-    if _log_target(settings) == "syslog" and (reason := logs.missing_logger()):
-        sys.stderr.write(f"{settings.label}: no system logger ({reason}), log lines are lost until there is one\n")
+    """A line for the starter, since the log would not tell; each further line is tried anew."""
+    target = _log_target(settings)
+    if target == "stderr":
+        return
+    name, path = ("system logger", logs.DEV_LOG) if target == "syslog" else ("journal", logs.JOURNAL)
+    if reason := logs.missing_logger(path):
+        sys.stderr.write(f"{settings.label}: no {name} ({reason}), log lines are lost until there is one\n")
 
 
 def _describe(error: Exception) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The standard library's logging, led to syslog or to standard error.
+"""The standard library's logging, led to syslog, to systemd's journal or to standard error, as text or as JSON.
 
 Each line of a message becomes a line of the log. Messages begin with the queue ID
 ("Q123: text"), and later lines of the same message, as those of a traceback, repeat it.
@@ -7,17 +7,25 @@ Loggers: "defang.milter", "defang.mux", "defang.worker". Called once, before the
 """
 
 import errno
+import json
 import logging
+import os
 import re
 import socket
 import sys
 import syslog
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
+Target = Literal["syslog", "journal", "stderr"]
+Form = Literal["text", "json"]
+
 # Where the C library's syslog() sends to (_PATH_LOG).
 DEV_LOG: Final = Path("/dev/log")
+# Where the journal takes its native protocol, which has fields of their own for what syslog puts into one line.
+JOURNAL: Final = Path("/run/systemd/journal/socket")
 
 _FACILITIES: Final = {
     name: int(getattr(syslog, f"LOG_{name.upper()}"))
@@ -28,6 +36,8 @@ _FACILITIES: Final = {
 }
 
 _QUEUE_ID: Final = re.compile(r"[^\s:]+: ")
+# As mail servers make them: letters and digits, at least one of these.
+_QUEUE_ID_FOR_SURE: Final = re.compile(r"([A-Za-z]*[0-9][A-Za-z0-9]*|NOQUEUE): ")
 # Bytes of a message may come from whoever sends mail: no control character reaches a terminal or splits a line, no
 # lone surrogate stops the encoder. (Line feeds have been split at by then.)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -77,44 +87,120 @@ _PRIORITIES: Final = {
 }
 
 
-class _SyslogHandler(logging.Handler):
+_FACILITY_BITS: Final = 3
+
+Render = Callable[[logging.LogRecord, str], str]
+"""What becomes of one line of a record's text."""
+
+
+def queue_id_of(line: str) -> str | None:
+    """The queue ID at the beginning of a line, if there is one."""
+    match = _QUEUE_ID_FOR_SURE.match(line)
+    return match[1] if match else None
+
+
+def _plain(_record: logging.LogRecord, line: str) -> str:
+    return line
+
+
+def _as_json(label: str) -> Render:
+    """One object a line, so that what reads it needs no rule for where messages end."""
+
+    def render(record: logging.LogRecord, line: str) -> str:
+        queue_id = queue_id_of(line)
+        facts = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "program": label,
+            "pid": record.process,
+            "queue_id": queue_id,
+            "message": line.removeprefix(f"{queue_id}: "),
+        }
+        return json.dumps(facts, ensure_ascii=False)
+
+    return render
+
+
+class _Handler(logging.Handler):
+    """Hands a record on line by line."""
+
+    def __init__(self, render: Render) -> None:
+        super().__init__()
+        self._render = render
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            priority = _PRIORITIES.get(record.levelno, syslog.LOG_INFO)
             for line in _lines(self.format(record)):
-                syslog.syslog(priority, line)
+                self._send(record, line, self._render(record, line))
         except Exception:  # noqa: BLE001  # a handler's errors go where logging wants them
             self.handleError(record)
 
+    def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:
+        raise NotImplementedError
+
+
+class _SyslogHandler(_Handler):
+    def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:  # noqa: ARG002  # see _JournalHandler
+        syslog.syslog(_PRIORITIES.get(record.levelno, syslog.LOG_INFO), rendered)
+
+
+class _JournalHandler(_Handler):
+    """Fields as `journalctl DEFANG_QUEUE_ID=...` finds them (systemd's "Native Journal Protocol")."""
+
+    def __init__(self, render: Render, label: str, facility: int, path: Path) -> None:
+        super().__init__(render)
+        self._head = f"SYSLOG_IDENTIFIER={label}\nSYSLOG_FACILITY={facility >> _FACILITY_BITS}\n"
+        self._path = os.fspath(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:
+        queue_id = queue_id_of(line)
+        fields = f"{self._head}PRIORITY={_PRIORITIES.get(record.levelno, syslog.LOG_INFO)}\nMESSAGE={rendered}\n"
+        if queue_id is not None:
+            fields += f"DEFANG_QUEUE_ID={queue_id}\n"
+        # To the path each time, for a journal that was restarted has a new socket there.
+        self._socket.sendto(fields.encode(), self._path)
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
+
 
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for the type checker alone
-    def __init__(self, label: str) -> None:
+    def __init__(self, render: Render, label: str | None) -> None:
         super().__init__(sys.stderr)
+        self._render = render
         self._label = label
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            head = f"{self._label}[{record.process}]: "
+            head = "" if self._label is None else f"{self._label}[{record.process}]: "
             # One write, so that several processes on one terminal or file do not mix within a line.
-            self.stream.write("".join(f"{head}{line}\n" for line in _lines(self.format(record))))
+            lines = _lines(self.format(record))
+            self.stream.write("".join(f"{head}{self._render(record, line)}\n" for line in lines))
             self.flush()
         except Exception:  # noqa: BLE001  # a handler's errors go where logging wants them
             self.handleError(record)
 
 
-def configure(*, label: str, facility: str, target: Literal["syslog", "stderr"]) -> None:
+def configure(*, label: str, facility: str, target: Target, form: Form = "text", journal: Path = JOURNAL) -> None:
     """Sends all messages from INFO up, those of our own loggers from DEBUG up, to `target`.
 
-    On standard error a line is "LABEL[PID]: text"; syslog gets the same label, the process
-    ID and `facility` (ValueError if there is none of that name). A second call replaces the first.
+    On standard error a line is "LABEL[PID]: text"; syslog and journal get the same label, the process
+    ID and `facility` (ValueError if there is none of that name). As JSON each line is one object, wherever it goes.
+    A second call replaces the first.
     """
     number = facility_number(facility)
+    render = _plain if form == "text" else _as_json(label)
     handler: logging.Handler
-    if target == "syslog":
-        syslog.openlog(label, syslog.LOG_PID | syslog.LOG_NDELAY, number)
-        handler = _SyslogHandler()
-    else:
-        handler = _StderrHandler(label)
+    match target:
+        case "syslog":
+            syslog.openlog(label, syslog.LOG_PID | syslog.LOG_NDELAY, number)
+            handler = _SyslogHandler(render)
+        case "journal":
+            handler = _JournalHandler(render, label, number, journal)
+        case "stderr":
+            handler = _StderrHandler(render, label if form == "text" else None)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.logThreads = False
     logging.logMultiprocessing = False

@@ -45,7 +45,10 @@ def test_shared_keys_and_those_of_the_own_table_are_read_and_the_other_table_is_
         ("# x\nmax-workers = 7\n", "line 2: no key max-workers: it belongs into the table [mux]"),
         ("usr = 'x'\n", "line 1: no key usr: is user meant?"),
         ("\n[muxx]\n", "line 2: no key muxx: is mux meant?"),
-        ("zzz = 1\n", "line 1: no key zzz; shared are user, spool, group-access, facility, log-to, and tables"),
+        (
+            "zzz = 1\n",
+            "line 1: no key zzz; shared are user, spool, group-access, facility, log-to, log-format, and tables",
+        ),
         ("mux = 3\n", "line 1: mux is a table: [mux]"),
         ("[mux]\nmacro = [\n 'a',\n 1,\n]\n", "line 5: macro: a list of texts is wanted, not this list"),
         ("[mux]\nmax-workers = 'x'\n", "line 2: max-workers: a whole number is wanted, not the text 'x'"),

@@ -39,7 +39,7 @@ from defang_common.host.daemon import DaemonSettings, StartFailed, run
 words = json.loads(sys.argv[1])
 act = words.pop("act")
 logger = words.pop("missing_logger")
-logs.missing_logger = lambda: logger
+logs.missing_logger = lambda path: logger
 for name in ("spool", "pid_file", "lock_file"):
     words[name] = words[name] and Path(words[name])
 

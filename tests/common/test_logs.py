@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import socket
 import sys
 import syslog
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from defang_common.host import logs
 
 LOG = logging.getLogger("defang.test")
+LIMIT_S = 5
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +130,57 @@ def test_syslog_gets_label_facility_and_priorities(sent: list[tuple[object, ...]
 def test_syslog_gets_a_call_for_each_line(sent: list[tuple[object, ...]]) -> None:
     LOG.error("Q1: one\ntwo\n")
     assert [call[1] for call in sent[1:]] == ["Q1: one", "Q1: two"]
+
+
+def test_json_is_one_object_a_line_with_the_queue_id_apart(
+    stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure(label="defang-test", facility="mail", target="stderr", form="json")
+    LOG.warning('Q1: first\nsecond "\u00e9\x07')
+    LOG.info("started: here")
+    first, second, third = (json.loads(line) for line in stderr.getvalue().splitlines())
+    assert [first[key] for key in ("level", "program", "pid", "queue_id", "message")] == [
+        "warning", "defang-test", os.getpid(), "Q1", "first",
+    ]  # fmt: skip
+    assert (second["queue_id"], second["message"]) == ("Q1", 'second "\u00e9\\x07')
+    assert (third["queue_id"], third["message"]) == (None, "started: here")
+    assert datetime.fromisoformat(first["time"]).tzinfo is not None
+
+
+def test_json_goes_to_syslog_too(sent: list[tuple[object, ...]]) -> None:
+    logs.configure(label="defang-test", facility="mail", target="syslog", form="json")
+    LOG.error("Q1: x")
+    priority, text = sent[-1]
+    assert priority == syslog.LOG_ERR
+    assert json.loads(str(text))["message"] == "x"
+
+
+def test_journal_gets_fields(spool: Path) -> None:
+    path = spool / "journal"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.settimeout(LIMIT_S)
+        journal.bind(str(path))
+        logs.configure(label="defang-test", facility="mail", target="journal", journal=path)
+        LOG.error("4ANJxJd5: first\nsecond")
+        datagrams = [journal.recv(4096).decode().splitlines() for _ in range(2)]
+    common = ["SYSLOG_IDENTIFIER=defang-test", "SYSLOG_FACILITY=2", "PRIORITY=3"]
+    assert datagrams == [
+        [*common, f"MESSAGE=4ANJxJd5: {word}", "DEFANG_QUEUE_ID=4ANJxJd5"] for word in ("first", "second")
+    ]
+    logging.getLogger().handlers[0].close()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("4ANJxJd5012345: x", "4ANJxJd5012345"),
+        ("0A1B2C3D4E: x", "0A1B2C3D4E"),
+        ("NOQUEUE: x", "NOQUEUE"),
+        ("Worker 0: x", None),
+        ("started: x", None),
+        ("Q1:x", None),
+        ("x Q1: y", None),
+    ],
+)
+def test_queue_id_is_told_from_other_words(line: str, expected: str | None) -> None:
+    assert logs.queue_id_of(line) == expected

@@ -14,7 +14,7 @@ from defang_milter.command_line import parse
 EXAMPLE = Path(__file__).parents[2] / "docs" / "configuration.md"
 SOCKET = "-p unix:/run/x"
 ALL_OPTIONS = f"""{SOCKET} -m /m -U u -z /sp -r -H -s -t -q -R 3 -L 192.0.2.1 -k -d -C -T -x 'text \u00e9' -a one -a two
-    -y -N -c -b 9 -G -P /p -o /o -S local3 -D --log-to stderr --ip-key-file /k --mux-timeout 1.5
+    -y -N -c -b 9 -G -P /p -o /o -S local3 -D --log-to stderr --log-format json --ip-key-file /k --mux-timeout 1.5
     --mux-start-timeout 2 --progress-interval 3 --stop-grace 4"""
 
 
@@ -68,7 +68,7 @@ def test_the_command_line_counts_more_than_the_file(spool: Path) -> None:
         ("stop-grace = nan", "line 2: stop-grace: out of range: nan"),
         ("macro = ['a', '']", "line 2: macro: an empty name"),
         ("facility = 'post'", "line 2: facility: unknown syslog facility: post"),
-        ("log-to = 'file'", "line 2: log-to: one of auto, syslog, stderr, not 'file'"),
+        ("log-to = 'file'", "line 2: log-to: one of auto, syslog, journal, stderr, not 'file'"),
         ('scanned-by = "a\\u0007b"', "line 2: scanned-by: control characters"),
         ("backlog = 4", "-b: at least 5"),
         ("pid-file = 'p'", "line 2: pid-file: an absolute path is wanted"),

@@ -28,7 +28,8 @@ def written(spool: Path, text: str) -> Path:
 
 ALL_OPTIONS = """-U u -z /sp -s /sp/x.sock -a inet:10026 -N /sp/map -O inet6:1 -f /w -F /f -m 2 -x 40 -r 9 -V 7 -k
     -M 100 -R 200 -i 11 -b 12 -c 13 -w 4 -W 5 -q 6 -Q 7 -y 3 -X 8 -P 2 -I 33 -Z -l -A -d -L 60 -t /st -T -u -G -D
-    -p /p.pid -o /l.lock -S local3 -Y lab\u00e9l --log-to syslog --poison reject --poison-dir /poison"""
+    -p /p.pid -o /l.lock -S local3 -Y lab\u00e9l --log-to journal --log-format json
+    --poison reject --poison-dir /poison"""
 
 
 @pytest.mark.parametrize("options", ["", "-x 100", ALL_OPTIONS, "-Y '\"quotes\"\\ and a\ttab'"])
@@ -64,7 +65,7 @@ def test_what_follows_from_other_settings_follows_from_those_of_the_file(spool: 
     [
         ("queue-size = 129", "line 2: queue-size: 128 at most"),
         ("label = ''", "line 2: label: an empty value"),
-        ("log-to = 'file'", "line 2: log-to: one of auto, syslog, stderr, not 'file'"),
+        ("log-to = 'file'", "line 2: log-to: one of auto, syslog, journal, stderr, not 'file'"),
         ("worker = 'w'", "line 2: worker: an absolute path is wanted"),
         ("print-config = true", "line 2: no key print-config in [mux]"),
         ("config = '/x'", "line 2: no key config in [mux]"),
