@@ -116,7 +116,7 @@ def _as_json(label: str) -> Render:
             "queue_id": queue_id,
             "message": line.removeprefix(f"{queue_id}: "),
         }
-        return json.dumps(facts, ensure_ascii=False)
+        return json.dumps(facts)
 
     return render
 

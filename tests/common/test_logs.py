@@ -132,13 +132,11 @@ def test_syslog_gets_a_call_for_each_line(sent: list[tuple[object, ...]]) -> Non
     assert [call[1] for call in sent[1:]] == ["Q1: one", "Q1: two"]
 
 
-def test_json_is_one_object_a_line_with_the_queue_id_apart(
-    stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_is_one_object_a_line_with_the_queue_id_apart(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(label="defang-test", facility="mail", target="stderr", form="json")
     LOG.warning('Q1: first\nsecond "\u00e9\x07')
     LOG.info("started: here")
-    first, second, third = (json.loads(line) for line in stderr.getvalue().splitlines())
+    first, second, third = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert [first[key] for key in ("level", "program", "pid", "queue_id", "message")] == [
         "warning", "defang-test", os.getpid(), "Q1", "first",
     ]  # fmt: skip
