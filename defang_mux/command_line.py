@@ -25,10 +25,14 @@ from defang_mux.settings import (
     SOCKET_NAME,
     Option,
     Settings,
+    Start,
     getopt_words,
 )
 
 TABLE: Final = "mux"
+
+# What `-E` means: the filter is loaded once, and workers are forked where their program can be.
+_EMBEDDED: Final[Start] = "auto"
 
 # A shorter interval would fill the log. MIMEDefang's number.
 _MIN_STATUS_INTERVAL_S: Final = 5
@@ -66,6 +70,8 @@ def parse(argv: list[str]) -> Parsed | Literal["help", "version"]:
                 from_file = _from_file(Path(str(given)), notes)
             case "print-config":
                 print_config = True
+            case "embed":
+                values["start"] = _EMBEDDED
             case _:
                 values[option.field] = _value(option, given, word, notes)
     values = from_file | values
@@ -130,9 +136,6 @@ def _split(argv: list[str]) -> Iterator[tuple[str, Option, str | bool]]:
     try:
         found, rest = getopt.getopt(argv, letters, [*names, *(f"no-{option.name}" for option in switches)])
     except getopt.GetoptError as error:
-        if error.opt == "E":
-            # Refused and not passed over: whoever gives it counts on what it does.
-            raise UsageError("option -E embeds a Perl interpreter, which Defang does not have: leave it out") from None
         raise UsageError(error.msg) from None
     if rest:
         raise UsageError(f"no arguments are taken beside options: {rest[0]!r}")

@@ -107,6 +107,7 @@ OPTIONS: Final = (
     Option("", "start", "start",
            "how workers start: fork (from a template that has loaded the filter), exec, or auto: fork where the "
            "program and the system can (default: auto)", "HOW"),
+    Option("E", "embed", "", "as --start auto, for old start scripts: no Perl is embedded"),
     Option("m", "min-workers", "min_workers", "workers to keep running (default: 1)", "N", 1),
     Option("x", "max-workers", "max_workers", "most workers to run (default: 2)", "N", 1),
     Option("r", "max-requests", "max_requests", "requests after which a worker is replaced (default: 500)", "N", 1),

@@ -29,7 +29,7 @@ def notes_of(*argv: str) -> list[str]:
 def test_every_option_sets_a_field_and_stands_in_the_usage_text() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)}
     for option in OPTIONS:
-        assert option.field in fields or option.name in ("help", "version", "config", "print-config")
+        assert option.field in fields or option.name in ("help", "version", "config", "print-config", "embed")
         assert f"--{option.name}" in usage()
     assert len({option.letter for option in OPTIONS if option.letter}) == sum(bool(option.letter) for option in OPTIONS)
 
@@ -108,16 +108,16 @@ def test_nonsense_is_refused_by_name(argv: str, named: str) -> None:
         parse(argv.split())
 
 
-def test_an_embedded_interpreter_is_refused_in_one_line() -> None:
-    for words in (["-E"], ["-DE"]):
-        with pytest.raises(UsageError, match="option -E embeds a Perl interpreter"):
-            parse(words)
+def test_an_embedded_interpreter_means_workers_that_are_forked_where_they_can_be() -> None:
+    assert settings_of("-E") == settings_of()
+    assert settings_of("--start=exec", "-E").start == "auto"
+    assert settings_of("-E", "--start=exec").start == "exec"
 
 
 def test_every_letter_of_the_original_is_an_option_and_takes_a_value_where_it_does() -> None:
     """Its getopt string, as of version 3.7.1."""
     ours = {option.letter: option.placeholder for option in OPTIONS}
-    original = "GAa:Tt:um:x:y:r:i:b:c:s:hdlf:p:o:w:F:W:U:S:q:Q:L:R:M:I:DO:X:Y:N:vZP:z:V:k"
+    original = "GAa:Tt:um:x:y:r:i:b:c:s:hdlf:p:o:w:F:W:U:S:q:Q:L:R:M:I:DEO:X:Y:N:vZP:z:V:k"
     for letter, colon in re.findall("([A-Za-z])(:?)", original):
         assert bool(ours[letter]) == bool(colon), letter
 
