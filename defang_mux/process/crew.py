@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
+from resource import struct_rusage
 from typing import Final, assert_never
 
 import trio
@@ -100,6 +101,9 @@ class Crew:
         while ticket.refusal is None:
             slot = ticket.slot
             if slot is None:
+                if self._orders.verbose:
+                    queued = self._pool.queued
+                    self._log.info("%sAll workers are busy: %d requests wait", log_prefix(line), queued)
                 self._waiting[ticket] = event = trio.Event()
                 await event.wait()
                 continue
@@ -247,30 +251,31 @@ class Crew:
         if worker.pid is None or worker.exited.is_set():
             return
         try:
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(worker.pid, os.WNOHANG)
         except ChildProcessError:
             # Its parent is still the process that forked it; that one's end makes another SIGCHLD.
             return
         if pid:
-            self._has_exited(worker, status)
+            self._has_exited(worker, status, usage)
 
     def _reap_stray(self) -> bool:
         """Whether there was one more child that had ended."""
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return False
         for worker in self._workers.values():
             # It ended just after it was looked at.
             if worker.pid == pid and not worker.exited.is_set():
-                self._has_exited(worker, status)
+                self._has_exited(worker, status, usage)
                 break
         else:
             self._starter.has_exited(pid, status)
         return pid != 0
 
-    def _has_exited(self, worker: Worker, status: int) -> None:
+    def _has_exited(self, worker: Worker, status: int, usage: struct_rusage) -> None:
         worker.exit_status = status
+        worker.usage = usage
         worker.exited.set()
         if worker.slot.ticket is None:
             self._bury(worker)
@@ -392,6 +397,8 @@ class Crew:
             self._mourn(worker, early=early)
         elif self._orders.verbose and worker.pid is not None:
             self._log.debug("Reap: worker %d (pid %d) %s", slot.number, worker.pid, worker.how_it_ended())
+        if self._orders.verbose and worker.usage is not None:
+            self._log.info("Worker %d resource usage: %s", slot.number, worker.what_it_took(worker.usage))
         self._perform(actions)
         self._has_changed()
 

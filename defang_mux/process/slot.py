@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from logging import Logger
+from resource import struct_rusage
 from typing import Final
 
 import trio
@@ -48,6 +49,8 @@ class Worker:
         self.scope: trio.CancelScope | None = None
         self.exited = trio.Event()
         self.exit_status = 0
+        self.usage: struct_rusage | None = None
+        """What it took of the machine, once it has ended."""
         self.abandoned = False
         self.wanted_for = ""
         """Why it was started."""
@@ -80,6 +83,14 @@ class Worker:
         if os.WIFSIGNALED(self.exit_status):
             return f"ended by signal {os.WTERMSIG(self.exit_status)}"
         return f"exited with status {os.WEXITSTATUS(self.exit_status)}"
+
+    def what_it_took(self, usage: struct_rusage) -> str:
+        """For the log: requests, seconds of the processor, and what the system counted; `maxrss` is in kilobytes."""
+        return (
+            f"req={self.slot.requests}, scans={self.slot.scans}, user={usage.ru_utime:.3f}, sys={usage.ru_stime:.3f}, "
+            f"nswap={usage.ru_nswap}, majflt={usage.ru_majflt}, minflt={usage.ru_minflt}, maxrss={usage.ru_maxrss}, "
+            f"bi={usage.ru_inblock}, bo={usage.ru_oublock}"
+        )
 
     def log_prefix(self) -> str:
         """The queue ID of its request with a colon, or nothing."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -137,6 +138,9 @@ class FakeKernel:
         status = self.child(pid).exit_status
         return (0, 0) if status is None else (pid, status)
 
+    def wait4(self, pid: int, flags: int) -> tuple[int, int, resource.struct_rusage]:
+        return *self.waitpid(pid, flags), resource.getrusage(resource.RUSAGE_CHILDREN)
+
     def killpg(self, pid: int, number: int) -> None:
         self.signals.append((pid, number))
 
@@ -157,6 +161,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     monkeypatch.setattr(template_module, "receive", fake.receive)
     monkeypatch.setattr(starter, "spawn_template", fake.spawn_template)
     monkeypatch.setattr(os, "waitpid", fake.waitpid)
+    monkeypatch.setattr(os, "wait4", fake.wait4)
     monkeypatch.setattr(os, "killpg", fake.killpg)
     yield fake
     for process in fake._all():

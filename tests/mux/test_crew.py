@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -349,6 +350,29 @@ async def test_standard_error_is_logged_with_queue_id_and_worker(
     kernel.processes[0].complain(b"what I see\n")
     await settle()
     assert "Q1: Worker 0 stderr: what I see" in caplog.messages
+
+
+async def test_requests_that_wait_and_what_a_worker_took_are_logged_if_wanted(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    crew = make(verbose=True, max_workers=1, max_requests=1)
+    Client(crew, nursery)
+    await settle()
+    Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    assert "Q2: All workers are busy: 1 requests wait" in caplog.messages
+    (process,) = kernel.processes
+    await answer(process)
+    await answer(process)
+    die(crew, process, 0)
+    (usage,) = [text for text in caplog.messages if "resource usage" in text]
+    numbers = r"user=\d+\.\d{3}, sys=\d+\.\d{3}, nswap=\d+, majflt=\d+, minflt=\d+, maxrss=\d+, bi=\d+, bo=\d+"
+    assert re.fullmatch(rf"Worker 0 resource usage: req=2, scans=2, {numbers}", usage)
 
 
 async def test_cause_of_early_deaths_is_named_once(
