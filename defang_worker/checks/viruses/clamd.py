@@ -104,9 +104,11 @@ def _by_files(address: str, items: Sequence[Item], deadline: Deadline) -> list[R
         stream.send(clamd_wire.SESSION)
         for first in range(0, len(items), _COMMANDS_AT_ONCE):
             sent = min(first + _COMMANDS_AT_ONCE, len(items))
-            for item in items[first:sent]:
-                with _file_of(item) as file:
-                    stream.send_descriptor(clamd_wire.FILDES, file.fileno())
+            # If it closes in the midst of them, the replies tell why.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for item in items[first:sent]:
+                    with _file_of(item) as file:
+                        stream.send_descriptor(clamd_wire.FILDES, file.fileno())
             while len(replies) < sent:
                 reply = _reply(stream)
                 if reply.lacks_descriptor:
@@ -114,7 +116,8 @@ def _by_files(address: str, items: Sequence[Item], deadline: Deadline) -> list[R
                 if reply.number in replies or not 0 < reply.number <= sent:
                     raise ServiceFault(f"answered a question that was not asked: {reply}")
                 replies[reply.number] = reply
-        stream.send(clamd_wire.END)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            stream.send(clamd_wire.END)
     return [replies[number] for number in range(1, len(items) + 1)]
 
 
