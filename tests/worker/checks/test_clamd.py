@@ -50,20 +50,34 @@ class FakeClamd:
         """What is said of an item with these bytes in it, instead of `OK`."""
 
     def __call__(self, connected: socket.socket) -> None:
-        self._connected, self._data, self._files = connected, b"", [0][:0]
+        _Session(self, connected).serve()
+
+
+class _Session:
+    """One connection to it."""
+
+    def __init__(self, clamd: FakeClamd, connected: socket.socket) -> None:
+        self._clamd = clamd
+        self._connected = connected
+        self._data = b""
+        self._files: list[int] = []
+
+    def serve(self) -> None:
         if self._until(b"\0") == b"zVERSION":
-            connected.sendall(b"ClamAV 1.4.6/27800/Mon Nov 23 2026\0")
+            self._connected.sendall(b"ClamAV 1.4.6/27800/Mon Nov 23 2026\0")
             return
         number = 0
         while (command := self._until(b"\0")) not in (b"zEND", b""):
             number += 1
             if not self._answer(number, command):
-                return
+                break
+        for descriptor in self._files:
+            os.close(descriptor)
 
     def _answer(self, number: int, command: bytes) -> bool:
         if command == b"zFILDES":
             self._take(1)
-            if not self.takes_files:
+            if not self._clamd.takes_files:
                 os.close(self._files.pop(0))
                 self._say(number, b"No file descriptor received. ERROR")
                 return False
@@ -74,12 +88,12 @@ class FakeClamd:
             assert command == b"zINSTREAM", command
             item, source = b"", b"stream: "
             while size := int.from_bytes(self._take(4)):
-                if len(item) + size > self.max_stream_bytes:
+                if len(item) + size > self._clamd.max_stream_bytes:
                     self._say(number, b"INSTREAM size limit exceeded. ERROR")
                     return False
                 item += self._take(size)
-        self.items.append(item)
-        said = next((text for part, text in self.replies.items() if part in item), b"OK")
+        self._clamd.items.append(item)
+        said = next((text for part, text in self._clamd.replies.items() if part in item), b"OK")
         self._say(number, source + (b"Test.Virus FOUND" if VIRUS in item else said))
         return True
 
