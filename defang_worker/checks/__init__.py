@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from defang_worker.checks.outcome import CheckResult, Outcome
     from defang_worker.checks.runner import Results
     from defang_worker.checks.viruses.clamd import Clamd
+    from defang_worker.checks.viruses.command import CommandScanner
+    from defang_worker.checks.viruses.icap import Icap
     from defang_worker.checks.viruses.result import Infection, VirusResult
 
 __all__ = [
     "Check",
     "CheckResult",
     "Clamd",
+    "CommandScanner",
     "FailurePolicy",
+    "Icap",
     "Infection",
     "Outcome",
     "Results",
@@ -33,7 +37,9 @@ _HOMES = {
     "Check": "check",
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",
+    "CommandScanner": "viruses.command",
     "FailurePolicy": "check",
+    "Icap": "viruses.icap",
     "Infection": "viruses.result",
     "Outcome": "outcome",
     "Results": "runner",

@@ -16,7 +16,7 @@ import pytest
 
 from defang_common.wire import commands
 from defang_worker import Message, Settings
-from defang_worker.checks import Clamd, Outcome
+from defang_worker.checks import Clamd, CommandScanner, Outcome
 from defang_worker.checks.budget import Deadline
 from tests.support.clamav import EICAR, MAX_BYTES, VIRUS_NAME, RealClamd, running_clamd
 from tests.support.daemons import Chain, private_home, running
@@ -72,7 +72,7 @@ def nested(content: bytes) -> bytes:
     return outer.as_bytes()
 
 
-def scan(check: Clamd, raw: bytes) -> Message:
+def scan(check: Clamd | CommandScanner, raw: bytes) -> Message:
     message = Message(commands.decode(b"S<a@b>\nF\n"), raw.replace(b"\r\n", b"\n"), "/nowhere", Settings())
     message.scratch["result"] = message.run_checks(check)[check]
     return message
@@ -153,3 +153,15 @@ def test_chain_defers_mail_while_clamd_is_gone() -> None:
     assert [one.verdict for one in told] == [Verdict.TEMPFAIL] * 3
     assert "Q0: check clamd: unknown in " in logs
     assert "deferred, could not be checked: clamd" in logs
+
+
+@pytest.mark.parametrize("preset", ["clamscan", "clamdscan"])
+def test_clamavs_own_programs_find_it_too(clamd: RealClamd, preset: str) -> None:
+    word = f"--database={clamd.database}" if preset == "clamscan" else f"--config-file={clamd.config}"
+    check = CommandScanner.preset(preset, word, timeout_s=60)
+    found, clean = (scan(check, nested(content)).scratch["result"] for content in (EICAR, b"harmless"))
+    assert (found.outcome, found.names) == (Outcome.FOUND, (VIRUS_NAME,))  # type: ignore[attr-defined]
+    assert "2.2" in found.parts  # type: ignore[attr-defined]
+    assert clean.outcome is Outcome.NOT_FOUND  # type: ignore[attr-defined]
+    (feature,) = check.features(Deadline.after(60))
+    assert feature.version.startswith("ClamAV 1.")

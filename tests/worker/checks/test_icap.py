@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ICAP against a server of the tests' own (RFC 3507): what is sent, and what each kind of answer means."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defang_common.wire import commands
+from defang_worker import Message, Settings
+from defang_worker.checks import Icap, Outcome, VirusResult
+from defang_worker.checks.budget import Deadline
+from defang_worker.checks.faults import ServiceFault
+from defang_worker.checks.viruses import icap_wire
+from tests.support.scripted_service import Handler, ScriptedService
+from tests.worker.checks.test_clamd import FAULTS, NESTED, PLAIN, VIRUS
+
+OPTIONS = (
+    b"ICAP/1.0 200 OK\r\nMethods: RESPMOD, REQMOD\r\nService: Test engine 1.0\r\nISTag: x\r\n"
+    b"%bEncapsulated: null-body=0\r\n\r\n"
+)
+PAGE = b"<html>blocked</html>"
+
+
+def blocked(fields: bytes = b"") -> bytes:
+    http = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(PAGE)
+    return b"ICAP/1.0 200 OK\r\n%bEncapsulated: res-hdr=0, res-body=%d\r\n\r\n%b%x\r\n%b\r\n0\r\n\r\n" % (
+        fields,
+        len(http),
+        http,
+        len(PAGE),
+        PAGE,
+    )
+
+
+NO_CHANGE = b"ICAP/1.0 204 No Content\r\nISTag: x\r\n\r\n"
+
+
+class Server:
+    """Takes requests in whole, and answers as its parts say. `items` has what it was shown, `heads` each request."""
+
+    def __init__(self, *, preview: int | None = 4, infected: bytes | None = None) -> None:
+        self.preview = preview
+        self.infected = blocked(b"X-Infection-Found: Type=0; Resolution=2; Threat=Test.Virus;\r\n")
+        if infected is not None:
+            self.infected = infected
+        self.clean: bytes | Callable[[bytes], bytes] = NO_CHANGE
+        self.heads: list[bytes] = []
+        self.items: list[bytes] = []
+
+    def __call__(self, connected: socket.socket) -> None:
+        stream = connected.makefile("rb")
+        while head := self._head(stream):
+            self.heads.append(head)
+            if head.startswith(b"OPTIONS "):
+                preview = b"" if self.preview is None else b"Preview: %d\r\n" % self.preview
+                connected.sendall(OPTIONS % preview)
+                continue
+            http = int(head.rpartition(b"-body=")[2].split(b"\r\n")[0])
+            stream.read(http)
+            item, is_all = self._chunks(stream)
+            if b"Preview: " in head and not is_all:
+                connected.sendall(b"ICAP/1.0 100 Continue\r\n\r\n")
+                item += self._chunks(stream)[0]
+            self.items.append(item)
+            clean = self.clean(item) if callable(self.clean) else self.clean
+            connected.sendall(self.infected if VIRUS in item else clean)
+
+    @staticmethod
+    def _head(stream: object) -> bytes:
+        lines = b""
+        while (line := stream.readline()) not in (b"\r\n", b""):  # type: ignore[attr-defined]
+            lines += line
+        return lines
+
+    @staticmethod
+    def _chunks(stream: object) -> tuple[bytes, bool]:
+        """The chunks up to the last, and whether that says that there are no more in a preview."""
+        data = b""
+        while (line := stream.readline()).split(b";")[0].strip() != b"0":  # type: ignore[attr-defined]
+            data += stream.read(int(line, 16))  # type: ignore[attr-defined]
+            assert stream.readline() == b"\r\n"  # type: ignore[attr-defined]
+        assert stream.readline() == b"\r\n"  # type: ignore[attr-defined]
+        return data, b"ieof" in line
+
+
+@contextmanager
+def engine(handler: Handler, **options: object) -> Iterator[tuple[ScriptedService, Icap]]:
+    with ScriptedService(handler) as service:
+        yield service, Icap(f"icap://{service.address}/avscan", **options)  # type: ignore[arg-type]
+
+
+def message(raw: bytes = PLAIN) -> Message:
+    return Message(commands.decode(b"S<a@b>\nF\n"), raw, "/nowhere", Settings())
+
+
+def scan(check: Icap, raw: bytes = PLAIN) -> VirusResult:
+    return message(raw).run_checks(check)[check]
+
+
+@pytest.mark.parametrize("preview", [None, 0, 4, 4096])
+@pytest.mark.parametrize("method", ["RESPMOD", "REQMOD"])
+def test_message_and_parts_are_shown_whole_on_one_connection(preview: int | None, method: str) -> None:
+    server = Server(preview=preview)
+    with engine(server, method=method) as (service, check):
+        result = scan(check, NESTED)
+        assert service.connections == 1
+    assert server.items == [NESTED, b"text", VIRUS]
+    assert (result.outcome, result.names, result.parts) == (Outcome.FOUND, ("Test.Virus",), ("2",))
+    assert [head.split()[0].decode() for head in server.heads] == ["OPTIONS", method, method, method]
+    assert all(b"Allow: 204\r\n" in head for head in server.heads[1:])
+
+
+def test_options_are_asked_once() -> None:
+    server = Server()
+    with engine(server) as (_, check):
+        for _ in range(3):
+            assert scan(check).outcome is Outcome.NOT_FOUND
+    assert [head.split()[0] for head in server.heads] == [b"OPTIONS", *[b"RESPMOD"] * 6]
+
+
+def test_content_that_comes_back_unchanged_is_clean() -> None:
+    server = Server()
+    http = b"HTTP/1.1 200 OK\r\n\r\n"
+    server.clean = lambda item: (
+        b"ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, res-body=%d\r\n\r\n%b%x\r\n%b\r\n0\r\n\r\n"
+        % (len(http), http, len(item), item)
+    )
+    with engine(server) as (_, check):
+        assert scan(check).outcome is Outcome.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (b"", "unknown"),
+        (b"X-Infection-Found: Type=0; Resolution=0; Threat=Eicar test;\r\n", "Eicar test"),
+        (b"X-Infection-Found: yes\r\n", "unknown"),
+        (b"X-Virus-ID: EICAR_Test\r\n", "EICAR_Test"),
+        (b"X-Violations-Found: 1\r\n\tmessage.eml\r\n\tEICAR String\r\n\t11101\r\n\t2\r\n", "EICAR String"),
+    ],
+)
+def test_name_is_taken_from_whichever_field_has_it(fields: bytes, name: str) -> None:
+    with engine(Server(infected=blocked(fields))) as (_, check):
+        assert scan(check, NESTED).names == (name,)
+
+
+def test_answer_before_the_end_is_taken_and_the_rest_goes_on_another_connection() -> None:
+    server = Server(preview=None)
+    whole = server.__call__
+
+    def early(connected: socket.socket) -> None:
+        data = b""
+        while b"RESPMOD" not in data or len(data) < 100_000:
+            data += connected.recv(65536)
+            if b"OPTIONS" in data:
+                data = b""
+                connected.sendall(OPTIONS % b"")
+        service.handler = whole
+        connected.sendall(blocked(b"X-Virus-ID: Early\r\n"))
+        while connected.recv(65536):
+            pass
+
+    big = PLAIN + b"x" * 3_000_000
+    with engine(early) as (service, check):
+        result = scan(check, big)
+        assert service.connections == 2
+    assert result.names == ("Early",)
+    assert server.items == [b"Hello\n" + b"x" * 3_000_000]
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 405, 408])
+def test_service_that_cannot_is_left_for_the_next(status: int) -> None:
+    bad, good = Server(), Server()
+    bad.clean = bad.infected = b"ICAP/1.0 %d No\r\n\r\n" % status
+    with ScriptedService(bad) as first, ScriptedService(good) as second:
+        check = Icap([f"icap://{one.address}/avscan" for one in (first, second)])
+        assert scan(check, NESTED).is_found
+
+
+@pytest.mark.parametrize("status", [400, 403, 418])
+def test_message_that_the_engine_refuses_cannot_be_told(status: int) -> None:
+    server = Server()
+    server.clean = b"ICAP/1.0 %d No\r\n\r\n" % status
+    with engine(server) as (_, check):
+        for _ in range(4):
+            assert scan(check).detail == f"the engine refuses: {status}"
+        assert not check.circuits[0].is_open
+
+
+def test_engine_without_the_method_is_a_fault() -> None:
+    def answer(connected: socket.socket) -> None:
+        connected.recv(65536)
+        connected.sendall(b"ICAP/1.0 200 OK\r\nMethods: REQMOD\r\nEncapsulated: null-body=0\r\n\r\n")
+        service.ending.wait()
+
+    with engine(answer) as (service, check):
+        assert "knows REQMOD, not RESPMOD" in scan(check).detail
+
+
+@pytest.mark.parametrize("after_options", [False, True])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_misbehaving_engine_defers_the_message_and_the_next_is_unaffected(fault: str, after_options: bool) -> None:
+    good = Server()
+    with engine(good, timeout_s=0.2) as (service, check):
+        if after_options:
+            check._options.update({address: (float("inf"), _options()) for address in check.endpoints.addresses})
+        service.handler = getattr(service, fault)
+        bad = message()
+        assert bad.run_checks(check)[check].is_unknown
+        assert not service.ending.is_set()
+        assert bad.is_rejected
+        service.handler = good
+        assert scan(Icap(check.endpoints.addresses), NESTED).is_found
+
+
+def _options() -> icap_wire.Options:
+    return icap_wire.Options(preview_bytes=4, ttl_s=100, service="")
+
+
+def test_too_large_cannot_be_told() -> None:
+    with engine(Server(), max_bytes=10, parts=False) as (_, check):
+        assert "too large" in scan(check).detail
+
+
+def test_service_names_itself() -> None:
+    with engine(Server()) as (service, check):
+        (feature,) = check.features(Deadline.after(10))
+        assert (feature.is_reachable, feature.version) == (True, "Test engine 1.0")
+        assert feature.address == f"icap://{service.address}/avscan"
+
+
+@pytest.mark.parametrize("url", ["http://a/b", "icap:///x", "av.example.com", "icap://a/b c", "icap://a/b\r\nX: y"])
+def test_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="icap://host:port/service"):
+        Icap(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "path"),
+    [
+        ("icap://av.example.com/scan", "av.example.com:1344", "/scan"),
+        ("icap://[::1]:1345/", "[::1]:1345", "/"),
+        ("icap://av:1344/a?b=c", "av:1344", "/a?b=c"),
+    ],
+)
+def test_address_is_understood(url: str, address: str, path: str) -> None:
+    service = icap_wire.Service.of(url)
+    assert (service.address, service.path) == (address, path)
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: b"ICAP/1.0 200 OK\r\nEncapsulated: " + tail))
+def test_any_bytes_are_a_head_or_a_fault(raw: bytes) -> None:
+    try:
+        head = icap_wire.decode_head(raw)
+        offset, _ = head.encapsulated
+        icap_wire.Options.of(head, icap_wire.Method.RESPMOD)
+    except ServiceFault:
+        return
+    assert 0 <= offset <= icap_wire.MAX_HEAD_BYTES
+    assert isinstance(head.threat, str)
