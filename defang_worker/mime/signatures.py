@@ -8,9 +8,10 @@ by the part they are. Asked by `Message.signature_forecast`; a signature that wa
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from defang_worker.mime.headers import unfold
@@ -25,9 +26,9 @@ _TAG: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_]*)\s*=([^;]*)")
 _BLANKS: Final = re.compile(rb"[ \t]+")
 _BLANKS_AT_END: Final = re.compile(rb"[ \t]+$", re.MULTILINE)
 _WHITE: Final = re.compile(rb"\s+")
-_ARMOR: Final = re.compile(
-    rb"^-----BEGIN PGP (SIGNED )?MESSAGE-----.*?^-----END PGP [A-Z]+-----", re.DOTALL | re.MULTILINE
-)
+_ARMOR_LINE: Final = re.compile(rb"^-----(?:BEGIN PGP (SIGNED )?MESSAGE|(END) PGP [A-Z]+)-----", re.MULTILINE)
+# Each is looked for in the new text; honest mail has one or two.
+_MAX_ARMORED: Final = 100
 
 
 class PartKind(StrEnum):
@@ -229,11 +230,22 @@ def _armored(entity: Entity, changed: Mapping[Entity, Entity | None]) -> list[Pa
     place = _gone_with(entity, changed)
     new = changed.get(place) if place is entity else None
     found = []
-    for match in _ARMOR.finditer(content):
-        if place is None or (new is not None and match[0] in new.content):
+    for start, end, is_signed in islice(_armored_spans(content), _MAX_ARMORED):
+        if place is None or (new is not None and content[start:end] in new.content):
             outcome = Outcome.SURVIVES
         else:
             outcome = Outcome.REMOVED if new is None else Outcome.BROKEN
-        kind = PartKind.PGP_SIGNED if match[1] else PartKind.ENCRYPTED
+        kind = PartKind.PGP_SIGNED if is_signed else PartKind.ENCRYPTED
         found.append(PartSignature(number=entity.number, kind=kind, outcome=outcome))
     return found
+
+
+def _armored_spans(content: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Yield start and end of each framed text, and whether it is signed; in one pass, for few have an end if any."""
+    opening: re.Match[bytes] | None = None
+    for line in _ARMOR_LINE.finditer(content):
+        if line[2] is None:
+            opening = opening or line
+        elif opening is not None:
+            yield opening.start(), line.end(), opening[1] is not None
+            opening = None

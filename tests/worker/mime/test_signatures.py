@@ -3,6 +3,7 @@
 
 import base64
 import hashlib
+import time
 
 import pytest
 
@@ -163,3 +164,20 @@ def test_a_message_without_signatures_has_nothing_to_lose() -> None:
     assert SignatureForecast().all_survive
     assert not SignatureForecast(refused="part 1").all_survive
     assert forecast_parts(parse(b"Content-Type: text/html\n\nx"), {}) == ()
+
+
+@pytest.mark.parametrize(
+    "line", [b"-----BEGIN PGP MESSAGE-----\n", b"-----BEGIN PGP SIGNED MESSAGE-----\n-----END PGP \n"]
+)
+def test_framed_texts_that_never_end_cost_one_pass(line: bytes) -> None:
+    started = time.process_time()
+    assert forecast_parts(parse(b"\n" + line * 20_000), {}) == ()
+    # A search from each of them would take minutes.
+    assert time.process_time() - started < 10
+
+
+def test_framed_texts_are_told_in_their_order_each_to_its_own_end() -> None:
+    one = b"-----BEGIN PGP SIGNED MESSAGE-----\n-----BEGIN PGP MESSAGE-----\n-----END PGP SIGNATURE-----\n"
+    two = b"-----BEGIN PGP MESSAGE-----\nx\n-----END PGP MESSAGE-----\n-----END PGP MESSAGE-----\n"
+    kinds = [part.kind for part in forecast_parts(parse(b"\n" + one + b"words\n" + two), {})]
+    assert kinds == [PartKind.PGP_SIGNED, PartKind.ENCRYPTED]
