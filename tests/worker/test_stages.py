@@ -85,9 +85,10 @@ CALLS = {
 NO_EFFECT = {"Message.log_event", "Message.remove_redundant_html", "Message.strip_tracking_params"}  # on this message
 # What only looks, and what stands for other verbs of the table.
 LOOKS = {
-    "Envelope": set[str](),
+    "Envelope": {"run_checks"},
     "Headers": {"all", "fields", "get", "items", "raw"},
-    "Message": {"as_delivered",
+    "Message": {
+        "as_delivered", "run_checks",
         "decide", "find", "headers_as_they_came", "leaves", "signature_forecast", "walk",
         "received_header", "add_recipient", "delete_recipient", "set_sender",
     },
