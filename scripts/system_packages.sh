@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Install what the system tests and the benchmark run against: Sendmail, MIMEDefang, ClamAV's daemon, and Postfix, which
-# is unpacked into .cache/postfix because its package conflicts with Sendmail's. No service is started.
+# Install what the system tests and the benchmark run against: Sendmail, MIMEDefang, the daemons of ClamAV, SpamAssassin
+# and rspamd, and Postfix, which is unpacked into .cache/postfix because its package conflicts with Sendmail's. No service
+# is started.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/apt.sh
@@ -21,7 +22,7 @@ trap 'exit 1' INT TERM HUP
 # Of systemd only the checker of units is used, and Tcl is what MIMEDefang's monitors are written in. mimedefang.pl of
 # 3.3 cannot be loaded without Net::DNS, which its package merely recommends, and looks into zips with Archive::Zip.
 packages="sendmail-bin sendmail-base sendmail-cf m4 mimedefang libnet-dns-perl libarchive-zip-perl clamav-daemon \
-clamdscan clamav tcl systemd iproute2"
+clamdscan clamav spamassassin spamd rspamd tcl systemd iproute2"
 # shellcheck disable=SC2086  # a list of words
 if [ -n "$(missing_packages $packages)" ]; then
     if [ ! -e "$policy" ]; then
@@ -32,7 +33,8 @@ if [ -n "$(missing_packages $packages)" ]; then
     need_packages "the system tests (no service is started)" $packages
 fi
 for program in /usr/sbin/sendmail /usr/bin/m4 /usr/bin/mimedefang /usr/bin/mimedefang-multiplexor \
-    /usr/bin/mimedefang.pl /usr/bin/md-mx-ctrl /usr/sbin/clamd /usr/bin/systemd-analyze; do
+    /usr/bin/mimedefang.pl /usr/bin/md-mx-ctrl /usr/sbin/clamd /usr/sbin/spamd /usr/bin/rspamd \
+    /usr/bin/systemd-analyze; do
     [ -x "$program" ] || fail "$program is missing, although its package is installed"
 done
 
