@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from defang_worker.api.settings import Settings
     from defang_worker.checks.check import Check
     from defang_worker.checks.runner import Results
+    from defang_worker.checks.spam.result import SpamResult
 
 _log: Final = logging.getLogger("defang.worker")
 
@@ -113,6 +114,16 @@ class MessageVerdict:
         self.envelope.set_sender(address)
 
     # Header
+
+    def add_spam_score_header(self, result: SpamResult, *, name: str = "X-Spam-Score", always: bool = False) -> None:
+        """Marks spam by the classic field, `6.8 (******) NAMES`, for readers' rules; with `always` other mail, too.
+
+        Fields of that name that came with the message are deleted in any case, for a sender may have put them there.
+        """
+        headers = cast("Message", self).headers
+        headers.delete_all(name)
+        if result.summary and (always or result.is_found):
+            headers.add(name, result.summary)
 
     def add_relay_header(self) -> None:
         """Adds a field that tells the site's next mail server the client's address, signed (`relay_key_file`).

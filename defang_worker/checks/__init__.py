@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.outcome import CheckResult, Outcome
     from defang_worker.checks.runner import Results
+    from defang_worker.checks.spam.result import SpamResult, Symbol
+    from defang_worker.checks.spam.rspamd import Rspamd
+    from defang_worker.checks.spam.rspamd_answer import RspamdResult
+    from defang_worker.checks.spam.spamd import LearnResult, Spamd, SpamdLearn
+    from defang_worker.checks.spam.spamd_wire import Lesson
     from defang_worker.checks.viruses.clamd import Clamd
     from defang_worker.checks.viruses.command import CommandScanner
     from defang_worker.checks.viruses.icap import Icap
@@ -27,8 +32,16 @@ __all__ = [
     "FailurePolicy",
     "Icap",
     "Infection",
+    "LearnResult",
+    "Lesson",
     "Outcome",
     "Results",
+    "Rspamd",
+    "RspamdResult",
+    "SpamResult",
+    "Spamd",
+    "SpamdLearn",
+    "Symbol",
     "VirusResult",
 ]
 
@@ -41,8 +54,16 @@ _HOMES = {
     "FailurePolicy": "check",
     "Icap": "viruses.icap",
     "Infection": "viruses.result",
+    "LearnResult": "spam.spamd",
+    "Lesson": "spam.spamd_wire",
     "Outcome": "outcome",
     "Results": "runner",
+    "Rspamd": "spam.rspamd",
+    "RspamdResult": "spam.rspamd_answer",
+    "SpamResult": "spam.result",
+    "Spamd": "spam.spamd",
+    "SpamdLearn": "spam.spamd",
+    "Symbol": "spam.result",
     "VirusResult": "viruses.result",
 }
 

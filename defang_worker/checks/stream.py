@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from defang_worker.checks.faults import ServiceDown, ServiceFault
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from defang_worker.checks.budget import Deadline
@@ -64,6 +65,16 @@ class Stream:
             raise ServiceDown(f"cannot connect: {fault.strerror or fault}") from fault
         return cls(connected, deadline)
 
+    def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Makes it a TLS connection; raises ServiceDown if the other end is not who or what it should be."""
+        self.socket.settimeout(self._deadline.left_s())
+        try:
+            self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
+        except TimeoutError:
+            raise
+        except OSError as fault:
+            raise ServiceDown(f"no TLS: {fault}") from fault
+
     def __enter__(self) -> Self:
         return self
 
@@ -88,6 +99,13 @@ class Stream:
     def _more(self) -> bytes:
         self.socket.settimeout(self._deadline.left_s())
         return self.socket.recv(_READ_BYTES)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Reads what there is, at least a byte, and tells how much; 0 if the other end has closed."""
+        text = self._read or self._more()
+        count = min(len(text), len(buffer))
+        buffer[:count], self._read = text[:count], text[count:]
+        return count
 
     def read_until(self, end: bytes, *, at_most: int) -> bytes:
         """What comes before `end`, which is read too; raises ServiceFault for an early close or too long a text."""
