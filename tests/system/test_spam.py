@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Spam checks against the real things: SpamAssassin's spamd with local tests only, and rspamd with rules of our own."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from defang_worker import Filter, Message
+from defang_worker.checks import Check, Outcome, Rspamd, Spamd, SpamdLearn, SpamResult
+from defang_worker.checks.budget import Deadline
+from defang_worker.testing import MessageBuilder, Result, run_filter
+from tests.support.spam_services import GTUBE, Addresses, running_rspamd, running_spamd
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def spamd() -> Iterator[Addresses]:
+    with running_spamd() as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="module")
+def rspamd() -> Iterator[Addresses]:
+    with running_rspamd() as addresses:
+        yield addresses
+
+
+class Site(Filter):
+    """Runs one check, and keeps what came of it."""
+
+    def __init__(self, check: Check[Message, Any]) -> None:
+        self.check = check
+        self.result: Any = None
+
+    def filter_begin(self, message: Message) -> None:
+        self.result = message.run_checks(self.check)[self.check]
+
+
+def scan(check: Spamd, text: str = GTUBE, ip: str = "192.0.2.7") -> SpamResult:
+    site = Site(check)
+    run_filter(_letter(text), site, relay_ip=ip, relay_host="client.example.com")
+    assert isinstance(site.result, SpamResult)
+    return site.result
+
+
+def _letter(text: str) -> MessageBuilder:
+    return MessageBuilder().subject("Lunch").text(f"{text}\n")
+
+
+# SpamAssassin
+
+
+@pytest.mark.parametrize("ask", ["check", "symbols", "report"])
+@pytest.mark.parametrize("way", ["socket", "tcp", "tls"])
+def test_spamd_finds_the_test_pattern(spamd: Addresses, ask: str, way: str) -> None:
+    tls = ssl.create_default_context(cafile=spamd.certificate) if way == "tls" else False
+    result = scan(Spamd(getattr(spamd, way), ask=ask, tls=tls))  # type: ignore[arg-type]  # one of the three
+    assert result.outcome is Outcome.FOUND
+    assert result.score is not None
+    assert result.score > 900
+    assert result.required == 5.0
+    assert ("GTUBE" in result.names) == (ask != "check")
+    assert ("Generic Test for Unsolicited Bulk Email" in result.report) == (ask == "report")
+
+
+def test_spamd_report_has_the_rules_that_it_names(spamd: Addresses) -> None:
+    by_name = scan(Spamd(spamd.socket, ask="symbols"))
+    by_report = scan(Spamd(spamd.socket))
+    assert sorted(by_report.names.split(",")) == sorted(by_name.names.split(","))
+    assert 1000.0 in [symbol.score for symbol in by_report.symbols]
+
+
+def test_spamd_leaves_ordinary_mail_alone(spamd: Addresses) -> None:
+    result = scan(Spamd(spamd.socket), "Shall we meet at noon? Bring the map, please, and the other one.")
+    assert result.outcome is Outcome.NOT_FOUND
+    assert result.score is not None
+    assert result.score < 5
+
+
+def test_spamd_reads_client_and_sender_out_of_the_fields_of_this_hop(spamd: Addresses) -> None:
+    """Its rules for the HELO and for what no hop has both depend on the Received that we write."""
+    plain = scan(Spamd(spamd.socket, ask="symbols"), "noon")
+    assert not {"NO_RELAYS", "NO_RECEIVED"} & set(plain.names.split(","))
+    # 127.0.0.0/8 is trusted: with the client's address read wrong there is no relay that counts.
+    assert "ALL_TRUSTED" in scan(Spamd(spamd.socket, ask="symbols"), "noon", "127.0.0.1").names
+    assert "ALL_TRUSTED" not in plain.names
+
+
+def test_spamd_learns_and_forgets(spamd: Addresses) -> None:
+    outcomes = []
+    for lesson in ("spam", "spam", "forget", "forget", "ham"):
+        site = Site(SpamdLearn(lesson, spamd.socket, timeout_s=60))
+        run_filter(_letter("to be learned"), site)
+        outcomes.append(site.result.outcome)
+    learned, known = Outcome.FOUND, Outcome.NOT_FOUND
+    assert outcomes == [learned, known, learned, known, learned]
+
+
+def test_spamd_says_what_it_speaks(spamd: Addresses) -> None:
+    (feature,) = Spamd(spamd.tcp).features(Deadline.after(30))
+    assert (feature.is_reachable, feature.version) == (True, "SPAMD/1.5")
+
+
+# rspamd
+
+
+class Applies(Filter):
+    """Does what rspamd would."""
+
+    def __init__(self, address: str) -> None:
+        self.check = Rspamd(address)
+
+    def filter_begin(self, message: Message) -> None:
+        self.result = message.run_checks(self.check)[self.check]
+        self.result.apply(message)
+
+
+def apply(address: str, message: MessageBuilder) -> tuple[Applies, Result]:
+    site = Applies(address)
+    macros = {"auth_authen": "joe", "tls_version": "TLSv1.3", "daemon_name": "smtpd"}
+    result = run_filter(
+        message,
+        site,
+        relay_ip="192.0.2.7",
+        relay_host="client.example.com",
+        helo="helo.example.com",
+        sender="alice@example.com",
+        recipients=("bob@example.org", "carol@example.org"),
+        macros=macros,
+    )
+    return site, result
+
+
+@pytest.mark.parametrize("way", ["socket", "tcp"])
+def test_rspamd_is_told_all_of_the_envelope_and_its_edits_are_made(rspamd: Addresses, way: str) -> None:
+    letter = _letter("noon").header("X-Old", "1").header("X-Old", "2")
+    site, result = apply(getattr(rspamd, way), letter)
+    assert (site.result.outcome, site.result.action) == (Outcome.NOT_FOUND, "no action")
+    assert [symbol.name for symbol in site.result.symbols] == ["ENVELOPE"]
+    assert (site.result.score, site.result.required) == (1.5, 15.0)
+    assert result.delivered is not None
+    header = result.delivered.partition(b"\n\n")[0].split(b"\n")
+    assert header[0] == b"X-Top: top"
+    (told,) = [line for line in header if line.startswith(b"X-Envelope: ")]
+    words = told.decode().split()[1:]
+    queue_id = words.pop(5)
+    assert queue_id
+    assert words == [
+        *("192.0.2.7", "client.example.com", "helo.example.com", "alice@example.com"),
+        *("bob@example.org,carol@example.org", "joe", "TLSv1.3", "smtpd"),
+    ]
+    assert b"X-Old" not in result.delivered
+
+
+def test_rspamd_refuses_the_test_pattern(rspamd: Addresses) -> None:
+    site, result = apply(rspamd.socket, _letter(GTUBE))
+    assert site.result.is_found
+    assert result.verdict == "reject"
+
+
+def test_rspamd_marks_what_is_probably_spam(rspamd: Addresses) -> None:
+    site, result = apply(rspamd.socket, _letter("noon").subject("cheap").header("X-Spam", "No"))
+    assert (site.result.is_found, site.result.action) == (True, "add header")
+    assert result.delivered is not None
+    assert b"\nX-Spam: Yes\n" in result.delivered
+    assert b"X-Spam: No" not in result.delivered
+
+
+def test_rspamd_may_skip_a_message(rspamd: Addresses) -> None:
+    site, result = apply(rspamd.socket, _letter("noon").subject("skip"))
+    assert site.result.outcome is Outcome.NOT_APPLICABLE
+    assert result.verdict == "accept"
+
+
+def test_rspamd_is_told_the_null_sender(rspamd: Addresses) -> None:
+    site = Applies(rspamd.socket)
+    result = run_filter(_letter("noon"), site, sender="<>", relay_ip="192.0.2.7")
+    assert site.result.outcome is Outcome.NOT_FOUND
+    assert result.delivered is not None
+
+
+def test_rspamd_says_its_version(rspamd: Addresses) -> None:
+    (feature,) = Rspamd(rspamd.socket).features(Deadline.after(30))
+    assert feature.is_reachable
+    assert feature.version.startswith("rspamd/")
