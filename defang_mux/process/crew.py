@@ -286,6 +286,11 @@ class Crew:
     # The pool's actions
 
     def _perform(self, actions: list[Action]) -> None:
+        if self._watches:
+            # First, for what is done may fail, and the steps that follow from that are to be told behind these.
+            for action in actions:
+                if isinstance(action, Moved):
+                    self._tell(action)
         for action in actions:
             match action:
                 case Assign(ticket=ticket) | Refuse(ticket=ticket):
@@ -299,7 +304,8 @@ class Crew:
                 case Kill(slot=slot, reason=reason):
                     self._end(slot, reason, busy=True)
                 case Moved():
-                    self._tell(action)
+                    # Told already.
+                    pass
                 case _:
                     assert_never(action)
         at = self._pool.wake_at()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -19,9 +19,10 @@ import trio
 import trio.testing
 
 from defang_common.wire.state import ABILITIES, QUESTION_TO_WORKER
+from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import NO_ACTIVATION, NO_FREE_WORKERS, QUEUE_TIMED_OUT, STOPPING, Pool
-from defang_mux.pool.state import Limits, State
+from defang_mux.pool.state import Limits, Moved, State
 from defang_mux.process.crew import OVERLOADED, TIMED_OUT, Crew, Orders
 from defang_mux.process.exchange import NO_RESPONSE
 from defang_mux.process.exchange import STOPPING as GIVEN_UP
@@ -59,6 +60,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
         status_tags: bool = False,
         poison: Outcome = Outcome.NONE,
         store: Path = Path("/no/such/spool"),
+        watches: Sequence[Watch] = (),
         **changed: Any,
     ) -> Crew:
         limits: dict[str, Any] = {
@@ -71,7 +73,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
             "queue_size": 10,
             "queue_timeout_s": 30,
         }
-        pool = Pool(Limits(**(limits | changed)), now=trio.current_time(), epoch_offset_s=0)
+        pool = Pool(Limits(**(limits | changed)), now=trio.current_time(), epoch_offset_s=0, watched=bool(watches))
         crew = Crew(
             pool,
             Orders(
@@ -85,6 +87,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
             nursery,
             LOG,
             ledger=Ledger(),
+            watches=watches,
         )
         nursery.start_soon(crew.keep_time)
         return crew
@@ -281,6 +284,40 @@ async def test_program_that_cannot_be_started_is_logged_and_refused(
     kernel.failing = False
     await trio.sleep(5)
     assert len(kernel.processes) == 1
+
+
+async def test_steps_are_told_in_their_order_even_if_a_start_fails_at_once(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[Event] = []
+    kernel.failing = True
+    crew = make(queue_size=0, watches=[told.append])
+    client = Client(crew, nursery)
+    await settle()
+    assert client.reply == NO_ACTIVATION
+    steps = [(one.old.name, one.new.name) for one in told if isinstance(one, Moved)]
+    assert steps[-3:] == [("STOPPED", "IDLE"), ("IDLE", "BUSY"), ("BUSY", "STOPPED")]
+
+
+async def test_those_who_watch_hear_of_timeouts_rereads_and_tags(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[Event] = []
+    crew = make(status_tags=True, watches=[told.append])
+    client = Client(crew, nursery)
+    await settle()
+    status = kernel.processes[0].status
+    assert status is not None
+    os.write(status, b"1:%20>%20Parsing\n")
+    await settle()
+    await trio.sleep(121)
+    assert client.reply == TIMED_OUT
+    await crew.reread()
+    assert [one for one in told if not isinstance(one, Moved)] == [
+        Tagged(number=0, tag=b"1: > Parsing"),
+        TimeoutHit(number=0),
+        RereadForced(),
+    ]
 
 
 async def test_reread_replaces_idle_and_busy_workers(

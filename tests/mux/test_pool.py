@@ -560,7 +560,12 @@ class PoolMachine(RuleBasedStateMachine):
             queue_size=4,
             queue_timeout_s=20,
             idle_timeout_s=50,
+            max_age_s=70,
+            domain_recipients=2,
+            autoscale=True,
+            watched=True,
         )
+        self.told = {slot.number: State.STOPPED for slot in self.pool.slots}
         self.all: list[Ticket] = []
         self.ended: dict[Ticket, int] = {}
         self.seen_order: list[Ticket] = []
@@ -569,6 +574,11 @@ class PoolMachine(RuleBasedStateMachine):
         self.starts_fail = False
 
     def perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Moved):
+                assert self.told[action.number] is action.old
+                assert action.new in TRANSITIONS[action.old]
+                self.told[action.number] = action.new
         for action in actions:
             match action:
                 case Start(slot=slot):
@@ -593,7 +603,7 @@ class PoolMachine(RuleBasedStateMachine):
     def slots_in(self, state: State) -> list[Slot]:
         return [slot for slot in self.pool.slots if slot.state is state]
 
-    @rule(word=st.sampled_from([b"scan Q /d", b"relayok 1", b"recipok 1", b"ping"]))
+    @rule(word=st.sampled_from([b"scan Q /d", b"relayok 1", b"recipok <a@b> x", b"ping"]))
     def ask(self, word: bytes) -> None:
         asked = ticket(word)
         self.all.append(asked)
@@ -650,6 +660,10 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(fail=st.booleans())
     def program_breaks(self, fail: bool) -> None:
         self.starts_fail = fail
+
+    @invariant()
+    def those_who_watch_know_each_state(self) -> None:
+        assert self.told == {slot.number: slot.state for slot in self.pool.slots}
 
     @invariant()
     def every_request_is_in_one_place(self) -> None:

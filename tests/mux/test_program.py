@@ -252,6 +252,24 @@ def test_socket_for_status_answers_questions_only(spool: Path) -> None:
     assert not public.exists()
 
 
+def test_a_file_says_what_the_options_say_and_is_printed(spool: Path) -> None:
+    config = spool / "defang.toml"
+    config.write_text(f'[mux]\nmax-workers = 3\nqueue-size = 7\nunprivileged-socket = "{spool}/open.sock"\n')
+    with running(spool, "--config", str(config), "-q", "5") as mux:
+        assert mux.ask("status").split()[3:4] == ["5"]
+        assert mux.ask("free") == "3\n"
+        assert ask(spool / "open.sock", "free") == "3\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "defang_mux", "--config", config, "--print-config"],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_LIMIT_S,
+        check=True,
+    )
+    assert "\nqueue-size = 7\n" in done.stdout
+    assert done.stderr == ""
+
+
 def test_wrong_command_lines_exit_1_with_a_reason(spool: Path) -> None:
     for words, reason in (
         (
@@ -259,6 +277,7 @@ def test_wrong_command_lines_exit_1_with_a_reason(spool: Path) -> None:
             "usage: defang-mux [-U USER] [-F FILTER] [options]\ndefang-mux: option --no-such not recognized\n",
         ),
         (["-f", "/no/such/worker"], "not there"),
+        (["--config", "/no/such/file"], "defang-mux: /no/such/file: No such file or directory\n"),
         (["-f", "/bin/true", "-z", "/no/such/spool"], "/no/such/spool"),
     ):
         done = subprocess.run(
