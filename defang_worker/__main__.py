@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     formatter = log_lines.configure()
     try:
         match args.mode:
-            case "quarantine":
-                return _quarantine(path, args)
+            case "quarantine" | "features":
+                return _administer(path, args)
             case "test":
                 return _test(filter_file.load(path))
             case "scan":
@@ -181,13 +181,18 @@ def _stop(site: SiteFilter) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _quarantine(path: str, args: argparse.Namespace) -> int:
-    from defang_worker.quarantine import command  # noqa: PLC0415  # a server need not load it
-
+def _administer(path: str, args: argparse.Namespace) -> int:
+    """The words for those who run the site; a server need not load what does that."""
     # Without a filter the usual settings serve; one that was named has to be there.
     is_there = hasattr(args, "filter") or os.path.exists(path)  # noqa: PTH110
-    settings = filter_file.load(path if is_there else filter_file.NO_FILTER).settings
-    return command.run(args, settings, filter_file.real_effects)
+    site = filter_file.load(path if is_there else filter_file.NO_FILTER)
+    if args.mode == "features":
+        from defang_worker.features import command as features  # noqa: PLC0415
+
+        return features.run(site, as_json=args.json)
+    from defang_worker.quarantine import command  # noqa: PLC0415
+
+    return command.run(args, site.settings, filter_file.real_effects)
 
 
 def _test(site: SiteFilter) -> int:

@@ -26,6 +26,7 @@ _MODES: Final = {
     "-serveru": ["server", "--status-tags"],
     "-template": ["template"],
     "-test": ["test"],
+    "-features": ["features"],
 }
 
 _EXIT_OF_LOADING: Final = "78 if the filter cannot be loaded, 75 if its on_start failed"
@@ -134,6 +135,12 @@ def _add_looking(modes: _Modes) -> None:
         exit_status="0 if all was done, 1 if something was not found or failed, 2 for wrong words",
     )
     quarantine_options.add_options(quarantine)
+    features = modes.add(
+        "features",
+        "show what the filter's checks ask, whether it answers, and in which version",
+        exit_status=f"0 if all of it answers, 1 if not, {_EXIT_OF_LOADING}",
+    )
+    features.add_argument("--json", action="store_true", help="one JSON object")
     structure = modes.add(
         "structure",
         "show the parts of messages, in every way they can be read",

@@ -21,7 +21,7 @@ from defang_worker.api import filter_file
 FILTERS = sorted((Path(__file__).parents[2] / "docs" / "filters").glob("*.py"))
 SUGGESTED_MINIMUM = next(path for path in FILTERS if path.stem == "suggested_minimum")
 README = (FILTERS[0].parent / "README.md").read_text()
-PUBLIC = {"defang_worker", "defang_worker.archives"}
+PUBLIC = {"defang_worker", "defang_worker.archives", "defang_worker.checks"}
 # What an extra of ours installs.
 FROM_EXTRAS = {"dkim"}
 MAX_LINES = 65

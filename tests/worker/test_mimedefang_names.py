@@ -37,7 +37,7 @@ OPTIONS = {
 # Arguments, macros and methods of Python's own that are spoken of, fields of records, and another row of the page.
 WORDS = {
     *("warning", "subject", "preamble", "per_message", "prepend", "parts", "changes", "lower", "is_global", "v"),
-    *("defang-mux", "defang-worker structure", "get_quarantine_dir", "WrongStage"),
+    *("defang-mux", "defang-worker structure", "defang-worker features", "detail", "get_quarantine_dir", "WrongStage"),
 }
 
 
