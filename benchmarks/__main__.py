@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import load, messages, report
-from benchmarks.contestants import CHAINS, WORKERS, Contestant, contestants, version
+from benchmarks.contestants import DEFAULT_WORKERS, NAMES, Contestant, contestants, version
 from benchmarks.processes import NOTHING, Cost
 from defang_worker.trial.mta_message import Message
 from tests.support.process import ProgramError
@@ -78,9 +78,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", nargs="+", choices=list(messages.SIZES), default=list(messages.SIZES))
-    parser.add_argument("--programs", nargs="+", choices=list(CHAINS), default=list(CHAINS))
+    parser.add_argument("--programs", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--rounds", type=int, choices=range(1, 21), metavar="1..20", help="of each size (3, quick: 1)")
     parser.add_argument("--sessions", type=int, choices=range(1, 65), metavar="1..64", default=4, help="at a time (4)")
+    parser.add_argument(
+        "--workers", type=int, choices=range(1, 65), metavar="1..64", default=DEFAULT_WORKERS, help="of each (2)"
+    )
     parser.add_argument("--quick", action="store_true", help="few messages and no file: shows that all works")
     parser.add_argument("--output", type=Path, default=RESULTS / f"{today}.md", help="the result (benchmarks/results/)")
     parser.add_argument("--dry", action="store_true", help="print the result and write no file")
@@ -92,7 +95,7 @@ def _measure_all(options: argparse.Namespace) -> list[report.Measurement]:
     counts = QUICK_COUNTS if options.quick else COUNTS
     rounds = options.rounds or (1 if options.quick else 3)
     measurements = []
-    with contestants(options.programs) as running:
+    with contestants(options.programs, workers=options.workers) as running:
         for size in options.sizes:
             message = messages.named(size)
             tallies = {one.name: Tally() for one in running}
@@ -137,7 +140,7 @@ def _page(measurements: list[report.Measurement], options: argparse.Namespace) -
     paragraphs = [
         f"# Benchmark of {now:%Y-%m-%d %H:%M} UTC",
         f"{about}. {platform.system()} {platform.release()}, {os.cpu_count()} x {_processor()}.",
-        _HOW.format(workers=WORKERS, sessions=options.sessions),
+        _HOW.format(workers=options.workers, sessions=options.sessions),
         report.table(measurements),
     ]
     if compared := report.ratios(measurements):

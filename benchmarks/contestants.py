@@ -11,26 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import Cost, read_cost, read_pss_mib
-from tests.support.daemons import OUR_PROGRAMS, Chain, Daemons, Origin, private_home, running
-from tests.support.process import descendants
+from tests.support.daemons import MX_CTRL, OUR_PROGRAMS, Chain, Daemons, Origin, private_home, running
+from tests.support.process import descendants, wait_until
 
 FILTERS = Path(__file__).parent / "filters"
-WORKERS = 2
-# More sessions than workers have to wait for one, not to be sent away: the queue takes them at connect and at scan.
-_MUX_OPTIONS = ("-m", str(WORKERS), "-x", str(WORKERS), "-w", "1", "-q", "64", "-Q", "60")
+DEFAULT_WORKERS = 2
 _MILTER_OPTIONS = ("-q",)
 OURS, THEIRS = "defang", "mimedefang"
-CHAINS = {
-    OURS: Chain(filter=FILTERS / "filter.py", mux_options=_MUX_OPTIONS, milter_options=_MILTER_OPTIONS),
-    THEIRS: Chain(
-        filter=FILTERS / "filter.pl",
+_FILTERS = {OURS: FILTERS / "filter.py", THEIRS: FILTERS / "filter.pl"}
+NAMES = tuple(_FILTERS)
+
+
+def _chain(name: str, workers: int) -> Chain:
+    # More sessions than workers have to wait for one, not to be sent away: the queue takes them at connect and at scan.
+    options = ("-m", str(workers), "-x", str(workers), "-w", "1", "-q", "64", "-Q", "60")
+    if name == OURS:
+        return Chain(filter=_FILTERS[name], mux_options=options, milter_options=_MILTER_OPTIONS)
+    return Chain(
+        filter=_FILTERS[name],
         milter=Origin.DEBIAN,
         mux=Origin.DEBIAN,
         worker=Origin.DEBIAN,
-        mux_options=(*_MUX_OPTIONS, "-E"),
+        mux_options=(*options, "-E"),
         milter_options=_MILTER_OPTIONS,
-    ),
-}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,17 @@ class Contestant:
         milter, mux = self._pids()
         return read_pss_mib([milter, mux, *descendants(milter), *descendants(mux)])
 
+    def wait_for_workers(self, count: int) -> None:
+        """Until that many run: the multiplexors start them one a second."""
+        daemons = self.daemons
+
+        def all_run() -> bool:
+            asked = [str(MX_CTRL[Origin.OURS]), "-s", str(daemons.mux_socket), "rawstatus"]
+            status = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
+            return status.split()[0].count("S") == 0
+
+        wait_until(all_run, f"{count} workers of {self.name}", limit_s=10.0 + 2 * count)
+
     def _pids(self) -> tuple[int, int]:
         milter, mux = self.daemons.milter, self.daemons.mux
         assert milter is not None
@@ -63,13 +78,16 @@ class Contestant:
 
 
 @contextmanager
-def contestants(names: list[str]) -> Iterator[list[Contestant]]:
-    """The named ones, running, each in a directory of its own."""
+def contestants(names: list[str], *, workers: int) -> Iterator[list[Contestant]]:
+    """The named ones, running with that many workers, each in a directory of its own."""
     with ExitStack() as stack:
         found = []
         for name in names:
             home = stack.enter_context(private_home(f"bench-{name}-"))
-            found.append(Contestant(name=name, daemons=stack.enter_context(running(CHAINS[name], home=home))))
+            daemons = stack.enter_context(running(_chain(name, workers), home=home))
+            found.append(Contestant(name=name, daemons=daemons))
+        for one in found:
+            one.wait_for_workers(workers)
         yield found
 
 

@@ -23,8 +23,8 @@ MAX_BACK_S: Final = _WINDOWS_S[-1]
 
 
 def free(pool: Pool) -> bytes:
-    """How many workers are idle or can be started."""
-    return b"%d\n" % pool.free
+    """How many workers are idle or can be started, now or in a moment."""
+    return b"%d\n" % pool.free_soon
 
 
 def messages(pool: Pool) -> bytes:

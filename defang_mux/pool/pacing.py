@@ -18,7 +18,7 @@ _MAX_DOUBLINGS: Final = 10
 class Pacing:
     """`not_before` is when the next start is allowed, in the pool's time."""
 
-    __slots__ = ("_early_deaths", "_free_deaths", "_interval_s", "not_before")
+    __slots__ = ("_early_deaths", "_free_deaths", "_free_starts", "_interval_s", "not_before")
 
     def __init__(self, interval_s: float, *, free_deaths: int, now: float) -> None:
         self._interval_s = interval_s
@@ -26,6 +26,8 @@ class Pacing:
         self.not_before = now
         # In a row, that is since the last answer.
         self._early_deaths = 0
+        # Starts that need not wait for the interval.
+        self._free_starts = 0
 
     @property
     def delays(self) -> int:
@@ -38,7 +40,10 @@ class Pacing:
 
     def started(self, now: float) -> None:
         """A worker was started."""
-        self.not_before = now + self._interval_s
+        if self._free_starts:
+            self._free_starts -= 1
+        else:
+            self.not_before = now + self._interval_s
 
     def died_early(self, now: float) -> None:
         """A worker died before its first answer."""
@@ -59,7 +64,8 @@ class Pacing:
         """A worker has answered: they live."""
         self._early_deaths = 0
 
-    def forgive(self, now: float) -> None:
-        """Somebody may have mended the filter: the next start is allowed at once."""
+    def forgive(self, now: float, *, starts: int) -> None:
+        """Somebody may have mended the filter: the next start is allowed at once, and as many `starts` behind it."""
         self._early_deaths = 0
+        self._free_starts = starts
         self.not_before = now

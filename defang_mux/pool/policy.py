@@ -69,6 +69,8 @@ class Pool:
         self.autoscale = Autoscale(enabled=limits.autoscale, now=now)
         self._last_start_at: float | None = None
         self._watched = watched
+        # Ended by us with nothing wrong about them: their places are free in a moment.
+        self._leaving: set[Slot] = set()
         self._stopping = False
 
     # Facts for reports
@@ -77,6 +79,11 @@ class Pool:
     def free(self) -> int:
         """Workers that are idle or could be started; 0 while stopping."""
         return 0 if self._stopping else len(self._idle) + len(self._stopped)
+
+    @property
+    def free_soon(self) -> int:
+        """How many requests would be served now or, in place of workers that are being replaced, in a moment."""
+        return 0 if self._stopping else self.free + max(0, len(self._leaving) - len(self._queue))
 
     @property
     def running(self) -> int:
@@ -217,7 +224,7 @@ class Pool:
 
     def reread(self, now: float) -> list[Action]:
         """Every worker of now goes, so that the filter is read anew: idle ones at once, busy ones when done."""
-        self._pacing.forgive(now)
+        self._pacing.forgive(now, starts=self.running)
         for slot in self.slots:
             if slot.state is State.BUSY:
                 slot.retire = _REREAD
@@ -272,7 +279,9 @@ class Pool:
         return True
 
     def _enqueue(self, ticket: Ticket, now: float, actions: list[Action], *, in_front: bool) -> None:
-        if not ticket.may_wait or len(self._queue) >= self.limits.queue_size:
+        # Where there is no queue, or not for this request, it may still wait for a worker that is being replaced.
+        room = len(self._leaving) + (self.limits.queue_size if ticket.may_wait else 0)
+        if len(self._queue) >= room:
             self._refuse(ticket, NO_ACTIVATION if self._stopped else NO_FREE_WORKERS, actions)
             return
         ticket.queued_until = now + self.limits.queue_timeout_s
@@ -333,12 +342,14 @@ class Pool:
         slot.move(State.STOPPED, now)
         slot.pid = None
         self._stopped.append(slot)
+        self._leaving.discard(slot)
         if self._watched:
             self._tell(slot, old, now, actions)
 
     def _retire(self, slot: Slot, reason: str, now: float, actions: list[Action]) -> None:
         self._idle.remove(slot)
         slot.move(State.KILLED, now)
+        self._leaving.add(slot)
         if self._watched:
             self._tell(slot, State.IDLE, now, actions, reason=reason)
         actions.append(Retire(slot=slot, reason=reason))

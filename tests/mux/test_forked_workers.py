@@ -9,6 +9,7 @@ import pwd
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from defang_common.wire import percent
-from tests.support.mux import USER, Mux, running_mux, write_program
+from tests.support.mux import LONG_LIMIT_S, USER, Mux, running_mux, write_program
 from tests.support.process import descendants, is_dead, wait_until
 
 WORKER = f"""#!{sys.executable}
@@ -202,3 +203,37 @@ def test_broken_filter_at_the_start_is_told_and_served_when_it_is_mended(spool: 
         (spool / "filter.py").write_text(FILTER)
         assert mux.ask("reread") == "Forced reread of filter rules\n"
         assert facts(mux)["loaded_in"] != facts(mux)["pid"]
+
+
+@pytest.mark.time_limit(120)
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "exec"])
+def test_no_request_is_refused_while_the_filter_is_reread_again_and_again(spool: Path, start: str) -> None:
+    """As many clients as workers and no queue: whatever a reread takes away for a moment, somebody wants."""
+    rereads = 20 if start == "fork" else 5
+    with running(spool, "-x", "2", "-m", "2", "-w", "1", "--start", start, filter_fails=True) as mux:
+        wait_until(lambda: mux.ask("free") == "2\n", "two workers")
+        stop = threading.Event()
+        replies: list[str] = []
+
+        def ask_on() -> None:
+            while not stop.is_set():
+                replies.append(mux.ask("facts", LONG_LIMIT_S))
+
+        clients = [threading.Thread(target=ask_on) for _ in range(2)]
+        for client in clients:
+            client.start()
+        try:
+            for number in range(rereads):
+                is_broken = start == "fork" and number == 7
+                (spool / "filter.py").write_text("def\n" if is_broken else f"{FILTER}\nVERSION = '{number}'\n")
+                wanted = "error: " if is_broken else "Forced reread of filter rules\n"
+                assert mux.ask("reread", LONG_LIMIT_S).startswith(wanted)
+                seen = len(replies)
+                wait_until(lambda seen=seen: len(replies) > seen + 2, "clients are served")  # type: ignore[misc]
+        finally:
+            stop.set()
+            for client in clients:
+                client.join(LONG_LIMIT_S)
+        assert [reply for reply in replies if not reply.startswith("ok ")] == []
+        assert answer(mux).endswith(f"}}{rereads - 1}")

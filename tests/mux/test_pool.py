@@ -425,6 +425,35 @@ def test_reread_ends_idle_workers_at_once_and_busy_ones_when_done() -> None:
     assert action.slot is slot
 
 
+def test_no_request_is_refused_because_workers_are_being_replaced() -> None:
+    pool = make_pool(max_workers=2, queue_size=0, activation_interval_s=60)
+    busy, other = submit(pool), submit(pool, 60)
+    idle = slot_of(other)
+    pool.finished(idle, 61)
+    pool.reread(61)
+    assert pool.free_soon == 1
+    waits, refused = submit(pool, 61), submit(pool, 61)
+    assert waits.refusal is None
+    assert refused.refusal == NO_FREE_WORKERS
+    assert pool.free_soon == 0
+    pool.reaped(idle, 62)
+    assert slot_of(waits) is idle
+    # The interval between starts is not for those that replace.
+    replaced = slot_of(busy)
+    pool.finished(replaced, 63)
+    lookup = Ticket(line=b"map a b", kind=Kind.OTHER, may_wait=False)
+    pool.submit(lookup, 63)
+    pool.reaped(replaced, 64)
+    assert slot_of(lookup) is replaced
+
+
+def test_a_worker_that_failed_leaves_no_place_to_wait_for() -> None:
+    pool = make_pool(max_workers=1, queue_size=0)
+    pool.broken(slot_of(submit(pool)), 1, reason="Busy timeout", died=False)
+    assert submit(pool, 1).refusal == NO_FREE_WORKERS
+    assert pool.free_soon == 0
+
+
 def test_worker_with_an_old_filter_serves_no_queued_request_after_a_reread() -> None:
     pool = make_pool(max_workers=1, queue_size=3)
     slot = slot_of(submit(pool))
@@ -677,7 +706,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def limits_hold(self) -> None:
-        assert self.pool.queued <= 4
+        # Beyond the queue's size, one for each worker that was being replaced when it came.
+        assert self.pool.queued <= 4 + 3
         assert len(self.alive) == self.pool.running <= 3
         assert {slot for slot in self.pool.slots if slot.state is not State.STOPPED} == self.alive
         assert sum(self.pool.in_state(state) for state in State) == 3

@@ -100,8 +100,8 @@ def test_histogram_counts_how_many_were_busy(pool: Pool) -> None:
     assert reports.busy_histogram(pool) == b"   1 1\n   2 1\n   3 1\n   4 1\n"
 
 
-def test_free_counts_idle_and_stopped_and_messages_finished_scans(pool: Pool) -> None:
-    assert reports.free(pool) == b"2\n"
+def test_free_counts_idle_and_stopped_and_those_being_replaced_and_messages_finished_scans(pool: Pool) -> None:
+    assert reports.free(pool) == b"3\n"
     assert reports.messages(pool) == b"0\n"
     pool.broken(pool.slots[1], 21, reason="Busy timeout", died=False)
     assert reports.messages(pool) == b"1\n"
