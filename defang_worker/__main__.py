@@ -98,7 +98,9 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
     # A server that is started as a program needs no sockets.
     from defang_common.wire.template import HELLO, encode_fault  # noqa: PLC0415
     from defang_worker import template  # noqa: PLC0415
+    from defang_worker.rehearsal import rehearse  # noqa: PLC0415
 
+    gc.disable()
     control = template.Control()
     control.say(HELLO)
     try:
@@ -108,6 +110,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
         trace = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
         control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
         return _EXIT_FILTER_NOT_LOADED
+    rehearse(formatter)
     has_tags = template.serve(control)
     if has_tags is None:
         return os.EX_OK

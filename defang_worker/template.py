@@ -65,7 +65,6 @@ class Control:
 def serve(control: Control) -> bool | None:
     """Forks workers. In each of them, with its descriptors in place: whether it has status tags. None at the end."""
     # What has been loaded stays for good: no collection of a worker looks at it, and so its pages stay shared.
-    gc.collect()
     gc.freeze()
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
     if threads:

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The template as a program, with the multiplexor's end of its socket in the test's hands; and its rehearsal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from defang_common.wire import template as wire
+from defang_worker import rehearsal
+from defang_worker.log_lines import QueueIdFormatter
+
+WAIT_S = 15
+# Puts the socket where a multiplexor does.
+LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
+
+FILTER = """
+import os, sys
+known = set(sys.modules)
+
+def filter_begin(message):
+    pass
+
+def filter_unknown_command(command, words):
+    return " ".join(sorted(set(sys.modules) - known)) or "none"
+"""
+
+
+@contextmanager
+def template(path: Path) -> Iterator[tuple[socket.socket, subprocess.Popen[bytes]]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(WAIT_S)
+    words = [sys.executable, "-c", LAUNCH, str(theirs.fileno()), sys.executable, "-m", "defang_worker"]
+    with (
+        ours,
+        subprocess.Popen(
+            [*words, "-f", str(path), "-template"],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        theirs.close()
+        try:
+            yield ours, process
+        finally:
+            ours.close()
+            process.communicate(timeout=WAIT_S)
+
+
+def hear(control: socket.socket) -> wire.Said:
+    return wire.decode(control.recv(wire.MAX_PACKET_BYTES))
+
+
+def fork(control: socket.socket, number: int) -> tuple[int, int, int]:
+    """A worker's number, and our ends of its input and output."""
+    pipes = [os.pipe() for _ in range(3)]
+    theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+    socket.send_fds(control, [wire.encode_order(number)], theirs)
+    said = hear(control)
+    for descriptor in (*theirs, pipes[2][0]):
+        os.close(descriptor)
+    assert isinstance(said, wire.Serving)
+    return said.number, pipes[0][1], pipes[1][0]
+
+
+def test_template_forks_workers_that_serve_and_ends_with_its_socket(spool: Path) -> None:
+    path = spool / "filter.py"
+    path.write_text(FILTER)
+    with template(path) as (control, process):
+        assert hear(control) == wire.Hello()
+        assert hear(control) == wire.Ready()
+        workers = [fork(control, number) for number in (7, 8)]
+        assert [number for number, _, _ in workers] == [7, 8]
+        for _, stdin, stdout in workers:
+            os.write(stdin, b"ping\n")
+            assert os.read(stdout, 100) == b"PONG\n"
+        control.close()
+        assert process.wait(WAIT_S) == 0
+        # The workers live on, until the end of their input.
+        for _, stdin, stdout in workers:
+            os.write(stdin, b"ping\n")
+            assert os.read(stdout, 100) == b"PONG\n"
+            os.close(stdin)
+            assert os.read(stdout, 100) == b""
+            os.close(stdout)
+
+
+def test_first_message_of_a_forked_worker_loads_no_module(spool: Path, workdir: Path) -> None:
+    path = spool / "filter.py"
+    path.write_text(FILTER)
+    with template(path) as (control, _):
+        assert hear(control) == wire.Hello()
+        assert hear(control) == wire.Ready()
+        _, stdin, stdout = fork(control, 1)
+        os.write(stdin, b"modules\n")
+        before = os.read(stdout, 4096)
+        os.write(stdin, b"scan Q1 %b\n" % os.fsencode(workdir))
+        assert os.read(stdout, 100) == b"ok\n"
+        os.write(stdin, b"modules\n")
+        assert os.read(stdout, 4096) == before
+        os.close(stdin)
+        os.close(stdout)
+
+
+def test_filter_that_cannot_be_loaded_is_told_with_its_traceback(spool: Path) -> None:
+    path = spool / "filter.py"
+    path.write_text("def f():\n    raise KeyError('x')\nf()\n")
+    with template(path) as (control, process):
+        assert hear(control) == wire.Hello()
+        said = hear(control)
+        assert isinstance(said, wire.Fault)
+        first, *others = said.text.split("\n")
+        assert first.startswith(f"{path}:2: KeyError")
+        assert others[0].startswith("Traceback")
+        assert process.wait(WAIT_S) == 78
+
+
+def test_nonsense_ends_the_template_and_no_worker_comes_of_it(spool: Path) -> None:
+    path = spool / "filter.py"
+    path.write_text(FILTER)
+    with template(path) as (control, process):
+        assert hear(control) == wire.Hello()
+        assert hear(control) == wire.Ready()
+        control.send(b"fork 1")
+        assert process.wait(WAIT_S) != 0
+        assert control.recv(100) == b""
+
+
+def test_rehearsal_says_nothing_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    answers = rehearsal.rehearse(QueueIdFormatter())
+    assert answers == [b"ok\n"] * 10
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.text == ""
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_rehearsal_is_left_out_where_no_file_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    assert rehearsal.rehearse(QueueIdFormatter()) == []
