@@ -100,6 +100,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
     from defang_worker import template  # noqa: PLC0415
     from defang_worker.rehearsal import rehearse  # noqa: PLC0415
 
+    # A collection would leave holes in pages, which every worker would fill on its own.
     gc.disable()
     control = template.Control()
     control.say(HELLO)
@@ -171,6 +172,7 @@ def _start(site: SiteFilter) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)
+    gc.enable()
 
 
 def _stop(site: SiteFilter) -> int:

@@ -29,7 +29,7 @@ sys.exit(main())
 
 # Answers with what it finds, and counts how often the file was loaded.
 FILTER = """
-import json, os, random, signal, sys
+import gc, json, os, random, signal, sys
 with open(os.path.join(os.path.dirname(__file__), "loaded"), "a") as file:
     file.write("x")
 loaded_in = os.getpid()
@@ -50,7 +50,7 @@ def filter_unknown_command(command, words):
     return json.dumps({
         "pid": os.getpid(), "parent": os.getppid(), "group": os.getpgrp(), "session": os.getsid(0),
         "open": sorted(int(name) for name in os.listdir("/dev/fd"))[:-1], "started_in": started_in,
-        "loaded_in": loaded_in, "random": random.random(), "cwd": os.getcwd(),
+        "collects": gc.isenabled(), "loaded_in": loaded_in, "random": random.random(), "cwd": os.getcwd(),
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "ignored": [line.split()[1] for line in open("/proc/self/status") if line.startswith("SigIgn")],
         "umask": open("/proc/self/status").read().split("Umask:")[1].split()[0],
@@ -110,7 +110,9 @@ def test_forked_worker_finds_what_one_that_was_executed_finds(spool: Path, tags:
             assert one["group"] == one["pid"]
             assert one["started_in"] == [one["pid"]]
             assert (one["loaded_in"] == one["pid"]) == (start == "exec")
-            found.append({name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask")})
+            found.append(
+                {name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask", "collects")}
+            )
             found[-1]["session"] = one["session"] == mux.program.pid
     assert found[0] == found[1]
 
