@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
@@ -54,6 +55,8 @@ def _run(settings: Settings) -> int:
         raise daemon.StartFailed(f"worker program {settings.worker} is not there, or not executable")
     if (settings.memory_limit_kb or settings.resident_limit_kb) and not rlimits.AVAILABLE:
         raise daemon.StartFailed("this system cannot limit the memory of a process that runs: leave -M and -R out")
+    if settings.metrics is not None and find_spec("prometheus_client") is None:
+        raise daemon.StartFailed("--metrics needs the package prometheus-client: pip install 'defang[metrics]'")
     return daemon.run(
         daemon.DaemonSettings(
             label=settings.label,

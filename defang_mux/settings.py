@@ -72,6 +72,7 @@ class Settings:
     label: str = "defang-mux"
     log_to: LogTarget = "auto"
     log_format: LogFormat = "text"
+    metrics: str | None = None
     poison: PoisonOutcome = "tempfail"
     poison_dir: Path = DEFAULT_SPOOL / POISON_DIR_NAME
 
@@ -155,6 +156,8 @@ OPTIONS: Final = (
     Option("", "log-to", "log_to",
            "auto, syslog, journal or stderr (default: auto: stderr with -D)", "WHERE"),
     Option("", "log-format", "log_format", "text, or json for one object a line (default: text)", "FORM"),
+    Option("", "metrics", "metrics",
+           "serve metrics for Prometheus at /PATH, inet:PORT or inet6:PORT (loopback)", "SOCK"),
     Option("", "poison", "poison",
            "of a message that has cost two workers: tempfail, quarantine, reject or, to go on trying, none "
            "(default: tempfail)", "WHAT"),

@@ -34,6 +34,7 @@ from defang_mux.settings import Settings
 from defang_mux.sockets.control import Control, reread_reply
 from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_own, listen_for_owner
 from defang_mux.sockets.maps import MapDoor
+from defang_mux.sockets.metrics import MetricsDoor, listen_for_metrics, page
 from defang_mux.sockets.notify import NotifyDoor
 from defang_mux.sockets.requests import Door
 from defang_mux.statistics import Statistics
@@ -62,12 +63,13 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
         async with trio.open_nursery() as workers:
             watches, notify_doors = _watches(settings, listeners, statistics)
             pool = Pool(_limits(settings), now=now, epoch_offset_s=time.time() - now, watched=bool(watches))
-            ledger = Ledger()
+            ledger = Ledger(with_durations=settings.metrics is not None)
             crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
             workers.start_soon(_heed_signals, signals, crew, stop, statistics, workers)
             crew.begin()
             control = Control(pool, ledger, version=__version__, clock=trio.current_time)
             doors = [*_doors(settings, listeners, control, crew), *notify_doors]
+            doors += _metrics_doors(settings, listeners, pool, ledger, crew)
             if settings.status_interval_s:
                 report = partial(status_line, pool)
                 workers.start_soon(partial(log_status, report, interval_s=settings.status_interval_s, log=_log))
@@ -189,6 +191,7 @@ class _Listeners:
     public: Listener | None
     maps: Listener | None
     notify: Listener | None
+    metrics: Listener | None
 
 
 def _watches(
@@ -218,7 +221,7 @@ def _listeners(settings: Settings) -> Iterator[_Listeners]:
     with ExitStack() as opened:
         private = listen_for_owner(settings.socket, group=settings.group_access, backlog=settings.backlog)
         opened.callback(private.close)
-        public = maps = notify = None
+        public = maps = notify = metrics = None
         if settings.unprivileged_socket is not None:
             public = listen_for_all(settings.unprivileged_socket, backlog=settings.backlog)
             opened.callback(public.close)
@@ -228,7 +231,10 @@ def _listeners(settings: Settings) -> Iterator[_Listeners]:
         if settings.notify_socket is not None:
             notify = own(settings.notify_socket)
             opened.callback(notify.close)
-        yield _Listeners(private=private, public=public, maps=maps, notify=notify)
+        if settings.metrics is not None:
+            metrics = listen_for_metrics(settings.metrics, group=settings.group_access, backlog=settings.backlog)
+            opened.callback(metrics.close)
+        yield _Listeners(private=private, public=public, maps=maps, notify=notify, metrics=metrics)
 
 
 def _doors(settings: Settings, listeners: _Listeners, control: Control, crew: Crew) -> list[Door]:
@@ -249,6 +255,25 @@ def _doors(settings: Settings, listeners: _Listeners, control: Control, crew: Cr
         look_up = partial(crew.answer, may_wait=False)
         doors.append(MapDoor(listeners.maps, look_up, command_timeout_s=settings.command_timeout_s, log=_log))
     return doors
+
+
+def _metrics_doors(settings: Settings, listeners: _Listeners, pool: Pool, ledger: Ledger, crew: Crew) -> list[Door]:
+    if listeners.metrics is None:
+        return []
+    # A package that a service without metrics need not have.
+    from defang_mux.metrics import CONTENT_TYPE, Metrics  # noqa: PLC0415
+
+    metrics = Metrics(pool, ledger, crew.guard.memory, trio.current_time)
+
+    async def reply(head: bytes) -> bytes:
+        return page(head, metrics.render, CONTENT_TYPE)
+
+    timeout_s = settings.command_timeout_s
+    return [
+        MetricsDoor(
+            listeners.metrics, reply, command_timeout_s=timeout_s, log=_log, max_silent=_MAX_SILENT_UNPRIVILEGED
+        )
+    ]
 
 
 def _limits(settings: Settings) -> Limits:

@@ -29,7 +29,7 @@ def written(spool: Path, text: str) -> Path:
 ALL_OPTIONS = """-U u -z /sp -s /sp/x.sock -a inet:10026 -N /sp/map -O inet6:1 -f /w -F /f -m 2 -x 40 -r 9 -V 7 -k
     -M 100 -R 200 -i 11 -b 12 -c 13 -w 4 -W 5 -q 6 -Q 7 -y 3 -X 8 -P 2 -I 33 -Z -l -A -d -L 60 -t /st -T -u -G -D
     -p /p.pid -o /l.lock -S local3 -Y lab\u00e9l --log-to journal --log-format json
-    --poison reject --poison-dir /poison"""
+    --metrics inet:9199 --poison reject --poison-dir /poison"""
 
 
 @pytest.mark.parametrize("options", ["", "-x 100", ALL_OPTIONS, "-Y '\"quotes\"\\ and a\ttab'"])

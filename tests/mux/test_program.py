@@ -169,6 +169,16 @@ def test_stop_lets_the_request_in_work_finish_and_refuses_the_queue(spool: Path)
     assert mux.program.stop() == 0
 
 
+def test_metrics_are_served_on_request(spool: Path) -> None:
+    with running(spool, "--metrics", f"unix:{spool}/metrics.sock") as mux:
+        assert mux.ask("scan Q1 /d") == "ok\n"
+        reply = ask(spool / "metrics.sock", "GET /metrics HTTP/1.0\r\n\r")
+        assert reply.startswith("HTTP/1.1 200 OK\r\n")
+        assert 'defang_requests_total{kind="scan",outcome="answered"} 1.0\n' in reply
+        assert 'defang_request_seconds_count{kind="scan"} 1.0\n' in reply
+    assert not (spool / "metrics.sock").exists()
+
+
 def test_service_manager_hears_of_start_reload_and_stop(spool: Path) -> None:
     with ServiceManager(spool, watchdog_s=1) as manager:
         with in_environment(manager):
