@@ -11,9 +11,12 @@ from pathlib import Path
 import dkim
 import pytest
 
+from defang_worker.checks import Rspamd, Spamd
 from defang_worker.effects.contract import LetterKind
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.examples.conftest import FILTERS, Example
+from tests.support.fake_spam_services import FakeRspamd, FakeSpamd
+from tests.support.scripted_service import ScriptedService
 
 PROGRAM = b"MZ" + b"\0" * 58 + b"\x40\0\0\0" + b"PE\0\0" + b"\0" * 60
 WAIT_S = 30
@@ -263,3 +266,50 @@ def test_recipients_with_one_policy_stay_together(example: Example) -> None:
 def test_policy_of_the_recipient_holds(example: Example, recipient: str, left: list[str]) -> None:
     message = MessageBuilder().text("Hello").attach("a.exe", PROGRAM)
     assert names(run_filter(message, example("per_recipient"), recipients=(f"{recipient}@example.org",))) == left
+
+
+# spamassassin and rspamd; with the real ones they are tried in tests/system
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict", "marked"), [(b"True ; 6.8 / 5.0", "accept", True), (b"True ; 15.0 / 5.0", "reject", True)]
+)
+def test_spam_gets_stars_and_the_report_or_is_refused(
+    example: Example, spool: Path, score: bytes, verdict: str, marked: bool
+) -> None:
+    site = example("spamassassin")
+    report = b"---- ---------------------- ------\n 6.8 CHEAP                  It is cheap\n"
+    with ScriptedService(FakeSpamd(spam=score, body=report), spool / "spamd.sock") as service:
+        site.spamd = Spamd(service.address)  # type: ignore[attr-defined]  # of the example
+        result = run_filter(MessageBuilder(), site)
+    assert result.verdict == verdict
+    if verdict == "accept":
+        assert result.delivered is not None
+        assert b"\nX-Spam-Score: 6.8 (******) CHEAP\n" in result.delivered
+        assert names(result) == ["", "SpamAssassinReport.txt"]
+
+
+def test_forged_score_goes_and_ordinary_mail_stays_as_it_is(example: Example, spool: Path) -> None:
+    site = example("spamassassin")
+    with ScriptedService(FakeSpamd(spam=b"False ; 1.0 / 5.0"), spool / "spamd.sock") as service:
+        site.spamd = Spamd(service.address)  # type: ignore[attr-defined]
+        result = run_filter(MessageBuilder().header("X-Spam-Score", "-9"), site)
+    assert result.delivered is not None
+    assert b"X-Spam-Score" not in result.delivered
+    assert len(result.parts) == 1
+
+
+def test_what_users_send_is_judged_apart_and_does_not_wait(example: Example, spool: Path) -> None:
+    site = example("rspamd")
+    fake = FakeRspamd(action="no action")
+    with ScriptedService(fake, spool / "rspamd.sock") as service:
+        outbound = site.outbound  # type: ignore[attr-defined]
+        site.outbound = Rspamd(service.address, name="outbound", fields={"Settings-ID": "outbound"}, on_failure="mark")  # type: ignore[attr-defined]
+        run_filter(MessageBuilder(), site, macros={"auth_authen": "joe"})
+        assert b"Settings-ID: outbound" in fake.requests[0][0]
+        assert outbound.fields == site.outbound.fields  # type: ignore[attr-defined]
+        assert outbound.on_failure is site.outbound.on_failure  # type: ignore[attr-defined]
+        service.handler = ScriptedService.close_early
+        result = run_filter(MessageBuilder(), site, macros={"auth_authen": "joe"})
+    assert result.delivered is not None
+    assert b"\nX-Defang-Unchecked: outbound\n" in result.delivered

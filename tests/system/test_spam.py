@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.support.spam_services import GTUBE, Addresses, running_rspamd, running_spamd
 
 pytestmark = pytest.mark.system
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,50 @@ def test_spamd_says_what_it_speaks(spamd: Addresses) -> None:
     assert (feature.is_reachable, feature.version) == (True, "SPAMD/1.5")
 
 
+def test_configuration_in_the_manual_is_one_of_spamassassins(tmp_path: Path) -> None:
+    page = (DOCS / "checks.md").read_text()
+    (wanted,) = [block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "bayes_path" in block]
+    for file in Path("/etc/spamassassin").glob("*.pre"):
+        text = file.read_text()
+        (tmp_path / file.name).write_text(re.sub(r"^# *(loadplugin .*::DCC)$", r"\1", text, flags=re.MULTILINE))
+    (tmp_path / "local.cf").write_text(wanted)
+    argv = ["spamassassin", "--lint", "--local", f"--siteconfigpath={tmp_path}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _example(name: str, directory: Path, *changes: tuple[str, str]) -> Path:
+    """An example filter, with the changes that a site makes."""
+    text = (DOCS / "filters" / f"{name}.py").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = directory / f"{name}.py"
+    path.write_text(text)
+    return path
+
+
+def test_example_with_spamassassin_marks_spam_and_adds_the_report(spamd: Addresses, tmp_path: Path) -> None:
+    site = _example("spamassassin", tmp_path, ("127.0.0.1:783", spamd.socket), ("= 15.0", "= None"))
+    result = run_filter(_letter(GTUBE).header("X-Spam-Score", "0"), site)
+    assert result.delivered is not None
+    assert re.findall(rb"^X-Spam-Score: (.*)$", result.delivered, re.MULTILINE)[0].startswith(b"100")
+    assert b"SpamAssassinReport.txt" in result.delivered
+    assert b"Generic Test for Unsolicited Bulk Email" in result.delivered
+    large = run_filter(_letter(GTUBE).attach("a.bin", bytes(100 * 1024)), site)
+    assert large.changes == ()
+
+
 # rspamd
+
+
+def test_example_with_rspamd_does_what_it_decides(rspamd: Addresses, tmp_path: Path) -> None:
+    site = _example("rspamd", tmp_path, ("127.0.0.1:11333", rspamd.socket))
+    assert run_filter(_letter(GTUBE), site).verdict == "reject"
+    marked = run_filter(_letter("noon").subject("cheap"), site)
+    assert marked.delivered is not None
+    assert b"\nX-Spam-Score: 7.5 (*******) " in marked.delivered
+    assert b"\nX-Spam: Yes\n" in marked.delivered
 
 
 class Applies(Filter):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from defang_worker import checks
 from defang_worker.api import filter_file
-from defang_worker.checks import CheckResult, FailurePolicy, Outcome
+from defang_worker.checks import Check, CheckResult, FailurePolicy, Outcome, Rspamd, RspamdResult, Spamd
 from defang_worker.checks.runner import Results
 from defang_worker.effects.recorded import RecordedEffects
 from tests.worker.conftest import make_worker
@@ -47,6 +48,27 @@ def test_outcomes_policies_and_members_are_those_of_the_code() -> None:
     ]:
         assert names
         assert all(hasattr(cls, name) for name in names)
+
+
+@pytest.mark.parametrize(("heading", "cls"), [("SpamAssassin", Spamd), ("rspamd", Rspamd)])
+def test_arguments_of_spam_checks_are_told(heading: str, cls: type) -> None:
+    section = PAGE.split(f"## Spam: {heading}\n")[1].partition("\n## ")[0]
+    rows = section.split("| Argument | Meaning |")[1].partition("\n\n")[0]
+    told = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?`) \|", rows, re.MULTILINE)))
+    real = {
+        name
+        for base in cls.__mro__
+        if "__init__" in vars(base) and issubclass(base, Check)
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD and name != "self"
+    }
+    assert sorted(told) == sorted(real)
+
+
+def test_members_of_spam_results_are_told() -> None:
+    section = PAGE.split("## Spam: SpamAssassin\n")[1].partition("\n## A check")[0]
+    own = set(dir(RspamdResult)) - set(dir(CheckResult))
+    assert {name for name in own if not name.startswith("_")} <= set(re.findall(r"`(\w+)", section))
 
 
 def test_imports_of_the_page_are_public() -> None:

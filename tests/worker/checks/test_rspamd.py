@@ -22,6 +22,7 @@ from defang_worker.checks import Outcome, Rspamd, RspamdResult, Symbol
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.spam import rspamd_answer
+from tests.support.fake_spam_services import ANSWER, FakeRspamd
 from tests.support.scripted_service import Handler, ScriptedService
 
 PLAIN = b"From: a@example.com\nSubject: x\nX-Old: 1\nX-Old: 2\nX-Old: 3\n\nHello\n"
@@ -29,17 +30,6 @@ ENVELOPE = (
     b"S<alice@example.com>\n=j mail.example.org\n=auth_authen joe\n=tls_version TLSv1.3\n=cipher AES\nQQ1\n"
     b"Hclient.example.com\nI192.0.2.7\nEhelo.example.com\nR<bob@example.org> ? ? ?\nR<carol@example.org> ? ? ?\nF\n"
 )
-ANSWER: dict[str, Any] = {
-    "is_skipped": False,
-    "score": 6.8,
-    "required_score": 15.0,
-    "action": "add header",
-    "symbols": {
-        "SMALL": {"name": "SMALL", "score": -0.5, "description": "a little good"},
-        "LARGE": {"name": "LARGE", "score": 7.3, "options": ["x"]},
-    },
-    "messages": {},
-}
 
 
 def message(raw: bytes = PLAIN, envelope: bytes = ENVELOPE) -> Message:
@@ -48,27 +38,6 @@ def message(raw: bytes = PLAIN, envelope: bytes = ENVELOPE) -> Message:
 
 def scan(check: Rspamd, raw: bytes = PLAIN) -> RspamdResult:
     return message(raw).run_checks(check)[check]
-
-
-class FakeRspamd:
-    """As much of an HTTP server as one request needs. Every one goes to `requests`, lines and body."""
-
-    def __init__(self, answer: object = None, *, status: bytes = b"200 OK", **more: object) -> None:
-        body = answer if isinstance(answer, bytes) else json.dumps({**ANSWER, **more}).encode()
-        self.answer = b"HTTP/1.1 %b\r\nServer: rspamd/3.4\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
-        self.requests: list[tuple[list[bytes], bytes]] = []
-
-    def __call__(self, connected: socket.socket) -> None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += connected.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        (length,) = [int(line.partition(b":")[2]) for line in lines if line.startswith(b"Content-Length:")]
-        while len(body) < length:
-            body += connected.recv(65536)
-        self.requests.append((lines, body))
-        connected.sendall(self.answer)
 
 
 @contextmanager

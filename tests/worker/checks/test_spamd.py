@@ -19,6 +19,7 @@ from defang_common.wire import commands
 from defang_worker import Message, Settings
 from defang_worker.checks import Lesson, Outcome, Spamd, SpamdLearn, SpamResult, Symbol
 from defang_worker.checks.budget import Deadline
+from tests.support.fake_spam_services import FakeSpamd
 from tests.support.scripted_service import Handler, ScriptedService
 
 PLAIN = b"From: a@example.com\nSubject: x\n\nHello\n"
@@ -48,32 +49,6 @@ def message(raw: bytes = PLAIN, envelope: bytes = ENVELOPE) -> Message:
 
 def scan(check: Spamd, raw: bytes = PLAIN) -> SpamResult:
     return message(raw).run_checks(check)[check]
-
-
-class FakeSpamd:
-    """As much of spamd as its protocol's description has. Every request goes to `requests`, first line and fields, and
-    message."""
-
-    def __init__(self, answer: bytes | None = None, *, spam: bytes = b"True ; 6.8 / 5.0", body: bytes = b"") -> None:
-        content = b"Content-length: %d\r\n" % len(body) if body else b""
-        usual = b"SPAMD/1.1 0 EX_OK\r\n%bSpam: %b\r\n\r\n%b" % (content, spam, body)
-        self.answer = usual if answer is None else answer
-        self.requests: list[tuple[list[bytes], bytes]] = []
-
-    def __call__(self, connected: socket.socket) -> None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += connected.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        if lines[0].startswith(b"PING"):
-            connected.sendall(b"SPAMD/1.5 0 PONG\r\n")
-            return
-        (length,) = [int(line.partition(b":")[2]) for line in lines if line.startswith(b"Content-length:")]
-        while len(body) < length:
-            body += connected.recv(65536)
-        self.requests.append((lines, body))
-        connected.sendall(self.answer)
 
 
 @contextmanager
