@@ -97,22 +97,29 @@ class Record:
         self.say(f"programs {path}")
 
     def file(self, path: Path, content: bytes, mode: int) -> None:
-        """A file, with the mode of one already there; PATH.new where the site has changed that or made its own."""
+        """A file, with the mode of one already there; PATH.new where the site has its own and this one is new to it."""
         there = self._there(path)
         new = there.with_name(there.name + NEW_SUFFIX)
         shipped = self.files.get(str(path))
         old = there.read_bytes() if there.exists() else None
         self.make_parents(there)
-        self.files[str(path)] = _digest(content)
-        self.save()
+        if old is None:
+            # Before it is there, so that it can be taken back if we are interrupted.
+            self._ship(path, content)
         if old == content:
             new.unlink(missing_ok=True)
         elif old is None or _digest(old) == shipped:
             self._write(there, content, mode if old is None else stat.S_IMODE(there.stat().st_mode))
             self.say(f"file {path}")
-        else:
+        elif _digest(content) != shipped:
             self._write(new, content, mode)
             self.say(f"file {path}{NEW_SUFFIX}, for {path} is the site's own")
+        # And only now that one of before is no more: the next time it would be taken for the site's own.
+        self._ship(path, content)
+
+    def _ship(self, path: Path, content: bytes) -> None:
+        self.files[str(path)] = _digest(content)
+        self.save()
 
     def private_directory(self, path: Path, owner: str | None) -> None:
         """A directory that the daemons' user alone may use; one that is there stays as it is."""

@@ -11,7 +11,7 @@ import pytest
 
 from scripts import install
 from scripts.install import COMMANDS, INITS, Plan, Refused
-from scripts.install_record import Foreign
+from scripts.install_record import Foreign, Record
 
 
 def _programs(plan: Plan, home: Path) -> None:
@@ -115,6 +115,15 @@ def test_what_a_site_has_changed_stays_and_the_new_lies_beside(tmp_path: Path, m
     assert {name for name in site.all() if site.path(name).is_file()} == {"etc/mail/defang-filter.py"}
 
 
+def test_the_same_version_once_more_puts_nothing_beside_a_changed_file(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    site.install()
+    site.path("/etc/default/defang").write_text("# ours\n")
+    before = site.all()
+    site.install()
+    assert site.all() == before
+
+
 def test_a_file_that_was_there_before_is_the_sites(tmp_path: Path) -> None:
     site = Site(tmp_path / "root")
     filter_file = site.path("/etc/mail/defang-filter.py")
@@ -160,6 +169,30 @@ def test_an_installation_that_broke_off_can_be_taken_back(tmp_path: Path) -> Non
             install.install(site.plan, say, _programs)
         site.uninstall()
         assert site.all() == {}, broken_at
+
+
+def test_a_renewal_that_broke_off_is_finished_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path / "root")
+    site.install()
+    newer = tmp_path / "newer"
+    for source, _, _ in install.files(site.plan):
+        (newer / source).parent.mkdir(parents=True, exist_ok=True)
+        (newer / source).write_text("# newer\n")
+    monkeypatch.setattr(install, "SOURCE", newer)
+    write = Record._write
+
+    def interrupted(record: Record, there: Path, content: bytes, mode: int) -> None:
+        if there.name == "defang":
+            raise KeyboardInterrupt
+        write(record, there, content, mode)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Record, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            site.install()
+    site.install()
+    for _, path, _ in install.files(site.plan):
+        assert site.path(str(path)).read_text() == "# newer\n"
 
 
 def test_mail_that_is_kept_back_outlasts_the_installation(tmp_path: Path) -> None:

@@ -37,6 +37,18 @@ def _preparation(memory: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def environment(wheels: Path) -> dict[str, str]:
+    """What commands find that install Defang: no network, so the packages as files; an interpreter that stays."""
+    interpreter = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "WHEELS": str(wheels),
+        "PYTHON": str(interpreter),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
 def run(script: str, *, home: Path, environment: Mapping[str, str], cwd: Path, limit_s: float) -> str:
     """Let sh run the script in a new machine; its output. subprocess.CalledProcessError if it fails.
 

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,29 +44,16 @@ def _blocks() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
-def _wheels(directory: Path) -> None:
-    """The packages that the installation needs, for a private machine has no network."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", "wheel", "--wheel-dir", directory, *wanted],
-        env={**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}, check=True,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def said(wheels: Path) -> dict[str, str]:
     """What was printed after each command line that begins a block, and at the end."""
-    wheels = tmp_path_factory.mktemp("wheels")
-    _wheels(wheels)
     script = [f". {SUPPORT}/prepare", "touch /run/began"]
     for block in _blocks():
         first = block.split("\n", 1)[0]
         script += [BEFORE.get(first, ":"), f"echo '{MARK} {first.replace(chr(39), '')}'", block]
     environment = {
-        "PATH": os.environ["PATH"], "HOME": "/root", "WHEELS": str(wheels), "SUPPORT": str(SUPPORT), "TREE": str(ROOT),
-        "PYTHON": "/usr/bin/python3.11", "PYTHON_FOR_TESTS": sys.executable, "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        **private_machine.environment(wheels), "SUPPORT": str(SUPPORT), "TREE": str(ROOT),
+        "PYTHON_FOR_TESTS": sys.executable, "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     with private_home("machine-") as home:
         text = private_machine.run(
