@@ -57,8 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except variables.Nonsense as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return _NOT_CONFIGURED
-    for note in service.notes:
-        sys.stderr.write(f"{PROGRAM}: {note}\n")
     try:
         return _carry_out(word, Operations(service=service, environment=os.environ, say=_say))
     except Failed as error:

@@ -34,7 +34,6 @@ class Kind(StrEnum):
     EXTRA = "options"
     SCANNED_BY = "a text, `-` for none"
     STATS = "`yes`, `no`, or a path"
-    MOOT = "nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """All that the variables say; `notes` are for the person who starts it."""
+    """All that the variables say."""
 
     mux: Daemon
     milter: Daemon
@@ -74,7 +73,6 @@ class Service:
     spool: Path
     worker: str | None
     rules: str | None
-    notes: tuple[str, ...]
 
 
 _STATS_FILE: Final = "/var/log/defang/stats"
@@ -133,7 +131,7 @@ VARIABLES: Final = (
     Variable(name="MD_ALLOW_GROUP_ACCESS", meaning="the group may use sockets and read files",
              mux="G", milter="G", kind=Kind.FLAG),
     Variable(name="SYSLOG_FACILITY", meaning="syslog facility", mux="S", milter="S"),
-    Variable(name="MX_EMBED_PERL", meaning="without effect: there is no Perl to embed", kind=Kind.MOOT),
+    Variable(name="MX_EMBED_PERL", meaning="workers are forked where they can be", mux="E", kind=Kind.FLAG),
     Variable(name="MD_EXTRA", meaning="further options of `defang-milter`", milter="-", kind=Kind.EXTRA),
     Variable(name="MX_EXTRA", meaning="further options of `defang-mux`", mux="-", kind=Kind.EXTRA),
 )  # fmt: skip
@@ -168,7 +166,6 @@ def service_of(environment: Mapping[str, str]) -> Service:
         spool=Path(spool),
         worker=values["FILTER"] or None,
         rules=values["SUBFILTER"] or None,
-        notes=tuple(_notes(values)),
     )
 
 
@@ -199,8 +196,6 @@ def _words(values: Mapping[str, str], daemon: str) -> Iterable[str]:
                     yield f"-{letter}{value if value.startswith('/') else _STATS_FILE}"
             case Kind.EXTRA:
                 yield from _split(variable.name, value)
-            case Kind.MOOT:
-                pass
             case _ as never:
                 assert_never(never)
 
@@ -216,9 +211,3 @@ def _split(name: str, value: str) -> list[str]:
         return shlex.split(value)
     except ValueError as error:
         raise Nonsense(f"{name}={value}: {error}") from None
-
-
-def _notes(values: Mapping[str, str]) -> Iterable[str]:
-    for variable in VARIABLES:
-        if variable.kind is Kind.MOOT and values[variable.name] == "yes":
-            yield f"{variable.name}=yes: {variable.meaning}"

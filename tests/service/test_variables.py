@@ -88,9 +88,10 @@ def test_what_makes_no_sense_is_refused_by_name(environment: dict[str, str], nam
         service_of(environment)
 
 
-def test_a_setting_that_can_have_no_effect_is_told() -> None:
-    assert [note.partition("=")[0] for note in service_of({"MX_EMBED_PERL": "yes"}).notes] == ["MX_EMBED_PERL"]
-    assert service_of({"MX_EMBED_PERL": "no"}).notes == ()
+def test_embedded_perl_asks_for_workers_that_are_forked() -> None:
+    assert "-E" in service_of({"MX_EMBED_PERL": "yes"}).mux.options
+    assert "-E" not in service_of({"MX_EMBED_PERL": "no"}).mux.options
+    _mux({"MX_EMBED_PERL": "yes"})
 
 
 @given(st.sampled_from([each for each in VARIABLES if each.kind is Kind.VALUE]), st.text(min_size=1, max_size=9))
