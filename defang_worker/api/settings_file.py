@@ -10,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from defang_worker import checks
 from defang_worker.api.settings import Settings
 from defang_worker.checks.check import Check
 from defang_worker.mime.defects import Severity
@@ -54,9 +55,29 @@ def _value(name: str, value: object, wanted: object) -> object:
     for kind, words in _WORDS.items():
         if kind in kinds and isinstance(value, str) and value.lower() in words:
             return words[value.lower()]
+    if name == "checks" and isinstance(value, dict):
+        return tuple(_check(*item) for item in value.items())
+    if float in kinds and type(value) is int:
+        return float(value)
     if isinstance(value, list) and getattr(wanted, "__origin__", None) is tuple:
         if all(isinstance(item, str) for item in value):
             return tuple(value)
     elif type(value) in kinds:  # by type, for True is an int
         return value
     raise ValueError(f"{name} cannot be {value!r:.50}")
+
+
+def _check(name: str, table: object) -> Check[Any, Any]:
+    """A check out of [checks.NAME]: its `kind`, a class or "CommandScanner:preset", and what that is made with."""
+    given = dict(table) if isinstance(table, dict) else {}
+    kind, _, preset = str(given.pop("kind", "")).partition(":")
+    if not kind:
+        raise ValueError(f"checks.{name} is to be a table with a kind")
+    made = getattr(checks, kind) if kind in checks.__all__ else None
+    if not (isinstance(made, type) and issubclass(made, Check)) or made is Check:
+        raise ValueError(f"checks.{name}: no check is named {kind}")
+    options = given | {"name": name}
+    try:
+        return made.preset(preset, **options) if preset else made(**options)  # type: ignore[attr-defined]
+    except (TypeError, AttributeError, ValueError) as fault:
+        raise ValueError(f"checks.{name}: {fault}") from fault

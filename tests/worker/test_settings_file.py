@@ -68,3 +68,41 @@ def test_mistakes_are_named_with_the_file(tmp_path: Path, text: str, complaint: 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Settings.load(str(tmp_path / "none.toml"))
+
+
+def test_checks_are_tables_with_a_kind(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        """
+        check_budget_s = 30
+        [checks.clamav]
+        kind = "Clamd"
+        addresses = ["/run/a", "127.0.0.1:3310"]
+        timeout_s = 20
+        on_failure = "mark"
+        [checks.program]
+        kind = "CommandScanner:clamscan"
+        """,
+    )
+    clamav, program = settings.checks
+    assert (clamav.name, clamav.timeout_s, clamav.on_failure, settings.check_budget_s) == ("clamav", 20, "mark", 30.0)
+    assert [circuit.name for circuit in clamav.circuits] == ["/run/a", "127.0.0.1:3310"]
+    assert (program.name, type(program).__name__) == ("program", "CommandScanner")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('kind = "Clam"', "no check is named Clam"),
+        ('kind = "Outcome"', "no check is named Outcome"),
+        ('kind = "Check"', "no check is named Check"),
+        ('kind = "Clamd"\ntimeout = 3', "timeout"),
+        ('kind = "Clamd"\non_failure = "shrug"', "shrug"),
+        ('kind = "Clamd:preset"', "preset"),
+        ('kind = "CommandScanner:fprot"', "known are"),
+        ("timeout_s = 3", "a table with a kind"),
+    ],
+)
+def test_check_that_cannot_be_made_is_refused(tmp_path: Path, table: str, says: str) -> None:
+    with pytest.raises(ValueError, match=rf"checks\.av.*{says}"):
+        load(tmp_path, f"[checks.av]\n{table}\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from defang_worker import checks
+from defang_worker import Settings, checks
 from defang_worker.api import filter_file
 from defang_worker.checks import Check, CheckResult, FailurePolicy, Outcome, Rspamd, RspamdResult, Spamd
 from defang_worker.checks.runner import Results
@@ -69,6 +69,12 @@ def test_members_of_spam_results_are_told() -> None:
     section = PAGE.split("## Spam: SpamAssassin\n")[1].partition("\n## A check")[0]
     own = set(dir(RspamdResult)) - set(dir(CheckResult))
     assert {name for name in own if not name.startswith("_")} <= set(re.findall(r"`(\w+)", section))
+
+
+def test_settings_of_the_page_can_be_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0])
+    assert [check.name for check in Settings.load(str(path)).checks] == ["clamd", "program"]
 
 
 def test_imports_of_the_page_are_public() -> None:
