@@ -13,7 +13,7 @@ from defang_worker.mime.output import Rebuilt
 from defang_worker.mime.parse import parse
 from defang_worker.mime.rebuild import Rebuild
 from defang_worker.mime.shadow import ShadowPart
-from defang_worker.mime.tree import Tree
+from defang_worker.mime.tree import Entity, Tree
 from defang_worker.mime.views import Examination, examine
 
 _OF_CONTENTS: Final = "archive-"
@@ -38,16 +38,28 @@ def rebuilt(tree: Tree, rebuild: Rebuild, gone: Sequence[ShadowPart] = ()) -> Re
     """
     for _ in range(2):
         result = rebuild.canonical_result()
-        examination = examined(tree, result)
+        again = parse(delivered(tree, result), tree.root.source.limits)
+        examination = examine(again)
         if (reason := second_reading(examination)) is not None:
             raise CannotRebuild(f"after a rebuild still: {reason}")
         left = {shadow.content for shadow in examination.shadows}
+        left |= {entity.content for entity in again.walk() if not entity.children and _is_within_message(entity)}
         still_there = [shadow for shadow in gone if shadow.is_leaf and shadow.content in left]
         if not still_there:
             return result
         for shadow in still_there:
             rebuild.drop(shadow.host)
     raise CannotRebuild("a part that was dropped is still there in another reading")
+
+
+def _is_within_message(entity: Entity) -> bool:
+    """Tell whether it lies in an attached message, which may have been text before the rebuild told what it is."""
+    place = entity.parent
+    while place is not None:
+        if place.content_type.startswith("message/"):
+            return True
+        place = place.parent
+    return False
 
 
 def examined(tree: Tree, result: Rebuilt) -> Examination:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
@@ -167,3 +168,21 @@ def test_a_policy_is_asked_for_filters_without_parts_too(load_filter: LoadFilter
 def test_a_filter_with_a_misspelt_policy_is_not_loaded(load_filter: LoadFilter) -> None:
     with pytest.raises(Exception, match="no policy is named 'strikt'"):
         load_filter(LOOKING.format(settings="ambiguity='strikt'", action="pass"))
+
+
+# A client that passes over the mark reads a message with an attachment where others see one text.
+MARKED = b"\n\xef\xbb\xbf" + HEAD + b'--b\n\none\n--b\nContent-Type: a/b; name="blocked.exe"\n\nMARKER\n--b--\n'
+DROPPING = """
+def filter_part(message, part):
+    if part.matches(r"\\.exe$"):
+        part.drop()
+"""
+
+
+def test_part_of_a_message_hidden_in_a_text_is_gone_when_it_is_dropped(load_filter: LoadFilter, workdir: Path) -> None:
+    (workdir / "INPUTMSG").write_bytes(MARKED)
+    assert make_worker(load_filter(DROPPING)).answer(b"scan Q1 %s" % os.fsencode(workdir)) == b"ok\n"
+    body = (workdir / "NEWBODY").read_bytes()
+    assert b"MARKER" not in body
+    assert b"blocked.exe" not in body
+    assert base64.b64encode(b"MARKER") not in body
