@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """defang-mux: from the command line to a running multiplexor, and its exit status."""
 
+import logging
 import os
 import signal
 import stat
@@ -18,6 +19,7 @@ from defang_mux import settings as options
 from defang_mux.process import rlimits
 from defang_mux.settings import Settings
 
+_log: Final = logging.getLogger("defang.mux")
 _PROGRAM: Final = "defang-mux"
 
 
@@ -53,8 +55,16 @@ def _obey(parsed: command_line.Parsed | Literal["help", "version"]) -> int:
 def _run(settings: Settings) -> int:
     if not os.access(settings.worker, os.X_OK):
         raise daemon.StartFailed(f"worker program {settings.worker} is not there, or not executable")
-    if (settings.memory_limit_kb or settings.resident_limit_kb) and not rlimits.AVAILABLE:
-        raise daemon.StartFailed("this system cannot limit the memory of a process that runs: leave -M and -R out")
+    limits = (
+        settings.memory_limit_kb,
+        settings.resident_limit_kb,
+        settings.open_files_limit,
+        settings.file_size_limit_kb,
+    )
+    if any(limits) and not rlimits.AVAILABLE:
+        raise daemon.StartFailed(
+            "this system cannot limit a process that runs: leave -M, -R, --open-files-limit and --file-size-limit out"
+        )
     if settings.metrics is not None and find_spec("prometheus_client") is None:
         raise daemon.StartFailed("--metrics needs the package prometheus-client: pip install 'defang[metrics]'")
     return daemon.run(
@@ -93,9 +103,10 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
     # After the daemon has detached: its parent has no use for an event loop.
     import trio  # noqa: PLC0415
 
+    from defang_mux.process.protections import give_up  # noqa: PLC0415
     from defang_mux.process.spawn import keep_from_workers  # noqa: PLC0415
     from defang_mux.process.starter import become_subreaper  # noqa: PLC0415
-    from defang_mux.supervisor import supervise  # noqa: PLC0415
+    from defang_mux.supervisor import supervise, worker_limits  # noqa: PLC0415
 
     keep_from_workers()
     if not become_subreaper():
@@ -103,7 +114,11 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
             raise daemon.StartFailed("--start=fork: this system cannot make forked workers our children")
         settings = replace(settings, start="exec")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    return trio.run(supervise, settings, ready)
+    protections = give_up(no_new_privileges=settings.no_new_privileges, limits=worker_limits(settings))
+    for protection in protections:
+        if protection.is_missing:
+            _log.warning("protection of workers: %s %s", protection.name, protection.state)
+    return trio.run(supervise, settings, ready, protections)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,9 @@ class Settings:
     autoscale: bool = False
     memory_limit_kb: int = 0
     resident_limit_kb: int = 0
+    open_files_limit: int = 0
+    file_size_limit_kb: int = 0
+    no_new_privileges: bool = False
     tick_interval_s: int = 0
     tick_kinds: int = 1
     backlog: int = MIN_BACKLOG
@@ -119,6 +122,12 @@ OPTIONS: Final = (
            "kilobytes of memory that a worker may take, 0 for no limit (default: 0)", "KB", 0),
     Option("R", "resident-limit", "resident_limit_kb",
            "the same for resident memory, where the system limits it (default: 0)", "KB", 0),
+    Option("", "open-files-limit", "open_files_limit",
+           "files that a worker may have open at a time, 0 for the system's limit (default: 0)", "N", 0),
+    Option("", "file-size-limit", "file_size_limit_kb",
+           "kilobytes that a worker may write to one file, 0 for no limit (default: 0)", "KB", 0),
+    Option("", "no-new-privileges", "no_new_privileges",
+           "workers start no program that has privileges of its own, as sendmail commands have"),
     Option("i", "idle-timeout", "idle_timeout_s",
            "seconds after which an idle worker above -m ends (default: 300)", "S", 10),
     Option("b", "busy-timeout", "busy_timeout_s",

@@ -25,7 +25,9 @@ from defang_mux.pool.state import Limits
 from defang_mux.process.crew import Crew, Orders
 from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
-from defang_mux.process.rlimits import MemoryLimits
+from defang_mux.process.protections import Protection
+from defang_mux.process.protections import report as protection_report
+from defang_mux.process.rlimits import WorkerLimits
 from defang_mux.process.spawn import Program
 from defang_mux.process.starter import Starting
 from defang_mux.reports import status_line
@@ -55,8 +57,11 @@ class StopRequested(Exception):  # a request, not an error
     """Ends listeners and timers, and with them begins the stop."""
 
 
-async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
-    """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections."""
+async def supervise(settings: Settings, ready: Callable[[], None], protections: tuple[Protection, ...] = ()) -> int:
+    """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections.
+
+    `protections` are those of the workers, for whoever asks.
+    """
     now = trio.current_time()
     stop = trio.Event()
     with _signals() as signals, _listeners(settings) as listeners, _statistics(settings) as statistics:
@@ -67,7 +72,9 @@ async def supervise(settings: Settings, ready: Callable[[], None]) -> int:
             crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
             workers.start_soon(_heed_signals, signals, crew, stop, statistics, workers)
             crew.begin()
-            control = Control(pool, ledger, version=__version__, clock=trio.current_time)
+            control = Control(
+                pool, ledger, version=__version__, clock=trio.current_time, protections=protection_report(protections)
+            )
             doors = [*_doors(settings, listeners, control, crew), *notify_doors]
             doors += _metrics_doors(settings, listeners, pool, ledger, crew)
             if settings.status_interval_s:
@@ -292,10 +299,21 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
+def worker_limits(settings: Settings) -> WorkerLimits:
+    """The limits of each worker."""
+    return WorkerLimits(
+        total_bytes=settings.memory_limit_kb * _KIB,
+        resident_bytes=settings.resident_limit_kb * _KIB,
+        open_files=settings.open_files_limit,
+        file_bytes=settings.file_size_limit_kb * _KIB,
+    )
+
+
 def _orders(settings: Settings) -> Orders:
-    memory = MemoryLimits(total_bytes=settings.memory_limit_kb * _KIB, resident_bytes=settings.resident_limit_kb * _KIB)
     return Orders(
-        program=Program(path=settings.worker, rules=settings.rules, status_tags=settings.status_tags, memory=memory),
+        program=Program(
+            path=settings.worker, rules=settings.rules, status_tags=settings.status_tags, limits=worker_limits(settings)
+        ),
         starting=Starting(settings.start),
         busy_timeout_s=settings.busy_timeout_s,
         patience=Patience(stop_grace_s=settings.stop_grace_s, kill_grace_s=settings.kill_grace_s),

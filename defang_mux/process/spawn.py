@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from defang_mux.process.rlimits import NO_LIMITS, MemoryLimits
+from defang_mux.process.rlimits import NO_LIMITS, WorkerLimits
 
 # Whatever the multiplexor was started with (nohup ignores HUP), a worker starts with these at default. SIGPIPE is
 # not among them: ignored in the multiplexor, it stays so in workers, as MIMEDefang's expect.
@@ -29,7 +29,7 @@ class Program:
     path: Path
     rules: Path | None
     status_tags: bool
-    memory: MemoryLimits = NO_LIMITS
+    limits: WorkerLimits = NO_LIMITS
 
     @property
     def argv(self) -> list[str]:
@@ -103,7 +103,7 @@ def spawn(program: Program, theirs: Sequence[int]) -> int:
     """The process ID of a new worker that leads a process group; OSError if there is no process or program for it."""
     pid = _spawn(program.path, program.argv, theirs)
     try:
-        program.memory.apply(pid)
+        program.limits.apply(pid)
     except OSError:
         # Without its limits it is not to serve. Nobody knows of it yet who could reap it.
         os.kill(pid, signal.SIGKILL)

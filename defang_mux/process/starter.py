@@ -193,10 +193,10 @@ class Starter:
         close_all(order.theirs)
         order.worker.pid = pid
         try:
-            self._program.memory.apply(pid)
+            self._program.limits.apply(pid)
         except OSError as error:
             # Without its limits it is not to serve; what it may have begun fails with it.
-            self._log.error("Limits on memory of process %d not set: %s", pid, error.strerror)
+            self._log.error("Limits of process %d not set: %s", pid, error.strerror)
             order.worker.signal(signal.SIGKILL)
         self._owner.born(order.worker)
         # Its end may already have been signaled, or that of something which we then could not tell from a worker.

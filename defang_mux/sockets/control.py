@@ -59,6 +59,7 @@ HELP: Final = (
     Help("histo", "how often how many workers were busy"),
     Help("msgs", "messages scanned since the start"),
     Help("health", "whether all is well, for monitors"),
+    Help("protections", "what workers are kept from, and how far"),
     Help("version", "version of the multiplexor"),
     Help("autoscale", "how the number of workers follows the load", privileged=True),
     Help("why id", "what was asked about a message lately, and what came of it", privileged=True),
@@ -114,11 +115,14 @@ def _plain_reports(version: str) -> dict[bytes, Report]:
 class Control:
     """Answers commands from the pool's records and the ledger."""
 
-    def __init__(self, pool: Pool, ledger: Ledger, *, version: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, ledger: Ledger, *, version: str, clock: Callable[[], float], protections: bytes = b""
+    ) -> None:
         self._pool = pool
         self._ledger = ledger
         self._clock = clock
         self._reports = _plain_reports(version)
+        self._reports[b"protections"] = lambda _pool, _now: protections
         self._reports[b"health"] = lambda pool, now: health.report(pool, ledger, now)
 
     def reply(self, line: bytes, *, privileged: bool) -> bytes | None:

@@ -239,3 +239,27 @@ def test_no_request_is_refused_while_the_filter_is_reread_again_and_again(spool:
                 client.join(LONG_LIMIT_S)
         assert [reply for reply in replies if not reply.startswith("ok ")] == []
         assert answer(mux).endswith(f"}}{rereads - 1}")
+
+
+@pytest.mark.parametrize("start", ["fork", "exec"])
+def test_limits_hold_in_workers_and_are_told(spool: Path, start: str) -> None:
+    text = FILTER.replace(
+        '"group": os.getpgrp()',
+        '"limits": [resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, '
+        'resource.RLIMIT_CORE)], "new": open("/proc/self/status").read().split("NoNewPrivs:")[1].split()[0], '
+        '"group": os.getpgrp()',
+    ).replace("import gc,", "import resource, gc,")
+    options = ("--start", start, "--open-files-limit", "64", "--file-size-limit", "1000", "--no-new-privileges")
+    with running(spool, *options, text=text) as mux:
+        # They are set from outside, a moment after the worker begins.
+        wait_until(lambda: facts(mux)["limits"] == [[64, 64], [1_024_000, 1_024_000], [0, 0]], "limits are set")
+        assert facts(mux)["new"] == "1"
+        told = dict(line.split(" ", 1) for line in mux.ask("protections").splitlines())
+    assert told == {
+        "core-dumps": "none",
+        "new-privileges": "none",
+        "memory-bytes": "no limit",
+        "resident-bytes": "no limit",
+        "open-files": "at most 64",
+        "file-bytes": "at most 1024000",
+    }

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from defang_mux.process.rlimits import NO_LIMITS, MemoryLimits
+from defang_mux.process.rlimits import NO_LIMITS, WorkerLimits
 from defang_mux.process.spawn import Pipes, Program, close_all, keep_from_workers, open_pipes, spawn
 
 # Prints what it is as one line of JSON, and then lives until the end of input.
@@ -77,12 +77,12 @@ class Child:
 
 
 def start(
-    path: Path, *, rules: Path | None = None, status_tags: bool = False, memory: MemoryLimits = NO_LIMITS
+    path: Path, *, rules: Path | None = None, status_tags: bool = False, limits: WorkerLimits = NO_LIMITS
 ) -> Child:
     pipes = open_pipes(status_tags=status_tags)
     try:
         return Child(
-            spawn(Program(path=path, rules=rules, status_tags=status_tags, memory=memory), pipes.theirs), pipes
+            spawn(Program(path=path, rules=rules, status_tags=status_tags, limits=limits), pipes.theirs), pipes
         )
     except OSError:
         close(pipes)
@@ -185,12 +185,12 @@ def test_program_that_cannot_be_executed_leaves_no_descriptor(spool: Path, name:
 
 
 KIB = 1024
-LIMITS = MemoryLimits(total_bytes=500_000 * KIB, resident_bytes=200_000 * KIB)
+LIMITS = WorkerLimits(total_bytes=500_000 * KIB, resident_bytes=200_000 * KIB)
 
 
 def test_limits_on_memory_hold_for_the_worker_and_not_for_us(write: Write) -> None:
     ours = resource.getrlimit(resource.RLIMIT_AS)
-    child = start(write(PROBE), memory=LIMITS)
+    child = start(write(PROBE), limits=LIMITS)
     total, resident = LIMITS.total_bytes, LIMITS.resident_bytes
     assert resource.prlimit(child.pid, resource.RLIMIT_AS) == (total, total)
     assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (total, total)
@@ -200,8 +200,8 @@ def test_limits_on_memory_hold_for_the_worker_and_not_for_us(write: Write) -> No
 
 
 def test_a_limit_above_what_the_system_allows_is_that(write: Write) -> None:
-    child = start(write(PROBE), memory=LIMITS)
-    MemoryLimits(total_bytes=2 * LIMITS.total_bytes).apply(child.pid)
+    child = start(write(PROBE), limits=LIMITS)
+    WorkerLimits(total_bytes=2 * LIMITS.total_bytes).apply(child.pid)
     assert resource.prlimit(child.pid, resource.RLIMIT_AS) == (LIMITS.total_bytes, LIMITS.total_bytes)
     assert end(child) == 0
 
@@ -213,7 +213,7 @@ def test_a_worker_that_cannot_be_limited_does_not_start(write: Write, monkeypatc
     before = open_descriptors()
     monkeypatch.setattr(resource, "prlimit", refuse)
     with pytest.raises(PermissionError):
-        start(write(PROBE), memory=LIMITS)
+        start(write(PROBE), limits=LIMITS)
     assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
