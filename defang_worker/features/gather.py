@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
-from defang_worker.checks import Check, Clamd, CommandScanner
+from defang_worker.checks import Check, Clamd, CommandScanner, Rspamd
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.viruses.presets import PRESETS
 
@@ -74,6 +75,7 @@ def gather(site: SiteFilter) -> Features:
         for feature in check.features(Deadline.after(_TIMEOUT_S))
         if feature.address not in known
     ]
+    others += [feature for feature in _usual_spam_checks() if feature.address not in known]
     return Features(checks=tuple(used), others=tuple(others), packages=tuple(_packages()))
 
 
@@ -98,6 +100,17 @@ def _usual_scanners() -> Iterator[Check[Any, Any]]:
         # `scan` is the name of many a program.
         if name != "avast" and shutil.which(preset.argv[0]):
             yield CommandScanner.preset(name)
+
+
+def _usual_spam_checks() -> Iterator[Feature]:
+    """Those that answer where their packages have them listen; of the others nobody can say that they are there."""
+    checks: list[Check[Any, Any]] = [Rspamd()]
+    with suppress(ImportError):  # its extra is not installed
+        from defang_worker.checks import Spamd  # noqa: PLC0415
+
+        checks.append(Spamd())
+    for check in checks:
+        yield from (one for one in check.features(Deadline.after(_TIMEOUT_S)) if one.is_reachable)
 
 
 def _packages() -> Iterator[Package]:

@@ -7,12 +7,12 @@ Both run in the foreground as `nobody`.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.certificate import CERTIFICATE, KEY
 from tests.support.daemons import private_home
 from tests.support.process import Program, free_port
 
@@ -63,8 +63,7 @@ class Addresses:
     socket: str
     tcp: str
     tls: str = ""
-    certificate: str = ""
-    """Of whoever answers at `tls`."""
+    """With the certificate of the tests (`certificate.py`)."""
 
 
 @contextmanager
@@ -75,7 +74,11 @@ def running_spamd() -> Iterator[Addresses]:
         home.mkdir()
         shutil.chown(home, USER, GROUP)
         port, tls_port = free_port(), free_port()
-        key, certificate = _certificate(base)
+        key = base / "key.pem"
+        certificate = base / "cert.pem"
+        for made, source in ((key, KEY), (certificate, CERTIFICATE)):
+            shutil.copy(source, made)
+            shutil.chown(made, USER, GROUP)
         argv: list[str | Path] = ["/usr/sbin/spamd", "--local", "--nouser-config", "--allow-tell", "--max-children=2"]
         argv += ["--min-children=1", "--syslog=stderr", f"--username={USER}", f"--helper-home-dir={home}"]
         argv += [f"--socketpath={base}/spamd.sock", f"--listen=127.0.0.1:{port}", f"--listen=ssl:127.0.0.1:{tls_port}"]
@@ -90,20 +93,9 @@ def running_spamd() -> Iterator[Addresses]:
                 socket=f"{base}/spamd.sock",
                 tcp=f"127.0.0.1:{port}",
                 tls=f"127.0.0.1:{tls_port}",
-                certificate=str(certificate),
             )
         finally:
             program.stop()
-
-
-def _certificate(base: Path) -> tuple[Path, Path]:
-    key, certificate = base / "key.pem", base / "cert.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    argv += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(argv, check=True, capture_output=True)
-    for file in (key, certificate):
-        shutil.chown(file, USER, GROUP)
-    return key, certificate
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from defang_worker import Filter, Message
 from defang_worker.checks import Check, Outcome, Rspamd, Spamd, SpamdLearn, SpamResult
 from defang_worker.checks.budget import Deadline
 from defang_worker.testing import MessageBuilder, Result, run_filter
+from tests.support.certificate import CERTIFICATE
 from tests.support.spam_services import GTUBE, Addresses, running_rspamd, running_spamd
 
 pytestmark = pytest.mark.system
@@ -63,7 +64,7 @@ def _letter(text: str) -> MessageBuilder:
 @pytest.mark.parametrize("ask", ["check", "symbols", "report"])
 @pytest.mark.parametrize("way", ["socket", "tcp", "tls"])
 def test_spamd_finds_the_test_pattern(spamd: Addresses, ask: str, way: str) -> None:
-    tls = ssl.create_default_context(cafile=spamd.certificate) if way == "tls" else False
+    tls = ssl.create_default_context(cafile=str(CERTIFICATE)) if way == "tls" else False
     result = scan(Spamd(getattr(spamd, way), ask=ask, tls=tls))  # type: ignore[arg-type]  # one of the three
     assert result.outcome is Outcome.FOUND
     assert result.score is not None

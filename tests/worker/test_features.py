@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from defang_worker import checks
+from defang_worker.checks import Rspamd, Spamd
 from defang_worker.features import command
+from defang_worker.features import gather as gathering
 from defang_worker.features.gather import checks_of, gather
+from tests.support.fake_spam_services import FakeRspamd, FakeSpamd
 from tests.support.scripted_service import ScriptedService
 from tests.worker.checks.test_clamd import FakeClamd
 from tests.worker.conftest import LoadFilter
@@ -67,6 +71,21 @@ def test_services_are_shown_with_version_or_what_is_wrong(
         ("own", False),
     ]
     assert told["filter"] == site.path
+
+
+def test_spam_checkers_of_this_host_are_shown_if_they_answer(
+    load_filter: LoadFilter, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = load_filter(PLAIN.format("/run/x"))
+    with (
+        ScriptedService(FakeSpamd(), spool / "spamd.sock") as spamd,
+        ScriptedService(FakeRspamd(b"pong\r\n"), spool / "rspamd.sock") as rspamd,
+    ):
+        monkeypatch.setattr(checks, "Spamd", lambda: Spamd(spamd.address))
+        monkeypatch.setattr(gathering, "Rspamd", lambda: Rspamd(rspamd.address))
+        told = {(one.kind, one.address, one.version) for one in gather(site).others}
+        assert {("Spamd", spamd.address, "SPAMD/1.5"), ("Rspamd", rspamd.address, "rspamd/3.4")} <= told
+    assert not {"Spamd", "Rspamd"} & {one.kind for one in gather(site).others}
 
 
 def test_packages_are_told_and_those_of_developers_are_not(load_filter: LoadFilter) -> None:

@@ -46,7 +46,7 @@ def envelope_fields(message: Message) -> list[tuple[str, bytes]]:
         if name not in told and macros.get(macro):
             told.add(name)
             found.append((name, macros[macro]))
-    # It is then known that LF ends a line in what is to be added, and that the message has no Received of this hop.
+    # What is to be added to the header comes with LF at its folds then.
     found.append(("Milter", "Yes"))
     return [field(name, value) for name, value in found if value]
 

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from defang_common.wire import commands
 from defang_worker import Message, Settings
 from defang_worker.checks import Lesson, Outcome, Spamd, SpamdLearn, SpamResult, Symbol
 from defang_worker.checks.budget import Deadline
+from defang_worker.checks.faults import ServiceFault
+from tests.support.certificate import CERTIFICATE, KEY
 from tests.support.fake_spam_services import FakeSpamd
 from tests.support.scripted_service import Handler, ScriptedService
 
@@ -308,20 +310,9 @@ def test_version_is_that_of_the_protocol(spool: Path) -> None:
         assert check.features(Deadline.after(0.2))[0].is_reachable is False
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of 127.0.0.1 in one file."""
-    made = tmp_path_factory.mktemp("tls") / "spamd.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    argv += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(made), "-out", str(made.with_suffix(".crt"))]
-    subprocess.run(argv, check=True, capture_output=True)
-    made.write_bytes(made.read_bytes() + made.with_suffix(".crt").read_bytes())
-    return made
-
-
-def _with_tls(certificate: Path, handler: Callable[[socket.socket], None]) -> Handler:
+def _with_tls(handler: Handler) -> Handler:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(CERTIFICATE, KEY)
 
     def serve(connected: socket.socket) -> None:
         with context.wrap_socket(connected, server_side=True) as secured:
@@ -330,10 +321,10 @@ def _with_tls(certificate: Path, handler: Callable[[socket.socket], None]) -> Ha
     return serve
 
 
-def test_tls_is_spoken_with_who_has_the_wanted_certificate_only(certificate: Path, spool: Path) -> None:
+def test_tls_is_spoken_with_who_has_the_wanted_certificate_only() -> None:
     fake = FakeSpamd(body=REPORT.encode())
-    with ScriptedService(_with_tls(certificate, fake)) as service:
-        trusted = ssl.create_default_context(cafile=str(certificate.with_suffix(".crt")))
+    with ScriptedService(_with_tls(fake)) as service:
+        trusted = ssl.create_default_context(cafile=str(CERTIFICATE))
         assert scan(Spamd(service.address, tls=trusted)).is_found
         result = scan(Spamd(service.address, tls=True))
         assert result.is_unknown
@@ -341,10 +332,16 @@ def test_tls_is_spoken_with_who_has_the_wanted_certificate_only(certificate: Pat
     assert len(fake.requests) == 1
 
 
-def test_tls_that_never_comes_about_keeps_the_deadline(spool: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("fault", ["hang", "trickle"])
+def test_every_step_keeps_the_deadline(tls: bool, fault: str) -> None:
+    """By itself, for the runner's way of leaving a job that does not is the last resort."""
     with ScriptedService(ScriptedService.close_early) as service:
-        service.handler = service.hang
-        assert "timed out" in scan(Spamd(service.address, tls=True, timeout_s=0.2)).detail
+        service.handler = getattr(service, fault)
+        job = Spamd(service.address, tls=tls).prepare(message())
+        assert callable(job)
+        with pytest.raises(ServiceFault, match=service.address):
+            job(Deadline.after(0.2))
 
 
 def test_missing_package_is_told_with_the_extra_that_brings_it() -> None:
