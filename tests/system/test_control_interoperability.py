@@ -26,8 +26,13 @@ from tests.support.process import wait_until
 pytestmark = pytest.mark.system
 
 FILTER = Path(__file__).parent / "interop" / "held.pl"
-MUX_OPTIONS = ("-m", "3", "-x", "4", "-w", "1", "-q", "8")
 COMMAND_LIMIT_S = 20
+# The held request lasts as long as all tests here together.
+HELD_LIMIT_S = 900
+# Between two starts the first worker has the time to answer its first request, so that it is idle before the others in
+# both: which worker gets what depends on it.
+START_INTERVAL_S = 4
+MUX_OPTIONS = ("-m", "3", "-x", "4", "-w", str(START_INTERVAL_S), "-q", "8", "-b", str(HELD_LIMIT_S))
 INPUTMSG = b"From: <a@example.com>\nSubject: x\n\nbody\n"
 COMMANDS = b"S<a@example.com>\nQ%s\nHclient\nI192.0.2.7\nR<b@example.org> ? ? ?\nF\n"
 
@@ -64,7 +69,7 @@ class HeldMux:
             # The connection by which the start was seen cost the original's first worker a request, and ours none.
             self._request("ping")
         ready = "three idle workers"
-        wait_until(lambda: control(Origin.DEBIAN, self.daemons, "rawstatus").out.startswith("IIIS "), ready)
+        wait_until(lambda: control(Origin.DEBIAN, self.daemons, "rawstatus").out.startswith("IIIS "), ready, 40)
         for kind in ("relayok", "helook", "senderok", "recipok", "recipok", "scan", "scan", "scan", "ping"):
             self._request(kind)
         self._directory("held").joinpath("hold").touch()
@@ -101,7 +106,7 @@ class HeldMux:
         if kind == "scan":
             shutil.rmtree(directory / "Work", ignore_errors=True)
         with socket.socket(socket.AF_UNIX) as mux:
-            mux.settimeout(COMMAND_LIMIT_S * 3)
+            mux.settimeout(HELD_LIMIT_S)
             mux.connect(str(self.daemons.mux_socket))
             mux.sendall(line.encode() + b"\n")
             answer = b"".join(iter(lambda: mux.recv(4096), b""))
@@ -309,4 +314,4 @@ def assert_replaces_the_idle_workers(program: Origin, daemons: Daemons) -> None:
     held = {int(line.split()[2]) for line in control(program, daemons, "busyworkers").out.splitlines()}
     assert held < before
     wait_until(lambda: before & set(daemons.workers()) == held, "the idle workers have ended")
-    wait_until(lambda: control(Origin.DEBIAN, daemons, "rawstatus").out.count("I") == 2, "new workers are idle")
+    wait_until(lambda: control(Origin.DEBIAN, daemons, "rawstatus").out.count("I") == 2, "new workers are idle", 40)
