@@ -141,7 +141,7 @@ _groups: Final[set[int]] = set()
 # Held by any other thread while it starts one, so that none is started and not yet known when the worker ends.
 _starting: Final = threading.Lock()
 # Longer than any start of a program; the worker's end is not to wait for ever.
-_START_LIMIT_S: Final = 2.0
+_START_LIMIT_S: Final = 5.0
 
 
 class _Term:

@@ -94,16 +94,21 @@ def test_program_ends_with_the_worker(tmp_path: Path) -> None:
     fifo = tmp_path / "held"
     os.mkfifo(fifo)
     program = f"""
-from tests.worker.checks.test_command_scanner import scan
+from defang_common.wire import commands
+from defang_worker import Message, Settings
 from defang_worker.checks import CommandScanner
-scan(CommandScanner(["/bin/sh", "-c", "sleep 1000 9>{fifo} & wait"], timeout_s=1000))
+message = Message(commands.decode(b"F\\n"), b"x", "/nowhere", Settings())
+message.run_checks(CommandScanner(["/bin/sh", "-c", "sleep 1000 9>{fifo} & wait"], timeout_s=1000))
 """
-    worker = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[3])
-    reader = os.open(fifo, os.O_RDONLY)  # waits until the program has it open
-    worker.terminate()
-    assert os.read(reader, 1) == b""
-    os.close(reader)
-    assert worker.wait() == -signal.SIGTERM
+    with subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[3]) as worker:
+        try:
+            reader = os.open(fifo, os.O_RDONLY)  # waits until the program has it open
+            worker.terminate()
+            assert os.read(reader, 1) == b""
+            os.close(reader)
+            assert worker.wait() == -signal.SIGTERM
+        finally:
+            worker.kill()
 
 
 OUTPUTS = {
