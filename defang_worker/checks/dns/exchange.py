@@ -179,7 +179,7 @@ class Exchange:
         try:
             response = cast("QueryMessage", dns.message.from_wire(packet, raise_on_truncation=False))
         except (dns.exception.DNSException, ValueError) as fault:
-            self._reasons[number] = f"{line.server.host}: garbage: {fault or type(fault).__name__}"
+            self._reasons[number] = f"{line.server.host}: garbage: {str(fault) or type(fault).__name__}"
             return
         if not query.is_response(response):
             return
@@ -212,7 +212,7 @@ class Exchange:
             try:
                 response = dns.query.tcp(self._queries[number], server.host, left_s, port=server.port)
             except (OSError, EOFError, dns.exception.DNSException, ValueError) as fault:
-                self._reasons[number] = f"{server.host}: by TCP: {fault or type(fault).__name__}"
+                self._reasons[number] = f"{server.host}: by TCP: {str(fault) or type(fault).__name__}"
                 continue
             yield from self._interpreted(number, line, cast("QueryMessage", response))
 
