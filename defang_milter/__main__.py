@@ -3,13 +3,11 @@
 
 import logging
 import os
-import resource
 import sys
-from contextlib import suppress
 
 import milter
 
-from defang_common.host import daemon
+from defang_common.host import daemon, descriptors
 from defang_milter import listener, memory
 from defang_milter.command_line import parse
 from defang_milter.settings import PROGRAM, Settings
@@ -25,16 +23,8 @@ def _print_abilities() -> None:
         print(f"{action:12} {'yes' if getattr(milter, action) & milter.CURR_ACTS else 'no'}")  # noqa: T201
 
 
-def _allow_many_descriptors() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _run(settings: Settings) -> int:
-    _allow_many_descriptors()
+    descriptors.allow(_MAX_DESCRIPTORS)
     memory.keep_freed_memory()
     how = daemon.DaemonSettings(
         label=PROGRAM,

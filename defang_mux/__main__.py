@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from defang_common import __version__
-from defang_common.host import daemon
+from defang_common.host import daemon, descriptors
 from defang_mux import command_line
 from defang_mux import settings as options
 from defang_mux.process import rlimits
@@ -21,6 +21,10 @@ from defang_mux.settings import Settings
 
 _log: Final = logging.getLogger("defang.mux")
 _PROGRAM: Final = "defang-mux"
+# A worker's pipes, the other ends of them while it starts, and its client. Beside workers and queue: sockets, the
+# template, questions that are being asked.
+_DESCRIPTORS_OF_A_WORKER: Final = 9
+_OTHER_DESCRIPTORS: Final = 256
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,6 +113,7 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
     from defang_mux.supervisor import supervise, worker_limits  # noqa: PLC0415
 
     keep_from_workers()
+    descriptors.allow(_OTHER_DESCRIPTORS + settings.queue_size + _DESCRIPTORS_OF_A_WORKER * settings.max_workers)
     if not become_subreaper():
         if settings.start == "fork":
             raise daemon.StartFailed("--start=fork: this system cannot make forked workers our children")

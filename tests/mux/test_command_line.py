@@ -63,7 +63,7 @@ def test_what_follows_from_other_settings_follows_from_those_of_the_file(spool: 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("queue-size = 129", "line 2: queue-size: 128 at most"),
+        ("queue-size = 1025", "line 2: queue-size: 1024 at most"),
         ("label = ''", "line 2: label: an empty value"),
         ("log-to = 'file'", "line 2: log-to: one of auto, syslog, journal, stderr, not 'file'"),
         ("worker = 'w'", "line 2: worker: an absolute path is wanted"),
