@@ -27,7 +27,7 @@ NO_FILTER: Final = "/dev/null"
 """Given as the filter's path, this means none: every message passes unchanged."""
 
 _MODULE_NAME: Final = "defang_site_filter"
-_PREFIX: Final = "filter_"
+_PREFIXES: Final = ("filter_", "on_")
 # MIMEDefang's names for what is called otherwise here.
 _RENAMED: Final = {
     "filter": "filter_part",
@@ -59,18 +59,28 @@ def _load(path: str) -> SiteFilter:
     path = os.path.abspath(path)  # noqa: PTH100  # pathlib would leave `..` in
     module = _execute(path)
     classes = _filter_classes(module)
-    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
     if not classes:
+        _refuse_class_of_another_kind(path, module)
         settings = getattr(module, "settings", Settings())
-        _refuse_unknown(path, functions)
-        return _site_filter(path, settings, {name: functions[name] for name in HOOKS if name in functions})
+        _refuse_unknown(path, vars(module))
+        return _site_filter(path, settings, {name: vars(module)[name] for name in HOOKS if name in vars(module)})
     if len(classes) > 1:
         names = ", ".join(cls.__name__ for cls in classes)
         raise FilterNotLoaded(f"{path}: one subclass of Filter is wanted, found {names}")
-    stray = [name for name in HOOKS if name in functions]
+    stray = [name for name in HOOKS if name in vars(module)]
     if stray:
-        raise FilterNotLoaded(f"{_place(path, functions[stray[0]])}: {stray[0]} stands outside of the class")
-    return _from_class(path, classes[0])
+        raise FilterNotLoaded(f"{_place(path, vars(module)[stray[0]])}: {stray[0]} stands outside of the class")
+    site = _from_class(path, classes[0])
+    if isinstance(vars(module).get("settings"), Settings) and site.settings is Filter.settings:
+        raise FilterNotLoaded(f"{path}: settings stands outside of the class, which has none")
+    return site
+
+
+def _refuse_class_of_another_kind(path: str, module: ModuleType) -> None:
+    """Refuses a file whose callbacks stand in a class that is no Filter: they would never be called."""
+    for name, value in vars(module).items():
+        if inspect.isclass(value) and value.__module__ == _MODULE_NAME and any(hook in vars(value) for hook in HOOKS):
+            raise FilterNotLoaded(f"{path}: class {name} has callbacks, but is no subclass of Filter")
 
 
 def _execute(path: str) -> ModuleType:
@@ -129,14 +139,25 @@ def of_class(given: type[Filter] | Filter) -> SiteFilter:
 
 def _from_class(path: str, given: type[Filter] | Filter) -> SiteFilter:
     cls = given if isinstance(given, type) else type(given)
-    methods = {name: getattr(cls, name) for name in dir(cls) if callable(getattr(cls, name))}
-    _refuse_unknown(path, methods)
+    _refuse_unknown(path, {name: getattr(cls, name) for name in dir(cls)})
+    _refuse_hidden(path, cls)
     try:
         site = given() if isinstance(given, type) else given
     except BaseException as fault:
         raise FilterNotLoaded(describe(fault, path)) from fault
     defined = [name for name in HOOKS if getattr(cls, name) is not getattr(Filter, name)]
     return _site_filter(path, site.settings, {name: getattr(site, name) for name in defined})
+
+
+def _refuse_hidden(path: str, cls: type[Filter]) -> None:
+    """Refuses callbacks of a base class that stands behind Filter, whose empty ones would be called instead."""
+    for base in cls.__mro__[cls.__mro__.index(Filter) + 1 :]:
+        hidden = next(
+            (name for name in HOOKS if name in vars(base) and getattr(cls, name) is getattr(Filter, name)), None
+        )
+        if hidden:
+            place = _place(path, vars(base)[hidden])
+            raise FilterNotLoaded(f"{place}: {hidden} is hidden: {base.__name__} is to stand before Filter")
 
 
 def _site_filter(path: str, settings: object, hooks: dict[str, Callable[..., object]]) -> SiteFilter:
@@ -158,21 +179,27 @@ def _check_signature(path: str, name: str, hook: Callable[..., object]) -> None:
     place = _place(path, hook)
     if inspect.iscoroutinefunction(hook):
         raise FilterNotLoaded(f"{place}: {name} is to be a plain def, not an async one")
+    if inspect.isgeneratorfunction(hook) or inspect.isasyncgenfunction(hook):
+        raise FilterNotLoaded(f"{place}: {name} is to return its answer; with a yield in it, it would not run")
     if not callable(hook):
         raise FilterNotLoaded(f"{place}: {name} is no function")
     try:
         inspect.signature(hook).bind(*HOOKS[name])
+    except ValueError:
+        # Of some functions in C the arguments are not told.
+        return
     except TypeError:
         words = ["self"] * inspect.ismethod(hook) + list(HOOKS[name])
         raise FilterNotLoaded(f"{place}: {name} is to be defined with ({', '.join(words)})") from None
 
 
-def _refuse_unknown(path: str, functions: Mapping[str, Callable[..., object]]) -> None:
-    """Refuses names that look like callbacks and are none."""
-    for name, function in functions.items():
-        if name in HOOKS or not (name.startswith(_PREFIX) or name in _RENAMED):
+def _refuse_unknown(path: str, names: Mapping[str, object]) -> None:
+    """Refuses functions, and what else can be called, of names that look like callbacks and are none."""
+    for name, value in names.items():
+        if name in HOOKS or not (name.startswith(_PREFIXES) or name in _RENAMED):
             continue
-        raise FilterNotLoaded(f"{_place(path, function)}: no callback is named {name}{_suggestion(name)}")
+        if callable(value):
+            raise FilterNotLoaded(f"{_place(path, value)}: no callback is named {name}{_suggestion(name)}")
 
 
 def _suggestion(name: str) -> str:
@@ -187,6 +214,6 @@ def _suggestion(name: str) -> str:
     return f"; known are {', '.join(HOOKS)}, and a function of your own needs another prefix"
 
 
-def _place(path: str, hook: Callable[..., object]) -> str:
-    code = getattr(inspect.unwrap(hook), "__code__", None)
+def _place(path: str, hook: object) -> str:
+    code = getattr(inspect.unwrap(hook), "__code__", None) if callable(hook) else None
     return f"{code.co_filename}:{code.co_firstlineno}" if code else path

@@ -68,6 +68,34 @@ def test_one_method_may_serve_two_callbacks(load_filter: LoadFilter) -> None:
     assert sorted(site.hooks) == ["filter_multipart", "filter_part"]
 
 
+def test_callback_may_be_anything_that_can_be_called(load_filter: LoadFilter) -> None:
+    site = load_filter(
+        """
+        import functools
+        def refuse(why, message):
+            return Response.reject(why)
+        filter_begin = functools.partial(refuse, "closed")
+        filter_end = functools.lru_cache(lambda message: None)
+        """
+    )
+    assert list(site.hooks) == ["filter_begin", "filter_end"]
+    assert site.ask("filter_begin", None).reply == "closed"
+
+
+def test_callbacks_of_a_class_before_filter_and_shared_settings_are_taken(load_filter: LoadFilter) -> None:
+    site = load_filter(
+        """
+        settings = Settings(warning_index=7)
+        class Mixed:
+            def filter_begin(self, message): pass
+        class Mine(Mixed, Filter):
+            settings = settings
+        """
+    )
+    assert list(site.hooks) == ["filter_begin"]
+    assert site.settings.warning_index == 7
+
+
 def test_no_filter_has_no_callbacks() -> None:
     assert filter_file.load("/dev/null").hooks == {}
 
@@ -116,7 +144,30 @@ def test_file_may_have_any_name_and_import_its_neighbors(spool: Path) -> None:
         ),
         ("async def filter_begin(message): pass", ":2: filter_begin is to be a plain def, not an async one"),
         ("class F(Filter):\n    filter_begin = 5", "filter_begin is no function"),
-        ("filter_begin = 5", "no callback in it"),
+        ("filter_begin = 5", "filter_begin is no function"),
+        ("def filter_end(m): pass\ndef on_strat(): pass", ":3: no callback is named on_strat; on_start perhaps?"),
+        ("def on_vaildate(): pass", ":2: no callback is named on_vaildate; on_validate perhaps?"),
+        (
+            "class F(Filter):\n    def on_shutdown(self): pass",
+            ":3: no callback is named on_shutdown; known are on_start, ",
+        ),
+        (
+            "import functools\ndef one(m): pass\nfilter_beginn = functools.partial(one)\ndef filter_end(m): pass",
+            "no callback is named filter_beginn; filter_begin perhaps?",
+        ),
+        ("def filter_begin(m):\n    m.reject('no')\n    yield", ":2: filter_begin is to return its answer"),
+        (
+            "class F:\n    def filter_begin(self, m): pass\ndef on_start(): pass",
+            "class F has callbacks, but is no subclass of Filter",
+        ),
+        (
+            "settings = Settings(warning_index=7)\nclass F(Filter):\n    def filter_end(self, m): pass",
+            "settings stands outside of the class",
+        ),
+        (
+            "class Mixed:\n    def filter_begin(self, m): pass\nclass F(Filter, Mixed):\n    def on_start(self): pass",
+            ":3: filter_begin is hidden: Mixed is to stand before Filter",
+        ),
         ("x = 1", "no callback in it; known are on_start, on_stop, on_validate, filter_map"),
         ("class F(Filter): pass", "no callback in it"),
         ("def filter_begin(m): pass\nsettings = {}", "settings is to be a Settings object, not dict"),
