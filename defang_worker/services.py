@@ -32,13 +32,23 @@ def look_up(site: SiteFilter, request: Map) -> bytes:
     if not site.has("filter_map"):
         return _NO_SUCH_MAP
     try:
-        found = site.call("filter_map", to_text(request.table), to_text(request.key))
-        if isinstance(found, Lookup):
-            return answers.encode_lookup(found.status, to_bytes(found.text))
-        _log.error("filter_map: %s: returned %.100r, not a Lookup", site.path, found)
+        return encoded_lookup(find(site, to_text(request.table), to_text(request.key)))
     except (FilterFault, Unencodable) as fault:
         _tell(fault)
     return _FAULT
+
+
+def find(site: SiteFilter, table: str, key: str) -> Lookup:
+    """What `filter_map` says; raises FilterFault."""
+    found = site.call("filter_map", table, key)
+    if not isinstance(found, Lookup):
+        raise FilterFault(f"filter_map: {site.path}: returned {found!r:.100}, not a Lookup")
+    return found
+
+
+def encoded_lookup(found: Lookup) -> bytes:
+    """The line for it; raises Unencodable."""
+    return answers.encode_lookup(found.status, to_bytes(found.text))
 
 
 def tick(site: SiteFilter, request: Tick) -> bytes:
@@ -62,20 +72,31 @@ def own(site: SiteFilter, request: Own) -> bytes:
     if is_ours or not site.has("filter_unknown_command"):
         return UNKNOWN_COMMAND
     try:
-        text = site.call("filter_unknown_command", to_text(request.command), tuple(map(to_text, request.words)))
-        if text is None:
-            return UNKNOWN_COMMAND
-        if isinstance(text, str):
-            return answers.encode_own(to_bytes(text))
-        fault: Exception = FilterFault(
-            f"filter_unknown_command: {site.path}: returned {text!r:.100}, not a text or None"
-        )
-    except (FilterFault, Unencodable) as raised:
-        if isinstance(raised.__cause__, CommandFailed):
-            return answers.encode_error(str(raised.__cause__))
-        fault = raised
-    _tell(fault)
-    return answers.encode_error(str(fault))
+        text = carry_out(site, to_text(request.command), tuple(map(to_text, request.words)))
+        return UNKNOWN_COMMAND if text is None else encoded_command(text)
+    except CommandFailed as refusal:
+        return answers.encode_error(str(refusal))
+    except (FilterFault, Unencodable) as fault:
+        _tell(fault)
+        return answers.encode_error(str(fault))
+
+
+def carry_out(site: SiteFilter, command: str, words: tuple[str, ...]) -> str | None:
+    """What `filter_unknown_command` says; raises FilterFault, or the CommandFailed that it raised."""
+    try:
+        text = site.call("filter_unknown_command", command, words)
+    except FilterFault as fault:
+        if isinstance(fault.__cause__, CommandFailed):
+            raise fault.__cause__ from None
+        raise
+    if text is None or isinstance(text, str):
+        return text
+    raise FilterFault(f"filter_unknown_command: {site.path}: returned {text!r:.100}, not a text or None")
+
+
+def encoded_command(text: str) -> bytes:
+    """The line for what a command shows; raises Unencodable."""
+    return answers.encode_own(to_bytes(text))
 
 
 def _tell(fault: Exception) -> None:

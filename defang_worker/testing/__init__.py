@@ -5,7 +5,7 @@ docs/testing-filters.md shows how; pytest finds `run_filter` and `new_message` a
 """
 
 from defang_worker.testing.builder import MessageBuilder
-from defang_worker.testing.running import FilterFailed, run_filter
+from defang_worker.testing.running import FilterFailed, look_up, run_command, run_filter, run_tick
 from defang_worker.trial.result import Fate, Fault, RefusedRecipient, Result, Timing
 from defang_worker.trial.session import Session
 
@@ -18,5 +18,8 @@ __all__ = [
     "Result",
     "Session",
     "Timing",
+    "look_up",
+    "run_command",
     "run_filter",
+    "run_tick",
 ]

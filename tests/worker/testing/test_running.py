@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from defang_worker import Filter, Message, Part
-from defang_worker.testing import Fate, FilterFailed, MessageBuilder, run_filter
+from defang_worker import CommandFailed, Filter, Lookup, Message, Part
+from defang_worker.testing import Fate, FilterFailed, MessageBuilder, look_up, run_command, run_filter, run_tick
 
 
 class Site(Filter):
@@ -99,3 +100,66 @@ def test_call_without_effect_fails_the_test_unless_it_is_run_as_in_service() -> 
     result = run_filter(MessageBuilder(), TooLate, strict=False)
     assert result.verdict is Fate.ACCEPT
     assert any("Message.warn" in line for line in result.log)
+
+
+class Serving(Filter):
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def on_start(self) -> None:
+        self.calls.append("start")
+
+    def filter_map(self, table: str, key: str) -> Lookup:
+        found = {"bob": "local", "long": "x" * 5000}
+        return Lookup.found(f"{table}: {found[key]}")
+
+    def filter_tick(self, kind: int) -> None:
+        self.calls.append(10 // kind)
+
+    def filter_unknown_command(self, command: str, words: tuple[str, ...]) -> str | None:
+        match command, words:
+            case "greet", (name,):
+                return f"Hello {name}"
+            case "greet", _:
+                raise CommandFailed("whom?")
+            case "long", _:
+                return "x" * 5000
+            case _:
+                return None
+
+    def on_stop(self) -> None:
+        self.calls.append("stop")
+
+
+def test_key_is_looked_up() -> None:
+    assert look_up(Serving, "aliases", "bob") == Lookup.found("aliases: local")
+
+
+def test_tick_runs_in_a_filter_that_was_started() -> None:
+    site = Serving()
+    run_tick(site, 5)
+    assert site.calls == ["start", 2, "stop"]
+
+
+def test_command_shows_its_text_and_raises_what_it_is_refused_for() -> None:
+    assert run_command(Serving, "GREET", "Bob") == "Hello Bob"
+    assert run_command(Serving, "other") is None
+    with pytest.raises(CommandFailed, match=r"^whom\?$"):
+        run_command(Serving, "greet")
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: look_up(Serving, "aliases", "eve"), r"filter_map: .*test_running\.py:\d+: KeyError: 'eve'"),
+        (lambda: look_up(Serving, "aliases", "long"), "takes 5014 bytes"),
+        (lambda: run_tick(Serving), r"filter_tick: .*test_running\.py:\d+: ZeroDivisionError"),
+        (lambda: run_command(Serving, "long"), "takes 5003 bytes"),
+        (lambda: look_up(Site, "aliases", "bob"), "no filter_map in it"),
+        (lambda: run_tick(Site), "no filter_tick in it"),
+        (lambda: run_command(Site, "greet"), "no filter_unknown_command in it"),
+    ],
+)
+def test_what_fails_beside_the_mail_fails_the_test(call: Callable[[], object], text: str) -> None:
+    with pytest.raises(FilterFailed, match=text):
+        call()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from defang_worker import testing
 from defang_worker.checking.findings import Kind
 from defang_worker.testing import MessageBuilder, Result, Session
 from defang_worker.trial import options
@@ -43,9 +44,7 @@ def run_pytest(directory: Path, *words: str) -> str:
 
 
 @pytest.mark.time_limit(90)
-@pytest.mark.parametrize(
-    "example", [text for text in EXAMPLES if "import run_filter" in text or "MessageBuilder" in text]
-)
+@pytest.mark.parametrize("example", [text for text in EXAMPLES if "from defang_worker.testing import" in text])
 def test_example_runs_as_it_stands(example: str, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_site.py").write_text(example)
@@ -116,3 +115,10 @@ def test_arguments_of_the_builder_are_those_of_the_table() -> None:
 
 def test_facts_of_the_session_are_named() -> None:
     assert all(f"`{field.name}`" in section("Tests of your own") for field in dataclasses.fields(Session))
+
+
+def test_every_function_is_told() -> None:
+    functions = [name for name in testing.__all__ if inspect.isfunction(getattr(testing, name))]
+    assert functions
+    for name in functions:
+        assert f"`{name}(" in PAGE, name
