@@ -66,13 +66,14 @@ class Stream:
         return cls(connected, deadline)
 
     def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
-        """Makes it a TLS connection; raises ServiceDown if the other end is not who or what it should be."""
-        self.socket.settimeout(self._deadline.left_s())
+        """Makes it a TLS connection; closes it and raises ServiceDown if the other end is not what it should be."""
         try:
+            self.socket.settimeout(self._deadline.left_s())
             self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
-        except TimeoutError:
-            raise
         except OSError as fault:
+            self.socket.close()
+            if isinstance(fault, TimeoutError):
+                raise
             raise ServiceDown(f"no TLS: {fault}") from fault
 
     def __enter__(self) -> Self:

@@ -90,7 +90,7 @@ def read(check: str, body: bytes) -> RspamdResult:
     if not isinstance(answer, dict):
         raise ServiceFault(f"answered with what is no result: {body[:100]!r}")
     if "error" in answer:
-        raise ServiceFault(f"could not: {answer['error']!s:.200}")
+        raise ServiceFault(f"could not: {answer['error']!r:.200}")
     score, limit = _number(answer.get("score")), _number(answer.get("required_score"))
     action = answer.get("action")
     if score is None or not isinstance(action, str):

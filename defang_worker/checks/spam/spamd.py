@@ -59,6 +59,8 @@ class _SpamdCheck(ServiceCheck["Message", _Result_co]):
         super().__init__(name, addresses, **limits)
         if max_bytes <= 0:
             raise ValueError(f"{name}: max_bytes is to be more than 0, not {max_bytes}")
+        if isinstance(user, str) and not _is_user(user):
+            raise ValueError(f"{name}: no user of spamd's can be called {user!r}")
         self._tls = ssl.create_default_context() if tls is True else tls or None
         for address in self.endpoints.addresses:
             if not address.startswith("/"):
@@ -76,8 +78,8 @@ class _SpamdCheck(ServiceCheck["Message", _Result_co]):
             return self.result(Outcome.NOT_APPLICABLE, f"larger than {self.max_bytes} bytes")  # type: ignore[no-any-return]
         body = as_in_a_mailbox(subject, apparently_to=self.apparently_to, as_delivered=self.as_delivered)
         user = self.user(subject) if callable(self.user) else self.user
-        if not user.isascii() or not user.isprintable():
-            raise ValueError(f"{self.name}: no user of spamd's can be called {user!r}")
+        if not _is_user(user):
+            return self.unknown(f"no user of spamd's can be called {user!r}")  # type: ignore[no-any-return]
         return lambda deadline: self.endpoints.call(
             lambda address, until: self._asked(self._stream(address, until), body, user), deadline
         )
@@ -96,6 +98,11 @@ class _SpamdCheck(ServiceCheck["Message", _Result_co]):
         """The version of spamd's protocol; it tells no other."""
         with self._stream(address, deadline) as stream:
             return f"SPAMD/{exchange(stream, 'PING').version}"
+
+
+def _is_user(name: str) -> bool:
+    """Whether it fits a field of the request, where a line end would start another one."""
+    return name.isascii() and name.isprintable()
 
 
 class Spamd(_SpamdCheck[SpamResult]):

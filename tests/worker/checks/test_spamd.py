@@ -110,8 +110,8 @@ def test_user_is_a_name_or_depends_on_the_message(spool: Path) -> None:
     with ScriptedService(fake, spool / "spamd.sock") as service:
         scan(Spamd(service.address, user="bob"))
         scan(Spamd(service.address, user=lambda one: one.envelope.recipients[1].address.local_part))
-        with pytest.raises(ValueError, match="user"):
-            scan(Spamd(service.address, user="a\r\nSet: local"))
+        odd = scan(Spamd(service.address, user=lambda one: "a\r\nSet: local"))
+        assert (odd.is_unknown, odd.detail) == (True, "no user of spamd's can be called 'a\\r\\nSet: local'")
     assert [b"User: bob" in fake.requests[0][0], b"User: carol" in fake.requests[1][0]] == [True, True]
 
 
@@ -293,6 +293,7 @@ def test_lesson_that_is_known_is_not_found_and_one_that_fails_does_not_defer(spo
         ({"addresses": []}, "address"),
         ({"addresses": "/run/spamd.sock", "tls": True}, "TLS"),
         ({"max_bytes": 0}, "max_bytes"),
+        ({"user": "Zoë"}, "user"),
         ({"ask": "process"}, "ask is"),
     ],
 )
