@@ -120,6 +120,8 @@ class MessageVerdict:
 
         Fields of that name that came with the message are deleted in any case, for a sender may have put them there.
         """
+        if not self.journal.guard.allows("Message.add_spam_score_header"):
+            return
         headers = cast("Message", self).headers
         headers.delete_all(name)
         if result.summary and (always or result.is_found):

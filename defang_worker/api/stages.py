@@ -58,6 +58,7 @@ VERBS: Final[dict[str, frozenset[Stage]]] = {
     "Message.discard": _SCAN,
     "Message.mta_quarantine": _SCAN,
     "Message.add_relay_header": _SCAN,
+    "Message.add_spam_score_header": _SCAN,
     "Message.quarantine": _SCAN,
     "Message.notify_sender": _SCAN,
     "Message.notify_recipients": _SCAN,

@@ -53,6 +53,9 @@ CALLS = {
     "Message.discard": "message.discard()",
     "Message.mta_quarantine": 'message.mta_quarantine("odd")',
     "Message.add_relay_header": "message.add_relay_header()",
+    "Message.add_spam_score_header": (
+        'message.add_spam_score_header(SpamResult(check="x", outcome=Outcome.FOUND, score=6))'
+    ),
     "Message.log_event": 'message.log_event("e")',
     "Message.strip_tracking_params": "message.strip_tracking_params()",
     "Message.add_entity": 'message.add_entity(b"Content-Type: text/plain\\n\\ntext\\n")',
@@ -103,6 +106,7 @@ def arguments(stage: Stage) -> str:
 def source(stage: Stage, call: str) -> str:
     # Any file will do for a key.
     head = "settings = Settings(relay_key_file=__file__)\n" if "relay_header" in call else ""
+    head += "from defang_worker.checks import Outcome, SpamResult\n" if "SpamResult" in call else ""
     take = "envelope = message.envelope" if stage in SCAN else "pass"
     return f"{head}def {stage.value}({arguments(stage)}):\n    {take}\n    return {call}"
 
