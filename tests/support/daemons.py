@@ -78,12 +78,15 @@ class Daemons:
         self.milter: Program | None = None
 
     def start_mux(self, *, worker: Path | None = None) -> Program:
-        """Start the multiplexor, with another worker program if given; returns once it accepts connections."""
+        """Start the multiplexor, with another worker program if given; returns once it accepts connections.
+
+        Not tried by connecting: MIMEDefang's takes each connection for a request, and gives it a worker.
+        """
         self._worker_now = worker or self._worker
         argv: list[str | Path] = [_MUX[self.chain.mux], "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
         argv += ["-f", self._worker_now, "-F", self._filter]
         self.mux = Program("multiplexor", [*argv, *self.chain.mux_options], log=self.home / "mux.log")
-        self.mux.wait_ready(f"unix:{self.mux_socket}")
+        self.mux.wait_listens(self.mux_socket)
         return self.mux
 
     def start_milter(self) -> Program:

@@ -20,6 +20,8 @@ POLL_S = 0.02
 # Debian's mimedefang and multiplexor need up to 18 s to end (protocol.md, stopping), ours less.
 STOP_LIMIT_S = 25.0
 READY_LIMIT_S = 20.0
+# The flags in /proc/net/unix (proc(5)) of a socket after listen(2): __SO_ACCEPTCON of Linux.
+_ACCEPTS = "00010000"
 
 
 class ProgramError(Exception):
@@ -54,6 +56,12 @@ def accepts_connections(address: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody listens at a unix socket; seen without a connection, which might count as a request."""
+    sockets = (line.split(maxsplit=7) for line in Path("/proc/net/unix").read_text().splitlines())
+    return any(fields[3] == _ACCEPTS and fields[7:] == [str(path)] for fields in sockets)
 
 
 def session_members(session: int) -> list[int]:
@@ -114,9 +122,15 @@ class Program:
 
     def wait_ready(self, address: str, limit_s: float = READY_LIMIT_S) -> None:
         """Until `address` accepts connections; ProgramError at once if the program ends before."""
+        self._wait_ready(lambda: accepts_connections(address), address, limit_s)
 
+    def wait_listens(self, path: Path, limit_s: float = READY_LIMIT_S) -> None:
+        """As `wait_ready`, without a connection."""
+        self._wait_ready(lambda: listens(path), str(path), limit_s)
+
+    def _wait_ready(self, is_ready: Callable[[], bool], address: str, limit_s: float) -> None:
         def ready_or_dead() -> bool:
-            return not self.running() or accepts_connections(address)
+            return not self.running() or is_ready()
 
         wait_until(ready_or_dead, f"{self.name} does not listen on {address}; {self.log_end()}", limit_s)
         if not self.running():

@@ -11,9 +11,10 @@ import json
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,7 @@ FILTER = Path(__file__).parent / "interop" / "held.pl"
 COMMAND_LIMIT_S = 20
 # The held request lasts as long as all tests here together.
 HELD_LIMIT_S = 900
-# Between two starts the first worker has the time to answer its first request, so that it is idle before the others in
-# both: which worker gets what depends on it.
-START_INTERVAL_S = 4
-MUX_OPTIONS = ("-m", "3", "-x", "4", "-w", str(START_INTERVAL_S), "-q", "8", "-b", str(HELD_LIMIT_S))
+MUX_OPTIONS = ("-m", "3", "-x", "4", "-w", "1", "-q", "8", "-b", str(HELD_LIMIT_S))
 INPUTMSG = b"From: <a@example.com>\nSubject: x\n\nbody\n"
 COMMANDS = b"S<a@example.com>\nQ%s\nHclient\nI192.0.2.7\nR<b@example.org> ? ? ?\nF\n"
 
@@ -46,8 +44,8 @@ class Printed:
     err: str
 
 
-def control(program: Origin, daemons: Daemons, *words: str, lines: str = "") -> Printed:
-    argv = [str(MX_CTRL[program]), "-s", str(daemons.mux_socket), *words]
+def control(program: Origin, mux_socket: Path, *words: str, lines: str = "") -> Printed:
+    argv = [str(MX_CTRL[program]), "-s", str(mux_socket), *words]
     done = subprocess.run(argv, input=lines.encode(), capture_output=True, timeout=COMMAND_LIMIT_S, check=False)
     return Printed(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
@@ -61,20 +59,19 @@ class HeldMux:
         chain = Chain(filter=FILTER, mux=origin, worker=Origin.DEBIAN, mux_options=MUX_OPTIONS)
         self.daemons = Daemons(chain, home, spool)
         self.daemons.start_mux()
+        self.mux_socket = self.daemons.mux_socket
         self._holder = threading.Thread(target=self._request, args=("held",), daemon=True)
 
     def fill(self) -> None:
         """The history: all workers started one by one, then requests of every kind, one of them still running."""
-        if self.daemons.chain.mux is Origin.OURS:
-            # The connection by which the start was seen cost the original's first worker a request, and ours none.
-            self._request("ping")
+        # All three before the first request: which worker gets what depends on the order in which they became idle.
         ready = "three idle workers"
-        wait_until(lambda: control(Origin.DEBIAN, self.daemons, "rawstatus").out.startswith("IIIS "), ready, 40)
+        wait_until(lambda: control(Origin.DEBIAN, self.mux_socket, "rawstatus").out.startswith("IIIS "), ready, 40)
         for kind in ("relayok", "helook", "senderok", "recipok", "recipok", "scan", "scan", "scan", "ping"):
             self._request(kind)
         self._directory("held").joinpath("hold").touch()
         self._holder.start()
-        wait_until(lambda: "B" in control(Origin.DEBIAN, self.daemons, "rawstatus").out, "a busy worker")
+        wait_until(lambda: "B" in control(Origin.DEBIAN, self.mux_socket, "rawstatus").out, "a busy worker")
 
     def let_go(self) -> None:
         self._directory("held").joinpath("hold").unlink()
@@ -107,7 +104,7 @@ class HeldMux:
             shutil.rmtree(directory / "Work", ignore_errors=True)
         with socket.socket(socket.AF_UNIX) as mux:
             mux.settimeout(HELD_LIMIT_S)
-            mux.connect(str(self.daemons.mux_socket))
+            mux.connect(str(self.mux_socket))
             mux.sendall(line.encode() + b"\n")
             answer = b"".join(iter(lambda: mux.recv(4096), b""))
         if not answer.startswith((b"ok", b"PONG")):
@@ -210,15 +207,44 @@ def masked(command: str, text: str) -> str:
     return _TIMES.sub("TIME", text)
 
 
-def at_one_time(daemons: Daemons, words: Sequence[str]) -> tuple[Printed, Printed]:
-    """What our control program printed and what Debian's did, of the same second: several ages may tick in between."""
-    for _ in range(10):
-        before = control(Origin.DEBIAN, daemons, *words)
-        ours = control(Origin.OURS, daemons, *words)
-        after = control(Origin.DEBIAN, daemons, *words)
-        if before == after:
-            return ours, after
-    pytest.fail(f"{words}: never twice the same")
+class Replay(socketserver.UnixStreamServer):
+    """Answers each question always as the multiplexor did the first time, so that no age ticks between two askers."""
+
+    def __init__(self, mux_socket: Path, path: Path) -> None:
+        self._mux_socket = mux_socket
+        self._replies: dict[bytes, bytes] = {}
+        super().__init__(str(path), _ReplayedReply)
+
+    def reply(self, question: bytes) -> bytes:
+        """The multiplexor's reply, raises OSError."""
+        if question not in self._replies:
+            with socket.socket(socket.AF_UNIX) as mux:
+                mux.settimeout(COMMAND_LIMIT_S)
+                mux.connect(str(self._mux_socket))
+                mux.sendall(question)
+                self._replies[question] = b"".join(iter(lambda: mux.recv(4096), b""))
+        return self._replies[question]
+
+
+class _ReplayedReply(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Replay)
+        self.wfile.write(self.server.reply(self.rfile.readline()))
+
+
+@contextmanager
+def replay(mux: HeldMux) -> Iterator[Path]:
+    """The socket at which a replay answers."""
+    path = mux.daemons.home / "replay.sock"
+    with Replay(mux.mux_socket, path) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield path
+        finally:
+            server.shutdown()
+            thread.join()
+            path.unlink()
 
 
 @pytest.mark.parametrize("command", COMMANDS_THAT_PRINT)
@@ -226,7 +252,8 @@ def test_both_control_programs_print_the_same_of_both_multiplexors(muxes: dict[O
     words = command.split()
     printed = {}
     for origin, mux in muxes.items():
-        ours, theirs = at_one_time(mux.daemons, words)
+        with replay(mux) as path:
+            ours, theirs = (control(program, path, *words) for program in (Origin.OURS, Origin.DEBIAN))
         assert ours == theirs
         printed[origin] = (theirs.status, masked(command, theirs.out), theirs.err)
     assert printed[Origin.OURS] == printed[Origin.DEBIAN]
@@ -238,7 +265,9 @@ def test_a_question_that_the_multiplexor_refuses_fails_with_its_words(
 ) -> None:
     """protocol.md, Differences from MIMEDefang: `refusal-as-it-is`."""
     for mux in muxes.values():
-        ours, original = (control(program, mux.daemons, "load1", seconds) for program in (Origin.OURS, Origin.DEBIAN))
+        ours, original = (
+            control(program, mux.mux_socket, "load1", seconds) for program in (Origin.OURS, Origin.DEBIAN)
+        )
         assert (ours.status, ours.out) == (1, "")
         assert ours.err.startswith("error: Invalid 'back' amount")
         assert (original.status, original.out) == (1, f"Could not interpret response: {ours.err}")
@@ -246,7 +275,7 @@ def test_a_question_that_the_multiplexor_refuses_fails_with_its_words(
 
 def test_arguments_are_encoded_and_answers_decoded(muxes: dict[Origin, HeldMux]) -> None:
     for mux in muxes.values():
-        told = [control(program, mux.daemons, "echo", "a b", "100%", "q'\"\\", "caf\u00e9") for program in Origin]
+        told = [control(program, mux.mux_socket, "echo", "a b", "100%", "q'\"\\", "caf\u00e9") for program in Origin]
         assert told[0] == told[1]
         assert told[0].out == "ok 4 a b 100% q'\"\\ caf\u00e9\n"
 
@@ -254,7 +283,8 @@ def test_arguments_are_encoded_and_answers_decoded(muxes: dict[Origin, HeldMux])
 def test_commands_from_standard_input_are_sent_as_they_are(muxes: dict[Origin, HeldMux]) -> None:
     lines = "status\nmsgs\necho a%20b\nworkerinfo 99\nbarstatus\nrawload1 601\n"
     for mux in muxes.values():
-        told = [control(program, mux.daemons, "-i", lines=lines) for program in Origin]
+        with replay(mux) as path:
+            told = [control(program, path, "-i", lines=lines) for program in Origin]
         assert told[0] == told[1]
         assert "ok 1 a b\n" in told[0].out
         assert told[0].status == 0
@@ -266,9 +296,9 @@ def test_help_names_every_command_that_the_original_names(muxes: dict[Origin, He
     def named(text: str) -> set[str]:
         return {line.split()[0].removeprefix("raw") for line in text.splitlines() if " -- " in line}
 
-    original = control(Origin.DEBIAN, muxes[Origin.DEBIAN].daemons, "help")
+    original = control(Origin.DEBIAN, muxes[Origin.DEBIAN].mux_socket, "help")
     for mux in muxes.values():
-        told = [control(program, mux.daemons, "help") for program in Origin]
+        told = [control(program, mux.mux_socket, "help") for program in Origin]
         assert told[0] == told[1]
         assert named(original.out) <= named(told[0].out)
 
@@ -279,16 +309,16 @@ def test_usage_lists_the_commands_and_exits_as_the_original(
 ) -> None:
     for program in Origin:
         for mux in muxes.values():
-            told = control(program, mux.daemons, *words)
+            told = control(program, mux.mux_socket, *words)
             assert told.status == status
             named = ("-s", "-i", "-h") if words == ("-z",) else ("-s", "-i", "-h", "workerinfo", "reread")
             assert all(word in told.err + told.out for word in named)
 
 
 def test_a_multiplexor_that_does_not_run_is_an_error(muxes: dict[Origin, HeldMux]) -> None:
-    daemons = muxes[Origin.DEBIAN].daemons
+    mux_socket = muxes[Origin.DEBIAN].mux_socket
     for words in (("status",), ("rawload",), ("load",), ("workers",)):
-        told = [control(program, daemons, "-s", "/nonexistent", *words) for program in Origin]
+        told = [control(program, mux_socket, "-s", "/nonexistent", *words) for program in Origin]
         assert [one.status for one in told] == [1, 1]
         assert all(one.out == "" and "Is multiplexor running?" in one.err for one in told)
 
@@ -296,9 +326,9 @@ def test_a_multiplexor_that_does_not_run_is_an_error(muxes: dict[Origin, HeldMux
 def test_json_can_be_had_of_both_multiplexors(muxes: dict[Origin, HeldMux]) -> None:
     """Debian's control program is too old for it."""
     for mux in muxes.values():
-        status = json.loads(control(Origin.OURS, mux.daemons, "jsonstatus").out)
+        status = json.loads(control(Origin.OURS, mux.mux_socket, "jsonstatus").out)
         assert sorted(status[f"Worker{number}"] for number in range(4)) == ["busy", "idle", "idle", "stopped"]
-        load = json.loads(control(Origin.OURS, mux.daemons, "jsonload1", "600").out)
+        load = json.loads(control(Origin.OURS, mux.mux_socket, "jsonload1", "600").out)
         assert (load["busyworkers"], load["idleworkers"], load["stoppedworkers"], load["senderok"]) == (1, 2, 1, 1)
 
 
@@ -310,8 +340,12 @@ def test_reread_replaces_the_idle_workers(muxes: dict[Origin, HeldMux]) -> None:
 
 def assert_replaces_the_idle_workers(program: Origin, daemons: Daemons) -> None:
     before = set(daemons.workers())
-    assert control(program, daemons, "reread") == Printed(status=0, out="Forced reread of filter rules\n", err="")
-    held = {int(line.split()[2]) for line in control(program, daemons, "busyworkers").out.splitlines()}
+    assert control(program, daemons.mux_socket, "reread") == Printed(
+        status=0, out="Forced reread of filter rules\n", err=""
+    )
+    held = {int(line.split()[2]) for line in control(program, daemons.mux_socket, "busyworkers").out.splitlines()}
     assert held < before
     wait_until(lambda: before & set(daemons.workers()) == held, "the idle workers have ended")
-    wait_until(lambda: control(Origin.DEBIAN, daemons, "rawstatus").out.count("I") == 2, "new workers are idle", 40)
+    wait_until(
+        lambda: control(Origin.DEBIAN, daemons.mux_socket, "rawstatus").out.count("I") == 2, "new workers are idle", 40
+    )

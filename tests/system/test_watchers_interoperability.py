@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemons import MX_CTRL, Chain, Daemons, Origin, make_spool, private_home
-from tests.support.process import wait_until
+from tests.support.process import listens, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -72,15 +72,12 @@ class Watched:
         worker.write_text(WORKER)
         worker.chmod(0o755)
         self.daemons.start_mux(worker=worker)
-        wait_until(self.address.exists, "the notification socket")
+        wait_until(lambda: listens(self.address), "the notification socket")
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(LIMIT_S)
         self._connection.connect(os.fspath(self.address))
         self._told = self._connection.makefile("rwb", buffering=0)
         assert self._told.readline() == b"*OK\n"
-        if origin is Origin.OURS:
-            # The connection by which the start was seen cost the original's first worker a request, and ours none.
-            self.ask("ping")
 
     def listen(self, interest: bytes) -> None:
         """From here on the listener is told: what it is interested in is known when it hears of a reread."""
