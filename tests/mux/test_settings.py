@@ -94,7 +94,7 @@ def test_last_of_a_repeated_option_counts() -> None:
     ("argv", "named"),
     [
         ("-m many", "min-workers"),
-        ("-q 129", "queue-size"),
+        ("-q 1025", "queue-size"),
         ("-f relative/worker", "worker"),
         ("-j", "-j not recognized"),
         ("--no-such", "no-such"),
