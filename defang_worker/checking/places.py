@@ -27,7 +27,7 @@ def check_settings(file: str, settings: Settings, verbs: set[str]) -> Iterator[F
 
 def _wrong(settings: Settings, calls: set[str]) -> Iterator[str]:
     quarantines = any("quarantine" in call and call != "mta_quarantine" for call in calls)
-    notifies = any("notify" in call or "resend" in call or "stream" in call for call in calls)
+    notifies = any("notify" in call or "send" in call or "stream" in call for call in calls)
     if quarantines or settings.quarantine_dir != _DEFAULTS.quarantine_dir:
         yield from _directory("quarantine_dir", settings.quarantine_dir)
     mails = notifies or settings.quarantine_report or settings.submit_to != _DEFAULTS.submit_to

@@ -26,8 +26,10 @@ _STAGES: Final = {stage.value: stage for stage in Stage}
 
 def check_source(file: str, text: str) -> list[Finding]:
     """What is wrong with the source, in the order of its lines; raises SyntaxError for what is no Python."""
-    found = functions(ast.parse(text, file))
-    findings = [
+    tree = ast.parse(text, file)
+    found = functions(tree)
+    findings = [Finding(file=file, line=line, kind=Kind.NAME, text=told) for line, told in _hidden_callbacks(tree)]
+    findings += [
         Finding(file=file, line=line, kind=kind, text=told)
         for function in found
         for use in function.uses
@@ -42,6 +44,17 @@ def check_source(file: str, text: str) -> list[Finding]:
     return sorted(set(findings), key=lambda finding: (finding.line, finding.text))
 
 
+def _hidden_callbacks(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Callbacks that are defined twice: Python takes the last one without a word."""
+    for body in (node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef)):
+        lines: dict[str, int] = {}
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and node.name in HOOKS:
+                if node.name in lines:
+                    yield node.lineno, f"{node.name} is defined again; that of line {lines[node.name]} is never called"
+                lines[node.name] = node.lineno
+
+
 def verbs(text: str) -> set[str]:
     """The verbs that the source calls, such as "Part.drop"."""
     return {verb for function in functions(ast.parse(text)) for use in function.uses if (verb := _verb(use))}
@@ -54,6 +67,9 @@ def _of_use(use: Use) -> Iterator[tuple[int, Kind, str]]:
         meant = get_close_matches(use.name, names, n=1)
         perhaps = f"; {meant[0]} perhaps?" if meant else ""
         yield use.line, Kind.NAME, f"{owner} has no member {use.name}{perhaps}"
+    elif use.is_assigned:
+        # Most raise; the few that do not would change what we keep of the message, and not the message.
+        yield use.line, Kind.NAME, f"{owner}.{use.name} is not to be assigned to"
     if use.call is not None and use.method is not None and (wrong := _misfit(use)):
         yield use.line, Kind.CALL, f"{owner}.{use.name}: {wrong}"
 

@@ -30,6 +30,7 @@ class Use:
     owner: type
     name: str
     line: int
+    is_assigned: bool = False
     call: ast.Call | None = None
     method: Method | None = None
 
@@ -173,7 +174,8 @@ class _Walk(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         owner = self._value(node.value)
         if isinstance(owner, Instance | ClassItself) and node not in self._called:
-            self._found.uses.append(Use(owner=owner.of, name=node.attr, line=node.lineno))
+            is_assigned = not isinstance(node.ctx, ast.Load)
+            self._found.uses.append(Use(owner=owner.of, name=node.attr, line=node.lineno, is_assigned=is_assigned))
         self.generic_visit(node)
 
     def _value(self, node: ast.expr) -> Value:

@@ -12,6 +12,7 @@ import pytest
 
 from defang_worker import Settings
 from defang_worker.api.stages import VERBS
+from defang_worker.checking import places
 from defang_worker.checking.places import check_settings
 
 WAIT_S = 100
@@ -110,6 +111,13 @@ def test_unknown_word_is_a_usage_error(site: Path) -> None:
 
 def _told(verbs: set[str], **settings: str | bool) -> list[str]:
     return [finding.text for finding in check_settings("site.py", Settings(**settings), verbs)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("verb", ["Message.send", "Message.resend", "Message.notify_admin", "Message.stream"])
+def test_verbs_that_send_mail_need_the_program_for_it(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.setattr(places, "_DEFAULTS", Settings(submit_to="/nowhere"))
+    assert _told(set(), submit_to="/nowhere") == []
+    assert _told({verb}, submit_to="/nowhere") == ["submit_to: /nowhere is no program that can be run"]
 
 
 def test_only_places_that_the_filter_uses_are_looked_at(spool: Path) -> None:

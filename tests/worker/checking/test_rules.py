@@ -52,6 +52,32 @@ def test_member_that_does_not_exist_is_found(body: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "member"),
+    [
+        ("message.subject = 'x'", "Message.subject"),
+        ("message.root.is_dropped = True", "Part.is_dropped"),
+        ("message.envelope.helo += 'x'", "Envelope.helo"),
+        ("del message.headers", "Message.headers"),
+    ],
+)
+def test_assignment_to_a_member_is_found(body: str, member: str) -> None:
+    assert [(kind, told) for _, kind, told in found(method(body))] == [
+        (Kind.NAME, f"{member} is not to be assigned to")
+    ]
+
+
+def test_callback_that_a_later_one_hides_is_found() -> None:
+    source = """
+    class Site(Filter):
+        def filter_part(self, message, part):
+            part.drop()
+        def filter_end(self, message): pass
+        def filter_part(self, message, part): pass
+    """
+    assert found(source) == [(5, Kind.NAME, "filter_part is defined again; that of line 4 is never called")]
+
+
+@pytest.mark.parametrize(
     ("body", "text"),
     [
         ("message.reject('x', cod=5)", "Message.reject: got an unexpected keyword argument 'cod'"),
