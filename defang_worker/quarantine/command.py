@@ -10,6 +10,7 @@ import json
 import sys
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.effects.contract import EffectFailed
@@ -35,7 +36,7 @@ _PROGRESS_EVERY: Final = 1000
 def run(args: argparse.Namespace, settings: Settings, make_effects: Callable[[Settings], SiteEffects]) -> int:
     """Does what the command line says; the value is the exit status."""
     if args.directory:
-        settings = replace(settings, quarantine_dir=args.directory)
+        settings = replace(settings, quarantine_dir=str(Path(args.directory).absolute()))
     directory = settings.quarantine_dir
     try:
         match args.word:
@@ -52,7 +53,9 @@ def run(args: argparse.Namespace, settings: Settings, make_effects: Callable[[Se
                 return _expire(directory, args)
     except NoEntry as fault:
         return _say(str(fault))
-    except (OSError, ValueError) as fault:
+    except OSError as fault:
+        return _say(f"{fault.filename or directory}: {fault.strerror or fault}")
+    except ValueError as fault:
         return _say(f"{directory}: {fault}")
 
 

@@ -78,9 +78,7 @@ class Entry:
         """What meta.json says, or what can be had from the files beside it, under the same names."""
         facts: dict[str, Any] = {}
         if "meta.json" in self.files:
-            with suppress(ValueError):
-                told = json.loads(self.read("meta.json", _MAX_TEXT_BYTES))
-                facts = told if isinstance(told, dict) else {}
+            facts = _object(self.read("meta.json", _MAX_TEXT_BYTES))
         numbers = sorted(int(match[1]) for match in map(_PART.fullmatch, self.files) if match)
         parts = [{"file": f"PART.{n}.BODY", "reason": "\n".join(self.lines(f"MSG.{n}"))} for n in numbers]
         usual = {
@@ -95,12 +93,13 @@ class Entry:
             "verdict": "",
             "relay": {},
         }
-        return {**usual, **facts, "entire": ENTIRE in self.files}
+        known = {name: value for name, value in facts.items() if _is_alike(name, value, usual.get(name, value))}
+        return {**usual, **known, "entire": ENTIRE in self.files}
 
     @property
     def released(self) -> list[dict[str, Any]]:
-        """Each time that it was released."""
-        return [json.loads(line) for line in self.lines(RELEASED_FILE)]
+        """Each time that it was released; of a line that is damaged, as a full disk leaves one, only that it was."""
+        return [_object(line) or {"time": "an unknown time"} for line in self.lines(RELEASED_FILE)]
 
     def _subject(self) -> str:
         for line in self.lines("HEADERS"):
@@ -108,6 +107,22 @@ class Entry:
             if name.lower() == "subject":
                 return decode_words(value.strip().encode("utf-8", "surrogateescape"))
         return ""
+
+
+def _object(raw: str | bytes) -> dict[str, Any]:
+    """The JSON object; an empty one for what is none."""
+    with suppress(ValueError, RecursionError):
+        told = json.loads(raw)
+        return told if isinstance(told, dict) else {}
+    return {}
+
+
+def _is_alike(name: str, value: object, usual: object) -> bool:
+    """Whether a fact is of the usual one's type; lists are of texts, but for the one of parts."""
+    if type(value) is not type(usual):
+        return False
+    kind = dict if name == "parts" else str
+    return not isinstance(value, list) or all(isinstance(one, kind) for one in value)
 
 
 def _bare(address: str) -> str:

@@ -25,6 +25,12 @@ def age_s(text: str) -> int:
     return int(match[1]) * _UNITS_S[match[2]]
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the words and their options."""
     parser.add_argument("-d", "--directory", metavar="DIR", help="the quarantine (default: the filter's setting)")
@@ -46,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     expiring.add_argument(
         "--limit",
         metavar="N",
-        type=int,
+        type=_count,
         default=DEFAULT_EXPIRE_LIMIT,
         help="at most so many entries in this run (default: %(default)s)",
     )

@@ -56,8 +56,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="a call that has no effect in its callback is a fault of the filter"
     )
     output = parser.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="one JSON object a line and message")
-    output.add_argument("--diff", action="store_true", help="show the changes, not the message")
+    # The one object has no room for the other's lines.
+    shown = output.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON object a line and message")
+    shown.add_argument("--diff", action="store_true", help="show the changes, not the message")
     output.add_argument(
         "-o", "--output", metavar="OUT", help="write the delivered message there; a directory for several, - for stdout"
     )

@@ -107,6 +107,46 @@ def test_original_entry_is_read_from_its_files(tool: Tool) -> None:
     assert tool.said == "content\n"
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b'{"recipients": ["bo',
+        b"[1]",
+        b'{"recipients": 5, "subject": null, "reasons": [{}], "parts": [7]}',
+        b"[" * 9999,
+    ],
+)
+def test_damaged_facts_of_one_entry_hide_no_other(tool: Tool, damaged: bytes) -> None:
+    names = [make_entry(tool.directory, age=timedelta(days=age)) for age in (3, 2)]
+    (next(tool.directory.glob(f"*/{names[0]}")) / "meta.json").write_bytes(damaged)
+    assert tool.names() == names
+    assert tool.run("list") == 0
+    assert tool.names("--recipient", "bob@*", "--reason", "disk") == names[1:]
+    assert tool.run("show", names[0]) == 0
+
+
+def test_release_that_was_noted_in_part_counts_as_one(tool: Tool) -> None:
+    name = make_entry(tool.directory, age=timedelta(0))
+    (next(tool.directory.glob(f"*/{name}")) / "RELEASED").write_text('{"time": "2026')
+    assert tool.names() == [name]
+    assert tool.run("release", name) == 0
+    assert "released already at an unknown time" in tool.complained
+
+
+def test_directory_may_be_named_from_where_one_is(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = make_entry(tool.directory, age=timedelta(0))
+    monkeypatch.chdir(tool.directory.parent)
+    assert program.main(["-f", "/dev/null", "quarantine", "-d", tool.directory.name, "show", name]) == 0
+
+
+@pytest.mark.parametrize("limit", ["-1", "0", "x"])
+def test_limit_that_is_none_is_refused(tool: Tool, limit: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tool.run("expire", "--older-than", "2d", "--limit", limit)
+    assert ended.value.code == 2
+
+
 def test_nothing_that_a_terminal_obeys_is_printed(tool: Tool) -> None:
     name = make_entry(tool.directory, age=timedelta(0), subject="a\x1b[2J\nb\u202e")
     for words in (["list"], ["show", name]):
@@ -136,7 +176,7 @@ def test_file_outside_of_an_entry_is_not_shown(tool: Tool) -> None:
 def test_missing_quarantine_is_named(tool: Tool) -> None:
     tool.directory.rmdir()
     assert tool.run("list") == 1
-    assert str(tool.directory) in tool.complained
+    assert tool.complained == f"defang-worker quarantine: {tool.directory}: No such file or directory\n"
 
 
 def test_release_sends_the_message_as_it_came_under_a_mark_for_it(tool: Tool) -> None:
