@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from defang_worker.checks.check import Check, FailurePolicy
+    from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
+    from defang_worker.checks.dns.lists import DnsList, DomainList, EmailList
+    from defang_worker.checks.dns.mail_hosts import MailHost
+    from defang_worker.checks.dns.resolver import Resolver
+    from defang_worker.checks.dns.reverse_name import ReverseName, ReverseNameResult
+    from defang_worker.checks.dns.sender_mx import MxResult, SenderMx
     from defang_worker.checks.outcome import CheckResult, Outcome
     from defang_worker.checks.runner import Results
     from defang_worker.checks.spam.result import SpamResult, Symbol
@@ -29,20 +35,32 @@ __all__ = [
     "CheckResult",
     "Clamd",
     "CommandScanner",
+    "DnsList",
+    "DomainList",
+    "EmailList",
     "FailurePolicy",
     "Icap",
     "Infection",
     "LearnResult",
     "Lesson",
+    "Listing",
+    "ListingResult",
+    "MailHost",
+    "MxResult",
     "Outcome",
+    "Resolver",
     "Results",
+    "ReverseName",
+    "ReverseNameResult",
     "Rspamd",
     "RspamdResult",
+    "SenderMx",
     "SpamResult",
     "Spamd",
     "SpamdLearn",
     "Symbol",
     "VirusResult",
+    "Zone",
 ]
 
 # Where each name lives. mypy reads the imports above, and a test holds the two together.
@@ -51,20 +69,32 @@ _HOMES = {
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",
     "CommandScanner": "viruses.command",
+    "DnsList": "dns.lists",
+    "DomainList": "dns.lists",
+    "EmailList": "dns.lists",
     "FailurePolicy": "check",
     "Icap": "viruses.icap",
     "Infection": "viruses.result",
     "LearnResult": "spam.spamd",
     "Lesson": "spam.spamd_wire",
+    "Listing": "dns.listing",
+    "ListingResult": "dns.listing",
+    "MailHost": "dns.mail_hosts",
+    "MxResult": "dns.sender_mx",
     "Outcome": "outcome",
+    "Resolver": "dns.resolver",
     "Results": "runner",
+    "ReverseName": "dns.reverse_name",
+    "ReverseNameResult": "dns.reverse_name",
     "Rspamd": "spam.rspamd",
     "RspamdResult": "spam.rspamd_answer",
+    "SenderMx": "dns.sender_mx",
     "SpamResult": "spam.result",
     "Spamd": "spam.spamd",
     "SpamdLearn": "spam.spamd",
     "Symbol": "spam.result",
     "VirusResult": "viruses.result",
+    "Zone": "dns.listing",
 }
 
 

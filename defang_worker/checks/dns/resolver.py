@@ -55,6 +55,11 @@ class Resolver:
         known = dict(self.answers(questions, deadline))
         return [known[question] for question in questions]
 
+    def probe(self, deadline: Deadline) -> Answer:
+        """An answer that is known if any nameserver works; never a remembered one."""
+        ((_, answer),) = self._asked([Question("", "NS")], deadline)
+        return answer
+
     def answers(self, questions: Iterable[Question], deadline: Deadline) -> Iterator[tuple[Question, Answer]]:
         """Each question and its answer, as they come. Who has enough may stop: late answers then reach nobody."""
         now = time.monotonic()
