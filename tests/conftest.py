@@ -25,6 +25,11 @@ hypothesis.settings.register_profile("defang", deadline=None, derandomize="CI" i
 hypothesis.settings.load_profile("defang")
 
 
+def pytest_configure() -> None:
+    """Started in the background, pytest and its children would ignore SIGINT: limits of tests would have no effect."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def spool() -> Iterator[Path]:
     """A directory for working directories and sockets, as a site has it: its owner's alone.
