@@ -25,11 +25,9 @@ from defang_milter import address
 from defang_milter.callbacks import Callbacks, Site
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.settings import PROGRAM, Settings
+from defang_milter.stop_signal import STOP_SIGNALS, StopSignal
 
 _log: Final = logging.getLogger("defang.milter")
-
-# libmilter's own signals; each means the end to it.
-_STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 _MUX_POLL_S: Final = 0.2
 # A multiplexor that works answers in milliseconds; in between a signal to stop is looked for.
@@ -137,7 +135,7 @@ def _wait_for_mux(path: str, timeout_s: float) -> None:
                 raise StartFailed(f"no answer from the multiplexor in {timeout_s:g} s: {error}") from error
         else:
             return
-        if signal.sigtimedwait(_STOP_SIGNALS, _MUX_POLL_S) is not None:
+        if signal.sigtimedwait(STOP_SIGNALS, _MUX_POLL_S) is not None:
             raise StartFailed("told to stop before the multiplexor answered")
 
 
@@ -145,9 +143,8 @@ class _Libmilter:
     """libmilter's main loop in a thread, which ends only with the process or by an error.
 
     It is never told to stop: it would then drop the messages in work, and pymilter would crash
-    on a connection that was just accepted. So this thread takes the signals instead: they are
-    blocked everywhere, and the kernel gives those to the main thread while it waits for them.
-    A second signal finds nobody else waiting, and so ends libmilter.
+    on a connection that was just accepted. So the main thread takes the first signal instead.
+    A second one finds nobody else waiting, and so ends libmilter.
     """
 
     def __init__(self) -> None:
@@ -159,12 +156,14 @@ class _Libmilter:
         self._thread.start()
 
     def _run(self) -> None:
+        # Its threads inherit that; one of them then waits for what the main thread does not take.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             milter.main()
         except milter.error as error:
             self.error = str(error)
         finally:
-            # It also ends by a second signal, or by one that reached it first: the main thread is to know in all cases.
+            # By an error or a second signal; the main thread is to know in all cases.
             signal.pthread_kill(self._waiting, signal.SIGTERM)
 
     def runs(self) -> bool:
@@ -183,10 +182,10 @@ def _drain(callbacks: Callbacks, libmilter: _Libmilter, grace_s: float) -> None:
         time.sleep(_DRAIN_POLL_S)
 
 
-def _wait_for_stop(callbacks: Callbacks, libmilter: _Libmilter) -> None:
+def _wait_for_stop(stop: StopSignal, callbacks: Callbacks, libmilter: _Libmilter) -> None:
     """Returns at a signal to stop; until then the service manager hears that libmilter runs, if it wants to."""
     if not notify.is_wanted():
-        signal.sigwait(_STOP_SIGNALS)
+        stop.wait()
         return
     watchdog_s = notify.watchdog_interval_s()
     interval_s = min(_STATUS_INTERVAL_S, watchdog_s or _STATUS_INTERVAL_S)
@@ -194,7 +193,7 @@ def _wait_for_stop(callbacks: Callbacks, libmilter: _Libmilter) -> None:
         notify.status(f"{len(callbacks.in_work)} messages in work")
         if watchdog_s is not None and libmilter.runs():
             notify.alive()
-        if signal.sigtimedwait(_STOP_SIGNALS, interval_s) is not None:
+        if stop.wait(interval_s):
             return
 
 
@@ -209,13 +208,14 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     callbacks = Callbacks(settings, site_of(settings), mux)
     _register(callbacks)
     libmilter = _Libmilter()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with _listening(settings):
         _wait_for_mux(str(settings.mux_socket), settings.mux_start_timeout_s)
-        libmilter.start()
-        _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
-        ready()
-        _wait_for_stop(callbacks, libmilter)
+        with StopSignal() as stop:
+            libmilter.start()
+            _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
+            ready()
+            _wait_for_stop(stop, callbacks, libmilter)
         notify.stopping()
         # Before the socket goes, by which others see that we stop.
         callbacks.stopping = True
