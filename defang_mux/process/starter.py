@@ -26,6 +26,7 @@ from defang_mux.process.template import Order, Template
 _PR_SET_CHILD_SUBREAPER: Final = 36
 # So many at a time: a template forks one after the other, and its socket has room for more.
 _MAX_ORDERS_SENT: Final = 16
+_ENDING: Final = "the multiplexor is stopping"
 
 
 class Starting(StrEnum):
@@ -86,6 +87,7 @@ class Starter:
         self._renewing = trio.Lock()
         self._waiting: deque[Order] = deque()
         self._last_number = 0
+        self._is_ending = False
 
     @property
     def has_orders(self) -> bool:
@@ -124,16 +126,22 @@ class Starter:
         if not self._may_fork:
             return None
         async with self._renewing:
+            if self._is_ending:
+                # Whoever waited for the one before would have a template left behind.
+                return _ENDING
             try:
                 template = self._new_template()
             except OSError as error:
                 return f"{self._program.path}: {error.strerror}"
             await template.settled.wait()
+            if self._is_ending:
+                return _ENDING
             if self._is_faulty(template):
+                self._end(template)
                 return template.fault
             before, self._template = self._template, template
             if before is not None:
-                self._nursery.start_soon(before.end, self._patience)
+                self._end(before)
             self._forks = True
             self.settled(template)
         return None
@@ -156,6 +164,7 @@ class Starter:
 
     async def end(self) -> None:
         """Ends all templates; returns when they have ended, or were sent KILL. There are no more starts."""
+        self._is_ending = True
         self._template = None
         async with trio.open_nursery() as nursery:
             for template in self._templates:
@@ -236,6 +245,7 @@ class Starter:
             self._send_orders()
         elif self._is_faulty(template):
             self._template = None
+            self._end(template)
             self._log.error("Filter not loaded: %s", template.fault)
             self._give_up(f"filter not loaded: {(template.fault or '').partition(chr(10))[0]}")
         else:
@@ -248,10 +258,14 @@ class Starter:
     def _execute_from_now_on(self, template: Template) -> None:
         self._template = None
         self._forks = False
-        template.hang_up()
+        self._end(template)
         orders, self._waiting = self._waiting, deque()
         for order in orders:
             self._execute(order.worker, order.theirs)
+
+    def _end(self, template: Template) -> None:
+        """One that is of no use any more may have a thread that would keep it for ever."""
+        self._nursery.start_soon(template.end, self._patience)
 
     async def _live(self, template: Template) -> None:
         """A template's whole life, and what is to be done when it is over."""

@@ -214,12 +214,13 @@ class Template:
 
     def _kill(self) -> None:
         # Its group has those of its forks that have not begun to serve.
-        if not self.exited.is_set():
-            self._signal(signal.SIGCONT)
-            self._signal(signal.SIGKILL)
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        signal_group(self.pid, number)
+        # Its number may be another's, once it has been reaped.
+        if not self.exited.is_set():
+            signal_group(self.pid, number)
 
 
 def receive(control: socket.socket) -> tuple[bytes, int] | None:

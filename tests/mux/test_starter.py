@@ -450,6 +450,7 @@ async def test_faulty_filter_changes_nothing_and_is_told(  # noqa: PLR0917  # fi
         kernel.templates[1].say(end)
     await settle()
     assert reading.done
+    assert reading.fault == crew._ledger.reread_fault
     assert reading.fault == ("it ended" if end is None else "/f.py:1: SyntaxError\nx")
     assert f"nothing has changed: {reading.fault}" in caplog.text
     client = Client(crew, nursery)
@@ -488,3 +489,41 @@ async def test_rereadings_come_one_after_the_other(
     kernel.templates[2].say(*READY)
     await settle()
     assert sorted(str(reading.fault) for reading in readings) == ["None", "first"]
+
+
+async def test_template_that_does_not_end_after_its_fault_is_ended(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    kernel.templates[0].say(*READY)
+    reading = Rereading(crew, nursery)
+    await settle()
+    faulty = kernel.templates[1]
+    faulty.say(b"template 1", b"fault first")
+    await settle()
+    assert reading.fault == "first"
+    # It was asked to, but has a thread that goes on.
+    assert faulty.order() == (b"", [])
+    await trio.sleep(11)
+    assert (faulty.process.pid, SIGTERM) in kernel.signals
+    die(crew, faulty)
+    await settle()
+    assert crew.pids() == [kernel.templates[0].process.pid]
+
+
+async def test_no_template_is_started_once_they_are_being_ended(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    kernel.templates[0].say(*READY)
+    readings = [Rereading(crew, nursery) for _ in range(2)]
+    await settle()
+    crew.stop()
+    nursery.start_soon(crew.wait_gone)
+    await settle()
+    for template in kernel.templates:
+        die(crew, template, 0)
+    await settle()
+    assert [reading.fault for reading in readings] == ["the multiplexor is stopping"] * 2
+    assert len(kernel.templates) == 2
+    assert crew.pids() == []
