@@ -120,14 +120,15 @@ def spawn_template(program: Program) -> TemplateProcess:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         ours.setblocking(False)
         read, write = os.pipe()
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        needed = [write]
         try:
+            needed.append(nothing := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             pid = _spawn(program.path, program.template_argv, (nothing, write, write, theirs.fileno()))
         except BaseException:
             os.close(read)
             raise
         finally:
-            close_all((nothing, write))
+            close_all(needed)
     except BaseException:
         ours.close()
         raise

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from defang_mux.process.rlimits import NO_LIMITS, WorkerLimits
-from defang_mux.process.spawn import Pipes, Program, close_all, keep_from_workers, open_pipes, spawn
+from defang_mux.process.spawn import Pipes, Program, close_all, keep_from_workers, open_pipes, spawn, spawn_template
 
 # Prints what it is as one line of JSON, and then lives until the end of input.
 PROBE = f"""#!{sys.executable}
@@ -181,6 +181,22 @@ def test_program_that_cannot_be_executed_leaves_no_descriptor(spool: Path, name:
     before = open_descriptors()
     with pytest.raises(OSError, match="No such file"):
         start(path, status_tags=True)
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("missing", ["program", "descriptor"])
+def test_template_that_cannot_be_started_leaves_no_descriptor(
+    spool: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = open_descriptors()
+    with monkeypatch.context() as patched:
+        if missing == "descriptor":
+            patched.setattr(os, "open", refuse)
+        with pytest.raises(OSError, match="No such file" if missing == "program" else "Too many open files"):
+            spawn_template(Program(path=spool / "missing", rules=None, status_tags=False))
     assert open_descriptors() == before
 
 
