@@ -19,6 +19,9 @@ MAX_TAG_BYTES: Final = 63
 """Longest status tag, as in MIMEDefang; the rest is cut."""
 
 _READ_BYTES: Final = 16384
+# What a process that is gone has left in its pipe, even in one of the largest size that the system gives to users
+# (1 MiB); more comes from something that it has started, and that may never end.
+_DRAIN_READS: Final = 64
 _CLOSED: Final = -1
 
 
@@ -52,8 +55,9 @@ class LineReader:
         """
         if self._descriptor == _CLOSED or self._scope.cancel_called:
             return
-        while self._read_once():
-            pass
+        for _ in range(_DRAIN_READS):
+            if not self._read_once():
+                break
         if self._rest:
             self._take(self._rest)
             self._rest = b""

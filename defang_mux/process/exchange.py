@@ -81,6 +81,9 @@ async def exchange(
     """
     if peer.unborn_because is not None:
         raise Unborn(peer.unborn_because)
+    if peer.exited.is_set():
+        # What it has started may hold its pipes open, and take the request for nobody.
+        raise Unseen("it had ended before it got a request", died=True)
     _expect_silence(peer.stdout)
     rest = _send(peer.stdin, line)
     data = b""

@@ -21,6 +21,8 @@ from defang_mux.process.spawn import Pipes
 
 # Of a request; a stack has some thirty.
 _MOST_KEPT_LINES: Final = 100
+# Of a request, too, for the ledger keeps those of thousands of requests.
+_MOST_KEPT_CHARACTERS: Final = 16_384
 
 
 def log_prefix(line: bytes) -> str:
@@ -64,6 +66,7 @@ class Worker:
         """Its last line on standard error."""
         self.said: list[str] = []
         """What it wrote to standard error since its request came, as far as that is kept."""
+        self._kept_characters = 0
         self.lines_heard = 0
         self.timed_out = False
         self.stack_heard = trio.Event()
@@ -77,6 +80,7 @@ class Worker:
         self.line = line
         # A new list, for the last request's record keeps its own.
         self.said = []
+        self._kept_characters = 0
 
     def how_it_ended(self) -> str:
         """In words, what waitpid told of the process."""
@@ -119,8 +123,9 @@ class Worker:
             text = line.decode("utf-8", "backslashreplace")
             self.last_words = text
             self.lines_heard += 1
-            if len(self.said) < _MOST_KEPT_LINES:
-                self.said.append(text)
+            if len(self.said) < _MOST_KEPT_LINES and self._kept_characters < _MOST_KEPT_CHARACTERS:
+                self.said.append(text[: _MOST_KEPT_CHARACTERS - self._kept_characters])
+                self._kept_characters += len(text)
             # Always, for a filter's fault stands nowhere else.
             self._log.info("%sWorker %d stderr: %s", self.log_prefix(), self.slot.number, text)
 

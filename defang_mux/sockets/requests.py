@@ -29,6 +29,8 @@ _MAX_LINE_BYTES: Final = MAX_REQUEST_LINE_BYTES + state.MAX_WORD_BYTES + 2
 # Out of descriptors: others have to end first, and asking again at once would only burn time.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _EXHAUSTED_PAUSE_S: Final = 0.1
+# Accepted before others get a turn: whoever connects without end must not keep workers' answers waiting.
+_MOST_AT_ONCE: Final = 64
 
 
 class Door:
@@ -65,7 +67,7 @@ class Door:
         while True:
             await trio.lowlevel.wait_readable(self._listener.socket)
             try:
-                while True:
+                for _ in range(_MOST_AT_ONCE):
                     connection, _ = self._listener.socket.accept()
                     if self._max_silent is not None and self.silent >= self._max_silent:
                         connection.close()

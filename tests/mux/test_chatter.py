@@ -55,6 +55,27 @@ async def test_drain_takes_what_is_there_although_the_pipe_is_held_open() -> Non
     os.close(write)
 
 
+async def test_drain_does_not_wait_for_what_is_being_written_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, write, taken = reader_and_pipe()
+    read_from = os.read
+
+    def read_and_write_more(descriptor: int, size: int) -> bytes:
+        assert len(taken) < 10_000
+        data = read_from(descriptor, size)
+        os.write(write, b"more\n")
+        return data
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run)
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(write, b"cause\n")
+        monkeypatch.setattr(os, "read", read_and_write_more)
+        reader.drain()
+        monkeypatch.undo()
+    assert taken[:2] == [b"cause", b"more"]
+    os.close(write)
+
+
 async def test_drain_after_the_end_does_nothing() -> None:
     reader, write, taken = reader_and_pipe()
     os.close(write)

@@ -203,6 +203,26 @@ async def test_last_words_of_a_reaped_worker_count_although_its_pipe_is_held_ope
         assert await ask(worker) == Exchanged(b"ok\n")
 
 
+async def test_reaped_worker_does_not_get_the_request_although_its_pipes_are_held_open(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    worker.exited.set()
+    with pytest.raises(Unseen) as caught:
+        await ask(worker)
+    assert caught.value.died
+    assert trio.current_time() == 0
+
+
+async def test_what_a_worker_says_is_kept_up_to_a_limit_for_each_request(worker: Worker, pipes: Pipes) -> None:
+    worker.takes(b"scan Q1 /d")
+    for _ in range(90):
+        worker._heard(b"x" * 4096)
+    assert sum(map(len, worker.said)) == 16_384
+    worker.takes(b"scan Q2 /d")
+    worker._heard(b"short")
+    assert worker.said == ["short"]
+
+
 async def test_abandoned_request_is_told_so(
     worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
 ) -> None:

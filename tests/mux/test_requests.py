@@ -16,7 +16,7 @@ import trio.testing
 
 from defang_common.host.daemon import StartFailed
 from defang_common.wire.lines import MAX_REQUEST_LINE_BYTES
-from defang_mux.sockets.listen import listen_for_all, listen_for_owner, unix_path
+from defang_mux.sockets.listen import Listener, listen_for_all, listen_for_owner, unix_path
 from defang_mux.sockets.requests import TOO_LONG, Door
 
 LOG = logging.getLogger("defang.mux.test")
@@ -195,6 +195,32 @@ async def test_too_many_silent_connections_are_closed_at_once(path: Path, echo: 
         await stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
     assert await talk(path, b"free\n") == b"[free]\n"
+
+
+async def test_others_get_their_turn_while_connections_come_without_end() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Flood:
+        accepted = 0
+
+        def fileno(self) -> int:
+            return ours.fileno()
+
+        def accept(self) -> tuple[socket.socket, None]:
+            self.accepted += 1
+            assert self.accepted < 10_000
+            return ours.dup(), None
+
+    flood = Flood()
+    door = Door(Listener(flood, None, None), Echo(), command_timeout_s=TIMEOUT_S, log=LOG, max_silent=0)  # type: ignore[arg-type]
+    theirs.send(b"x")
+    with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(door.serve, nursery)
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert flood.accepted > 0
 
 
 # Listening
