@@ -30,6 +30,8 @@ class Level(IntEnum):
     CRITICAL = 2
 
 
+_LINE_END: Final = "\n"
+
 _FAULTS: Final = {
     Outcome.REFUSED: "requests refused for want of a worker",
     Outcome.FAILED: "requests lost with their worker",
@@ -58,6 +60,8 @@ def report(pool: Pool, ledger: Ledger, now: float) -> bytes:
 def _findings(pool: Pool, ledger: Ledger, now: float) -> Iterator[tuple[Level, str]]:
     if pool.delayed_starts:
         yield Level.CRITICAL, "workers die before their first answer: see the log for the filter's fault"
+    if ledger.reread_fault is not None:
+        yield Level.WARNING, f"the filter was not read anew: {ledger.reread_fault.partition(_LINE_END)[0]}"
     if pool.in_state(State.BUSY) == len(pool.slots):
         yield Level.WARNING, "all workers are busy"
     if pool.queued and 2 * pool.queued >= pool.limits.queue_size:

@@ -30,6 +30,8 @@ _KILL_LIMIT_S: Final = 10.0
 _STRAY_LIMIT_S: Final = 5.0
 # Imports of a site's filter may take their time.
 _CHECK_LIMIT_S: Final = 120.0
+# The multiplexor gives a filter its busy timeout to load, and may be at another reread.
+_RELOAD_LIMIT_S: Final = 300.0
 # A daemon that accepts does so at once.
 _PROBE_LIMIT_S: Final = 5.0
 
@@ -93,7 +95,12 @@ class Operations:
         self.check()
         path = address.unix_path(self.service.mux.socket)
         command = [self._program("md-mx-ctrl"), "-s", str(path or self.service.mux.socket), "reread"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_LIMIT_S, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="backslashreplace", timeout=_RELOAD_LIMIT_S, check=False
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Failed(f"whether it is reloaded, the multiplexor's log will tell: {error}") from None
         said = (done.stdout + done.stderr).strip()
         if done.returncode:
             raise Failed(f"not reloaded: {said}")

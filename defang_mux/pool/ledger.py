@@ -80,7 +80,7 @@ class Durations:
 class Ledger:
     """A ring of entries, and sums. `durations` is None unless somebody will ask for them."""
 
-    __slots__ = ("counts", "deaths", "durations", "recent", "timeouts")
+    __slots__ = ("counts", "deaths", "durations", "recent", "reread_fault", "timeouts")
 
     def __init__(self, *, with_durations: bool = False) -> None:
         self.recent: deque[Entry] = deque(maxlen=MOST_KEPT)
@@ -89,6 +89,8 @@ class Ledger:
         """Workers that ended without being told to."""
         self.timeouts = 0
         """Workers that were given up at the busy timeout."""
+        self.reread_fault: str | None = None
+        """Why the filter was not read anew at the latest try; None if it was, or nobody tried."""
         self.durations = {kind: Durations() for kind in Kind} if with_durations else None
 
     @property

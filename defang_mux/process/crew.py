@@ -2,7 +2,8 @@
 """The living workers: carries out the pool's actions on them, and takes clients' requests through them.
 
 Tells the pool what happened (answered, died, too late), does what it says in return, and wakes
-it when its time has come. The only caller of `pool.policy`.
+it when its time has come. The only caller of `pool.policy`. One class, and so a long module, because a
+client's task, the pool's actions and the ends of processes meet in the same workers, in any order.
 """
 
 import os
@@ -208,6 +209,7 @@ class Crew:
             fault = await self._starter.renew()
         finally:
             notify.ready()
+        self._ledger.reread_fault = fault
         if fault is not None:
             self._log.error("Filter not reread, nothing has changed: %s", fault)
             return fault

@@ -150,6 +150,15 @@ def test_faults_are_a_warning_until_they_are_past() -> None:
     assert health_of(pool_of(), ledger, now=11 + health.WINDOW_S)["level"] == 0
 
 
+def test_filter_that_could_not_be_read_anew_is_a_warning_until_it_can() -> None:
+    ledger = Ledger()
+    ledger.reread_fault = "/f.py:3: SyntaxError\nTraceback"
+    facts = health_of(pool_of(), ledger, now=9000)
+    assert (facts["level"], facts["reasons"]) == (1, ["the filter was not read anew: /f.py:3: SyntaxError"])
+    ledger.reread_fault = None
+    assert health_of(pool_of(), ledger, now=9000)["level"] == 0
+
+
 def test_nothing_but_failures_is_critical() -> None:
     failed = [entry(SCAN, outcome=Outcome.FAILED)] * 5
     assert health_of(pool_of(), ledger_of(*failed))["level"] == 2
