@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from defang_worker.checks.auth.spf import Spf, SpfResult, SpfWord
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
     from defang_worker.checks.dns.lists import DnsList, DomainList, EmailList
@@ -58,6 +59,9 @@ __all__ = [
     "SpamResult",
     "Spamd",
     "SpamdLearn",
+    "Spf",
+    "SpfResult",
+    "SpfWord",
     "Symbol",
     "VirusResult",
     "Zone",
@@ -92,6 +96,9 @@ _HOMES = {
     "SpamResult": "spam.result",
     "Spamd": "spam.spamd",
     "SpamdLearn": "spam.spamd",
+    "Spf": "auth.spf",
+    "SpfResult": "auth.spf",
+    "SpfWord": "auth.spf",
     "Symbol": "spam.result",
     "VirusResult": "viruses.result",
     "Zone": "dns.listing",

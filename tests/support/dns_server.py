@@ -74,11 +74,14 @@ class DnsServer:
     def add(self, records: str) -> None:
         """Adds records; of a long TXT record each string is put in quotes."""
         for line in filter(None, map(str.strip, records.splitlines())):
-            name, rdtype, data = line.split(None, 2)
-            key = (name.lower().removesuffix("."), rdtype)
-            record = dns.rdata.from_text("IN", rdtype, data, origin=dns.name.root, relativize=False)
-            records_so_far = self._sets.get(key, ())
-            self._sets[key] = dns.rrset.from_rdata(dns.name.from_text(name), TTL_S, *records_so_far, record)
+            self.add_one(*line.split(None, 2))
+
+    def add_one(self, name: str, rdtype: str, data: str) -> None:
+        """Adds a record, whose name may have blanks."""
+        owner = dns.name.from_text(name)
+        key = (owner.to_text(omit_final_dot=True).lower(), rdtype)
+        record = dns.rdata.from_text("IN", rdtype, data, origin=dns.name.root, relativize=False)
+        self._sets[key] = dns.rrset.from_rdata(owner, TTL_S, *self._sets.get(key, ()), record)
 
     def names_asked(self) -> list[str]:
         """The names in the order in which they came, without those of probes."""
