@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the service says when a program that it asks does not answer. The rest is tried with real daemons (tests/system)."""
+"""What the service says when a program that it asks does not answer; all else is tried with real daemons."""
 
 from __future__ import annotations
 
