@@ -11,6 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from defang_worker.checks.auth.dkim_check import Dkim
+    from defang_worker.checks.auth.dkim_result import DkimResult, DkimSignature, DkimWord
+    from defang_worker.checks.auth.dkim_signer import DkimKey, DkimSigner
     from defang_worker.checks.auth.spf import Spf, SpfResult, SpfWord
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
@@ -36,6 +39,12 @@ __all__ = [
     "CheckResult",
     "Clamd",
     "CommandScanner",
+    "Dkim",
+    "DkimKey",
+    "DkimResult",
+    "DkimSignature",
+    "DkimSigner",
+    "DkimWord",
     "DnsList",
     "DomainList",
     "EmailList",
@@ -76,6 +85,12 @@ _HOMES = {
     "DnsList": "dns.lists",
     "DomainList": "dns.lists",
     "EmailList": "dns.lists",
+    "Dkim": "auth.dkim_check",
+    "DkimKey": "auth.dkim_signer",
+    "DkimResult": "auth.dkim_result",
+    "DkimSignature": "auth.dkim_result",
+    "DkimSigner": "auth.dkim_signer",
+    "DkimWord": "auth.dkim_result",
     "FailurePolicy": "check",
     "Icap": "viruses.icap",
     "Infection": "viruses.result",

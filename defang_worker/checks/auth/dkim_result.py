@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`DkimResult`, what came of the DKIM signatures of a message, and `DkimSignature`, of one of them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from defang_worker.checks.outcome import CheckResult
+
+__all__ = ["DkimResult", "DkimSignature", "DkimWord"]
+
+
+class DkimWord(StrEnum):
+    """The words of RFC 8601, section 2.7.1."""
+
+    PASS = "pass"  # noqa: S105  # no password
+    FAIL = "fail"
+    """Something signed was changed, or the signature was never good, or its time is over."""
+    NONE = "none"
+    """There is no signature."""
+    POLICY = "policy"
+    """Nobody may rely on it: SHA-1, or an RSA key under 1024 bits (RFC 8301); or there are too many of them."""
+    TEMPERROR = "temperror"
+    """The key could not be had just now."""
+    PERMERROR = "permerror"
+    """Signature or key is malformed, missing or revoked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkimSignature:
+    """One DKIM-Signature field, and whether it holds."""
+
+    result: DkimWord
+    domain: str = ""
+    """Who signed (d=), in small letters."""
+    selector: str = ""
+    """Which of the domain's keys (s=)."""
+    identity: str = ""
+    """For whom (i=); `@domain` if the signature does not say."""
+    algorithm: str = ""
+    """Such as `rsa-sha256` or `ed25519-sha256` (a=)."""
+    key_bits: int = 0
+    """How large the key is; 0 if it was not seen."""
+    tag: str = ""
+    """The first eight characters of the signature itself (b=), which tell it from others: RFC 6008."""
+    reason: str = ""
+    """Why it does not hold."""
+    is_testing: bool = False
+    """Whether the domain says that it is only trying DKIM (t=y): a failure is then to mean nothing."""
+    is_partial: bool = False
+    """Whether the end of the body is not signed (l=): anybody could have added something there."""
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether it holds."""
+        return self.result is DkimWord.PASS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkimResult(CheckResult):
+    """NOT_FOUND if a signature holds, FOUND if there are some and none does, NOT_APPLICABLE if there are none."""
+
+    signatures: tuple[DkimSignature, ...] = ()
+    """All of the message, from the top."""
+
+    @property
+    def word(self) -> DkimWord:
+        """One word for all: that of the best signature."""
+        words = {one.result for one in self.signatures}
+        best = (DkimWord.PASS, DkimWord.TEMPERROR, DkimWord.FAIL, DkimWord.POLICY, DkimWord.PERMERROR)
+        if self.is_unknown and DkimWord.PASS not in words:
+            return DkimWord.TEMPERROR
+        return next((word for word in best if word in words), DkimWord.NONE)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains whose signatures hold, each once."""
+        return tuple(dict.fromkeys(one.domain for one in self.signatures if one.is_pass))
+
+    def as_record(self) -> dict[str, Any]:
+        """With one object for each signature."""
+        told = CheckResult.as_record(self)
+        if self.signatures:
+            told["signatures"] = [
+                {name: value for name, value in asdict(one).items() if value not in ("", 0, False)}
+                for one in self.signatures
+            ]
+        return told
