@@ -110,7 +110,7 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
     from defang_mux.process.protections import give_up  # noqa: PLC0415
     from defang_mux.process.spawn import keep_from_workers  # noqa: PLC0415
     from defang_mux.process.starter import become_subreaper  # noqa: PLC0415
-    from defang_mux.supervisor import supervise, worker_limits  # noqa: PLC0415
+    from defang_mux.supervisor import confinement, supervise, worker_limits  # noqa: PLC0415
 
     keep_from_workers()
     descriptors.allow(_OTHER_DESCRIPTORS + settings.queue_size + _DESCRIPTORS_OF_A_WORKER * settings.max_workers)
@@ -119,7 +119,9 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
             raise daemon.StartFailed("--start=fork: this system cannot make forked workers our children")
         settings = replace(settings, start="exec")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    protections = give_up(no_new_privileges=settings.no_new_privileges, limits=worker_limits(settings))
+    protections = give_up(
+        no_new_privileges=settings.no_new_privileges, limits=worker_limits(settings), asked=confinement(settings)
+    )
     for protection in protections:
         if protection.is_missing:
             _log.warning("protection of workers: %s %s", protection.name, protection.state)

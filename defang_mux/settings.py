@@ -55,7 +55,11 @@ class Settings:
     resident_limit_kb: int = 0
     open_files_limit: int = 0
     file_size_limit_kb: int = 0
+    cpu_limit_s: int = 0
     no_new_privileges: bool = False
+    landlock: bool = False
+    writable_dirs: str = ""
+    deny_system_calls: bool = False
     tick_interval_s: int = 0
     tick_kinds: int = 1
     backlog: int = MIN_BACKLOG
@@ -126,8 +130,16 @@ OPTIONS: Final = (
            "files that a worker may have open at a time, 0 for the system's limit (default: 0)", "N", 0),
     Option("", "file-size-limit", "file_size_limit_kb",
            "kilobytes that a worker may write to one file, 0 for no limit (default: 0)", "KB", 0),
+    Option("", "cpu-limit", "cpu_limit_s",
+           "seconds of CPU time that a request may take in a worker, 0 for no limit (default: 0)", "S", 0),
     Option("", "no-new-privileges", "no_new_privileges",
            "workers start no program that has privileges of its own, as sendmail commands have"),
+    Option("", "landlock", "landlock",
+           "workers write only to the spool, to what the filter's settings name and to --writable-dirs, and read only "
+           "system directories beside; implies --no-new-privileges"),
+    Option("", "writable-dirs", "writable_dirs", "with --landlock: directories for workers to write to", "DIR:DIR"),
+    Option("", "deny-system-calls", "deny_system_calls",
+           "workers cannot make system calls that no filter needs (seccomp); implies --no-new-privileges"),
     Option("i", "idle-timeout", "idle_timeout_s",
            "seconds after which an idle worker above -m ends (default: 300)", "S", 10),
     Option("b", "busy-timeout", "busy_timeout_s",

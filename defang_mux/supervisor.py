@@ -18,6 +18,7 @@ import trio
 
 from defang_common import __version__
 from defang_common.host import notify
+from defang_common.wire.confinement import Confinement
 from defang_mux.pool.events import Watch
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
@@ -309,10 +310,24 @@ def worker_limits(settings: Settings) -> WorkerLimits:
     )
 
 
+def confinement(settings: Settings) -> Confinement:
+    """What is asked of each worker."""
+    named = (directory for directory in settings.writable_dirs.split(":") if directory)
+    return Confinement(
+        cpu_limit_s=settings.cpu_limit_s,
+        writable=(str(settings.spool), *named) if settings.landlock else None,
+        deny_calls=settings.deny_system_calls,
+    )
+
+
 def _orders(settings: Settings) -> Orders:
     return Orders(
         program=Program(
-            path=settings.worker, rules=settings.rules, status_tags=settings.status_tags, limits=worker_limits(settings)
+            path=settings.worker,
+            rules=settings.rules,
+            status_tags=settings.status_tags,
+            limits=worker_limits(settings),
+            confinement=confinement(settings),
         ),
         starting=Starting(settings.start),
         busy_timeout_s=settings.busy_timeout_s,

@@ -16,7 +16,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from defang_common.wire import answers, requests
+from defang_common.wire import answers, confinement, requests
+from defang_common.wire.errors import Malformed
 from defang_worker import command_line, log_lines, loop, scan, stacks, status, workdir
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
@@ -112,6 +113,8 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
         control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
         return _EXIT_FILTER_NOT_LOADED
     rehearse(formatter)
+    if confinement.is_asked(os.environ):
+        import defang_worker.confinement.apply  # noqa: F401, PLC0415  # loaded once for all workers
     has_tags = template.serve(control)
     if has_tags is None:
         return os.EX_OK
@@ -130,6 +133,7 @@ def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: St
 
 
 def _serve(site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, tags: StatusTags) -> int:
+    _confine(site, worker)
     # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _start(site)
@@ -141,6 +145,19 @@ def _serve(site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, 
         _stop(site)
         return os.EX_IOERR
     return _stop(site)
+
+
+def _confine(site: SiteFilter, worker: loop.Worker) -> None:
+    """Does what the multiplexor asks in the environment; raises FilterFault. Most ask nothing, and load nothing."""
+    try:
+        if confinement.is_asked(os.environ):
+            from defang_worker.confinement.apply import confine  # noqa: PLC0415
+
+            asked = confinement.decode(os.environ)
+            confine(asked, site)
+            worker.cpu_limit_s = asked.cpu_limit_s
+    except (Malformed, OSError) as fault:
+        raise FilterFault(f"not confined as asked: {fault}") from fault
 
 
 def _scan(path: str, directory: str) -> int:

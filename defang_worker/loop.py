@@ -15,6 +15,7 @@ from defang_common.wire import answers, requests, state
 from defang_common.wire.errors import Malformed
 from defang_worker import answer, scan, services
 from defang_worker.api.state import States
+from defang_worker.confinement import cpu
 from defang_worker.workdir import end_if_forked
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ _READ_BYTES: Final = 64 * 1024
 class Worker:
     """Serves requests with one loaded filter."""
 
-    __slots__ = ("_formatter", "_site", "_tags")
+    __slots__ = ("_formatter", "_site", "_tags", "cpu_limit_s")
 
     def __init__(self, site: SiteFilter, tags: StatusTags, formatter: QueueIdFormatter) -> None:
         self._site = site
         self._tags = tags
         self._formatter = formatter
+        self.cpu_limit_s = 0
+        """Of each request; 0 for none."""
 
     def answer(self, line: bytes) -> bytes:
         """The answer line, with its newline, to a request line without one. Never raises."""
@@ -61,6 +64,8 @@ class Worker:
             self._formatter.queue_id = ""
 
     def _serve(self, request: Request, states: States) -> bytes:
+        if self.cpu_limit_s:
+            cpu.allow(self.cpu_limit_s)
         match request:
             case requests.Scan():
                 return scan.scan(self._site, request, self._tags, states)

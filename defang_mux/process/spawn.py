@@ -2,7 +2,8 @@
 """Pipes for a worker, and starting it or its template as a program (protocol.md, Worker; protocol.md, Template).
 
 posix_spawn, because it costs the same however large the multiplexor has grown, and tells at once
-when the program cannot be executed. Working directory, umask and environment are the multiplexor's.
+when the program cannot be executed. Working directory and umask are the multiplexor's; so is the environment, but for
+what asks workers to confine themselves.
 """
 
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from defang_common.wire.confinement import NOT_CONFINED, Confinement
 from defang_mux.process.rlimits import NO_LIMITS, WorkerLimits
 
 # Whatever the multiplexor was started with (nohup ignores HUP), a worker starts with these at default. SIGPIPE is
@@ -30,6 +32,12 @@ class Program:
     rules: Path | None
     status_tags: bool
     limits: WorkerLimits = NO_LIMITS
+    confinement: Confinement = NOT_CONFINED
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The multiplexor's own, and what is asked of the worker."""
+        return {**os.environ, **self.confinement.environment()}
 
     @property
     def argv(self) -> list[str]:
@@ -101,7 +109,7 @@ def close_all(descriptors: Sequence[int]) -> None:
 
 def spawn(program: Program, theirs: Sequence[int]) -> int:
     """The process ID of a new worker that leads a process group; OSError if there is no process or program for it."""
-    pid = _spawn(program.path, program.argv, theirs)
+    pid = _spawn(program, program.argv, theirs)
     try:
         program.limits.apply(pid)
     except OSError:
@@ -123,7 +131,7 @@ def spawn_template(program: Program) -> TemplateProcess:
         needed = [write]
         try:
             needed.append(nothing := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            pid = _spawn(program.path, program.template_argv, (nothing, write, write, theirs.fileno()))
+            pid = _spawn(program, program.template_argv, (nothing, write, write, theirs.fileno()))
         except BaseException:
             os.close(read)
             raise
@@ -138,11 +146,11 @@ def spawn_template(program: Program) -> TemplateProcess:
     return TemplateProcess(pid=pid, control=ours, stderr=read)
 
 
-def _spawn(path: Path, argv: list[str], descriptors: Sequence[int]) -> int:
+def _spawn(program: Program, argv: list[str], descriptors: Sequence[int]) -> int:
     return os.posix_spawn(
-        path,
+        program.path,
         argv,
-        os.environ,
+        program.environment,
         file_actions=[(os.POSIX_SPAWN_DUP2, end, target) for target, end in enumerate(descriptors)],
         setpgroup=0,
         setsigmask=(),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from defang_common.wire import percent
+from tests.support.daemons import private_home
 from tests.support.mux import LONG_LIMIT_S, USER, Mux, running_mux, write_program
 from tests.support.process import descendants, is_dead, wait_until
 
@@ -262,4 +264,59 @@ def test_limits_hold_in_workers_and_are_told(spool: Path, start: str) -> None:
         "resident-bytes": "no limit",
         "open-files": "at most 64",
         "file-bytes": "at most 1024000",
+        "cpu-seconds": "no limit",
+        "landlock": "not wanted",
+        "system-calls": "all allowed",
     }
+
+
+# Tries what it may not do, and says how that ended.
+CONFINED = """
+import ctypes, json, os, resource
+def outcome(path):
+    try:
+        with open(path, "w"):
+            return 0
+    except OSError as error:
+        return error.errno
+
+def filter_unknown_command(command, words):
+    if command == "burn":
+        while True:
+            pass
+    libc = ctypes.CDLL(None, use_errno=True)
+    spool, named, beside = words
+    return json.dumps({
+        "spool": outcome(spool + "/new"), "named": outcome(named + "/new"), "beside": outcome(beside + "/new"),
+        "unshare": (libc.unshare(0x10000000), ctypes.get_errno()),
+        "cpu": resource.getrlimit(resource.RLIMIT_CPU)[0],
+    })
+"""
+
+
+@pytest.mark.parametrize("start", ["fork", "exec"])
+def test_confined_workers_are_kept_to_their_directories_calls_and_cpu_time(
+    spool: Path, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The directory of temporary files may be written to.
+    monkeypatch.setenv("TMPDIR", str(spool))
+    with private_home("confined-") as home:
+        named, beside = home / "named", home / "beside"
+        for directory in (named, beside):
+            directory.mkdir()
+            directory.chmod(0o777)
+        options = ("--landlock", "--writable-dirs", str(named), "--deny-system-calls", "--cpu-limit", "2")
+        with running(spool, "--start", start, *options, text=CONFINED, filter_fails=True) as mux:
+            reply = mux.ask(f"facts {spool} {named} {beside}")
+            found = json.loads(percent.decode(reply.rstrip("\n").encode()).decode().removeprefix("ok "))
+            told = dict(line.split(" ", 1) for line in mux.ask("protections").splitlines())
+            # The worker is lost, the client hears of it, and the log has the place.
+            assert mux.ask("burn") == "ERR No response from worker\n"
+            wait_until(lambda: "in filter_unknown_command" in mux.program.log_text(), "the stack is in the log")
+    assert (found["spool"], found["named"], found["beside"]) == (0, 0, errno.EACCES)
+    assert found["unshare"] == [-1, errno.EPERM]
+    assert 2 < found["cpu"] < 60
+    assert told["new-privileges"] == "none"
+    assert told["cpu-seconds"] == "at most 2 a request"
+    assert told["landlock"].endswith(f"writing to {spool}:{named} and to what the filter names")
+    assert told["system-calls"] == "those that no filter needs are denied"

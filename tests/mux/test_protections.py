@@ -13,9 +13,10 @@ from defang_mux.process.protections import Protection, report
 
 PROBE = """
 import json, resource, sys
+from defang_common.wire.confinement import NOT_CONFINED
 from defang_mux.process.protections import give_up
 from defang_mux.process.rlimits import WorkerLimits
-found = give_up(no_new_privileges=sys.argv[1] == "True", limits=WorkerLimits(open_files=64))
+found = give_up(no_new_privileges=sys.argv[1] == "True", limits=WorkerLimits(open_files=64), asked=NOT_CONFINED)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(json.dumps({
     "told": {one.name: one.state for one in found}, "core": resource.getrlimit(resource.RLIMIT_CORE),
