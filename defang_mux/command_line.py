@@ -75,6 +75,7 @@ def parse(argv: list[str]) -> Parsed | Literal["help", "version"]:
             case _:
                 values[option.field] = _value(option, given, word, notes)
     values = from_file | values
+    _check_writable(values.get("writable_dirs"), confined=values.get("landlock", False))
     _fill_in(values, notes)
     return Parsed(Settings(**values), notes, print_config)
 
@@ -185,6 +186,16 @@ def _number(option: Option, given: Value, place: str, notes: list[str]) -> int:
         notes.append(f"{place}: {number} lowered to {option.most}, the most there is")
         return option.most
     return number
+
+
+def _check_writable(given: str | None, *, confined: bool) -> None:
+    if given is None:
+        return
+    if not confined:
+        raise UsageError("--writable-dirs: without --landlock workers may write everywhere")
+    for directory in given.split(":"):
+        if not directory.startswith("/"):
+            raise UsageError(f"--writable-dirs: {directory!r} is no absolute path")
 
 
 def _fill_in(values: dict[str, Any], notes: list[str]) -> None:

@@ -58,7 +58,7 @@ class Settings:
     cpu_limit_s: int = 0
     no_new_privileges: bool = False
     landlock: bool = False
-    writable_dirs: str = ""
+    writable_dirs: str | None = None
     deny_system_calls: bool = False
     tick_interval_s: int = 0
     tick_kinds: int = 1

@@ -312,7 +312,7 @@ def worker_limits(settings: Settings) -> WorkerLimits:
 
 def confinement(settings: Settings) -> Confinement:
     """What is asked of each worker."""
-    named = (directory for directory in settings.writable_dirs.split(":") if directory)
+    named = (directory for directory in (settings.writable_dirs or "").split(":") if directory)
     return Confinement(
         cpu_limit_s=settings.cpu_limit_s,
         writable=(str(settings.spool), *named) if settings.landlock else None,

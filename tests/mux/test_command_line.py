@@ -29,7 +29,8 @@ def written(spool: Path, text: str) -> Path:
 ALL_OPTIONS = """-U u -z /sp -s /sp/x.sock -a inet:10026 -N /sp/map -O inet6:1 -f /w -F /f -m 2 -x 40 -r 9 -V 7 -k
     -M 100 -R 200 -i 11 -b 12 -c 13 -w 4 -W 5 -q 6 -Q 7 -y 3 -X 8 -P 2 -I 33 -Z -l -A -d -L 60 -t /st -T -u -G -D
     -p /p.pid -o /l.lock -S local3 -Y lab\u00e9l --log-to journal --log-format json
-    --metrics inet:9199 --poison reject --poison-dir /poison"""
+    --metrics inet:9199 --poison reject --poison-dir /poison
+--cpu-limit 9 --landlock --writable-dirs /a:/b --deny-system-calls --no-new-privileges"""
 
 
 @pytest.mark.parametrize("options", ["", "-x 100", ALL_OPTIONS, "-Y '\"quotes\"\\ and a\ttab'"])
@@ -81,6 +82,19 @@ def test_a_number_out_of_range_is_moved_into_it_with_its_line(spool: Path) -> No
     found = parsed("--config", written(spool, "[mux]\nbusy-timeout = 1\n"))
     assert found.settings.busy_timeout_s == 10
     assert found.notes == [f"{spool / 'defang.toml'}, line 2: busy-timeout: 1 raised to 10, the least there is"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--writable-dirs", "/a"), "without --landlock"),
+        (("--landlock", "--writable-dirs", "/a:b"), "'b' is no absolute path"),
+        (("--landlock", "--writable-dirs", "/a:"), "'' is no absolute path"),
+    ],
+)
+def test_writable_directories_are_absolute_and_for_landlock(words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        parsed(*words)
 
 
 def test_a_setting_that_is_not_utf_8_cannot_be_printed() -> None:
