@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from defang_worker.checks.dns.resolver import Resolver
     from defang_worker.checks.dns.reverse_name import ReverseName, ReverseNameResult
     from defang_worker.checks.dns.sender_mx import MxResult, SenderMx
+    from defang_worker.checks.greylist.greylist import Greylist, GreylistResult
+    from defang_worker.checks.greylist.rate_limit import RateLimit, RateLimitResult
+    from defang_worker.checks.greylist.sqlite_store import SqliteStore
+    from defang_worker.checks.greylist.store import Store, Terms, Visit
     from defang_worker.checks.outcome import CheckResult, Outcome
     from defang_worker.checks.runner import Results
     from defang_worker.checks.spam.result import SpamResult, Symbol
@@ -49,6 +53,8 @@ __all__ = [
     "DomainList",
     "EmailList",
     "FailurePolicy",
+    "Greylist",
+    "GreylistResult",
     "Icap",
     "Infection",
     "LearnResult",
@@ -58,6 +64,8 @@ __all__ = [
     "MailHost",
     "MxResult",
     "Outcome",
+    "RateLimit",
+    "RateLimitResult",
     "Resolver",
     "Results",
     "ReverseName",
@@ -71,8 +79,12 @@ __all__ = [
     "Spf",
     "SpfResult",
     "SpfWord",
+    "SqliteStore",
+    "Store",
     "Symbol",
+    "Terms",
     "VirusResult",
+    "Visit",
     "Zone",
 ]
 
@@ -92,6 +104,8 @@ _HOMES = {
     "DkimSigner": "auth.dkim_signer",
     "DkimWord": "auth.dkim_result",
     "FailurePolicy": "check",
+    "Greylist": "greylist.greylist",
+    "GreylistResult": "greylist.greylist",
     "Icap": "viruses.icap",
     "Infection": "viruses.result",
     "LearnResult": "spam.spamd",
@@ -101,6 +115,8 @@ _HOMES = {
     "MailHost": "dns.mail_hosts",
     "MxResult": "dns.sender_mx",
     "Outcome": "outcome",
+    "RateLimit": "greylist.rate_limit",
+    "RateLimitResult": "greylist.rate_limit",
     "Resolver": "dns.resolver",
     "Results": "runner",
     "ReverseName": "dns.reverse_name",
@@ -114,8 +130,12 @@ _HOMES = {
     "Spf": "auth.spf",
     "SpfResult": "auth.spf",
     "SpfWord": "auth.spf",
+    "SqliteStore": "greylist.sqlite_store",
+    "Store": "greylist.store",
     "Symbol": "spam.result",
+    "Terms": "greylist.store",
     "VirusResult": "viruses.result",
+    "Visit": "greylist.store",
     "Zone": "dns.listing",
 }
 

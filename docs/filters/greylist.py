@@ -1,56 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Greylisting: who comes for the first time is asked to come again, which senders of spam rarely do (RFC 6647).
 
-Needs `defang-milter -t`. What is known stands in a small database of the filter's own, which all workers of this host
-share. It knows networks, not addresses, for large senders try again from a neighbour.
+Needs `defang-milter -t`. All workers of this host share what is known, in a small database. Whoever sends more than
+the rate allows has to wait, too.
 """
 
-import ipaddress
-import sqlite3
-import time
-
 from defang_worker import Envelope, Filter, Message, Recipient, Response
+from defang_worker.checks import Greylist, RateLimit, SqliteStore
 
-WAIT_S = 300  # come again after five minutes
-FORGET_S = 36 * 86400  # longer than a month, for newsletters
-BUSY_S = 5.0  # how long to wait while another worker writes
+DATABASE = "/var/spool/MIMEDefang/greylist.sqlite"
+NETWORKS_OF_OURS = ["10.0.0.0/8", "fd00::/8"]
 
 
-class Greylist(Filter):
-    database_file = "/var/spool/MIMEDefang/greylist.sqlite"
-
-    def on_start(self) -> None:
-        self.database = sqlite3.connect(self.database_file, timeout=BUSY_S, isolation_level=None)
-        self.database.execute("CREATE TABLE IF NOT EXISTS seen (triplet TEXT PRIMARY KEY, first REAL, last REAL)")
+class Site(Filter):
+    store = SqliteStore(DATABASE)
+    # If the database cannot be used, mail passes: it is marked, and the log says why.
+    greylist = Greylist(store, wait_s=300, allow=NETWORKS_OF_OURS, on_failure="mark")
+    rate = RateLimit(store, by="client", limit=200, per_s=3600, on_failure="ignore")
 
     def on_stop(self) -> None:
-        self.database.close()
-
-    def now(self) -> float:
-        return time.time()
+        self.store.close()
 
     def filter_recipient(self, envelope: Envelope, recipient: Recipient) -> Response | None:
-        address = ipaddress.ip_address(envelope.client_ip or "127.0.0.1")  # no address: a local program
-        if address.is_loopback:
-            return None
-        network = ipaddress.ip_network((address, 24 if address.version == 4 else 64), strict=False)
-        triplet = f"{network} {envelope.sender.bare.lower()} {recipient.address.bare.lower()}"
-        now = self.now()
-        # One statement, so that two workers never both take themselves for the first.
-        (first,) = self.database.execute(
-            "INSERT INTO seen VALUES (?1, ?2, ?2) ON CONFLICT (triplet) DO UPDATE SET last = ?2,"
-            " first = CASE WHEN last < ?2 - ?3 THEN ?2 ELSE first END RETURNING first",
-            (triplet, now, FORGET_S),
-        ).fetchone()
-        if now - first < WAIT_S:
+        results = envelope.run_checks(self.greylist, self.rate)
+        if results[self.greylist].is_found:
             return Response.greylist()
-        envelope.state["waited_s"] = round(now - first)
+        if results[self.rate].is_found:
+            return Response.tempfail("Too many mails, please try again later")
+        envelope.state["known_s"] = round(results[self.greylist].known_s)
         return None
 
     def filter_wrapup(self, message: Message) -> None:
         # Another process may serve this callback: the state went along with the message.
-        if "waited_s" in message.state:
-            message.headers.add("X-Greylist", f"known for {message.state['waited_s']} seconds")
-
-    def filter_tick(self, kind: int) -> None:  # with `defang-mux -X 3600`
-        self.database.execute("DELETE FROM seen WHERE last < ?", (self.now() - FORGET_S,))
+        if message.state.get("known_s"):
+            message.headers.add("X-Greylist", f"known for {message.state['known_s']} seconds")

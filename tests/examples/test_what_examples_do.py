@@ -11,10 +11,11 @@ from pathlib import Path
 import dkim
 import pytest
 
-from defang_worker.checks import Rspamd, Spamd
+from defang_worker.checks import Check, Greylist, RateLimit, Resolver, Rspamd, Spamd, SqliteStore
 from defang_worker.effects.contract import LetterKind
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.examples.conftest import FILTERS, Example
+from tests.support.dns_server import DnsServer
 from tests.support.fake_spam_services import FakeRspamd, FakeSpamd
 from tests.support.scripted_service import ScriptedService
 
@@ -85,13 +86,14 @@ def test_program_is_kept_and_sender_and_postmaster_are_told(example: Example) ->
 # greylist
 
 
-def greylist(example: Example, spool: Path, now_s: float) -> object:
+def greylist(example: Example, spool: Path, now_s: float, limit: int = 200) -> object:
+    store = SqliteStore(str(spool / "greylist.sqlite"))
+
     class UnderTest(example("greylist")):  # type: ignore[misc]
-        database_file = str(spool / "greylist.sqlite")
+        greylist = Greylist(store, allow=["10.0.0.0/8"], allow_after=0, clock=lambda: now_s)
+        rate = RateLimit(store, by="client", limit=limit, per_s=3600, clock=lambda: now_s)
 
-        def now(self) -> float:
-            return now_s
-
+    UnderTest.store = store
     return UnderTest
 
 
@@ -110,19 +112,64 @@ def test_stranger_is_deferred_until_the_wait_is_over(example: Example, spool: Pa
     assert come(1300 + 36 * 86400 + 1).verdict == "tempfail"  # forgotten
 
 
-def test_mail_of_this_host_is_not_greylisted(example: Example, spool: Path) -> None:
-    result = run_filter(MessageBuilder(), greylist(example, spool, 1), relay_ip="::1")  # type: ignore[arg-type]
+@pytest.mark.parametrize("ip", ["::1", "10.1.2.3"])
+def test_mail_of_this_host_and_its_networks_is_not_greylisted(example: Example, spool: Path, ip: str) -> None:
+    result = run_filter(MessageBuilder(), greylist(example, spool, 1), relay_ip=ip)  # type: ignore[arg-type]
     assert result.verdict == "accept"
 
 
-def test_tick_forgets_what_is_old(example: Example, spool: Path) -> None:
-    new = greylist(example, spool, 1)
-    run_filter(MessageBuilder(), new)  # type: ignore[arg-type]
-    later = greylist(example, spool, 40 * 86400)()  # type: ignore[operator]
-    later.on_start()
-    later.filter_tick(0)
-    assert later.database.execute("SELECT count(*) FROM seen").fetchone() == (0,)
-    later.on_stop()
+def test_who_sends_too_much_has_to_wait(example: Example, spool: Path) -> None:
+    replies = [
+        run_filter(MessageBuilder(), greylist(example, spool, 1, limit=2), relay_ip="10.1.2.3")  # type: ignore[arg-type]
+        for _ in range(3)
+    ]
+    assert [reply.verdict for reply in replies] == ["accept", "accept", "tempfail"]
+    assert replies[2].reply == "Too many mails, please try again later"
+
+
+# dns_lists
+
+
+DNS_RECORDS = """
+66.0.168.192.list.dnswl.org A 127.0.5.2
+66.0.168.192.zen.spamhaus.org A 127.0.0.2
+7.0.168.192.zen.spamhaus.org A 127.0.0.2
+8.0.168.192.zen.spamhaus.org A 127.0.0.10
+9.0.168.192.zen.spamhaus.org A 127.255.255.254
+good.example MX 10 mx.good.example
+good.example TXT "v=spf1 ip4:192.168.0.0/24 -all"
+mx.good.example A 8.8.8.8
+strict.example MX 10 mx.good.example
+strict.example TXT "v=spf1 -all"
+bogus.example MX 10 mx.bogus.example
+mx.bogus.example A 127.0.0.1
+plain.example MX 10 mx.good.example
+"""
+
+
+@pytest.mark.parametrize(
+    ("ip", "sender", "reply"),
+    [
+        ("192.168.0.1", "a@good.example", ""),
+        ("192.168.0.66", "a@good.example", ""),
+        ("192.168.0.7", "a@good.example", "192.168.0.7 is listed at zen.spamhaus.org"),
+        ("192.168.0.8", "a@good.example", ""),
+        ("192.168.0.9", "a@good.example", ""),
+        ("192.168.0.1", "a@strict.example", "strict.example does not send mail from 192.168.0.1 (SPF)"),
+        ("192.168.0.1", "a@bogus.example", "No answer can be sent to you: bogus.example has 127.0.0.1"),
+        ("192.168.0.1", "a@missing.example", "No answer can be sent to you: missing.example has no mail host"),
+        ("192.168.0.1", "a@plain.example", "Your host has no name"),
+    ],
+)
+def test_dns_tells_of_client_and_sender(example: Example, ip: str, sender: str, reply: str) -> None:
+    filter_class = example("dns_lists")
+    with DnsServer(DNS_RECORDS) as server:
+        for check in vars(filter_class).copy().values():
+            if isinstance(check, Check):
+                check.resolver = Resolver(server.address)  # type: ignore[attr-defined]
+        result = run_filter(MessageBuilder(), filter_class, relay_ip=ip, sender=sender)
+    assert result.verdict == ("accept" if not reply else "tempfail" if "no name" in reply else "reject")
+    assert result.reply.startswith(reply)
 
 
 # header_rules
