@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from defang_worker.checks.check import Check, Feature
-from defang_worker.checks.dns.resolver import Resolver, default_resolver
+from defang_worker.checks.dns.resolver import Resolver, shared_resolver
 from defang_worker.checks.outcome import CheckResult
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ _TIMEOUT_S: Final = 10.0
 
 
 class DnsCheck(Check[_Subject_contra, _Result_co]):
-    """Has `resolver`; without one of its own, the one that all share, with this host's nameservers."""
+    """Has `resolver`, given as such, or as the nameservers to ask; this host's own unless told otherwise."""
 
     def __init__(
-        self, name: str, *, resolver: Resolver | None = None, timeout_s: float = _TIMEOUT_S, **limits: Any
+        self, name: str, *, resolver: Resolver | str | Sequence[str] = (), timeout_s: float = _TIMEOUT_S, **limits: Any
     ) -> None:
         super().__init__(name, timeout_s=timeout_s, **limits)
-        self.resolver: Final = resolver or default_resolver()
+        self.resolver: Final = resolver if isinstance(resolver, Resolver) else shared_resolver(resolver)
 
     @property
     def circuits(self) -> Sequence[Circuit]:

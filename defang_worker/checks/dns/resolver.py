@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from defang_worker.checks.budget import Deadline
     from defang_worker.checks.circuit import Circuit
 
-__all__ = ["Resolver", "default_resolver"]
+__all__ = ["Resolver", "shared_resolver"]
 
 
 class Resolver:
@@ -95,7 +95,11 @@ def _impossible(question: Question) -> Answer | None:
     return None
 
 
+def shared_resolver(nameservers: str | Sequence[str] = ()) -> Resolver:
+    """The one of this process that asks these nameservers, or those of /etc/resolv.conf: checks share what it knows."""
+    return _shared((nameservers,) if isinstance(nameservers, str) else tuple(nameservers))
+
+
 @cache
-def default_resolver() -> Resolver:
-    """The one of this process, with the nameservers of /etc/resolv.conf, for checks that were given none."""
-    return Resolver()
+def _shared(nameservers: tuple[str, ...]) -> Resolver:
+    return Resolver(nameservers)

@@ -350,3 +350,10 @@ def test_features_show_the_nameservers_and_whether_they_answer() -> None:
         assert (feature.kind, feature.address, feature.is_reachable) == ("DnsList", "127.0.0.1", True)
     (feature,) = check.features(Deadline.after(30))
     assert feature.is_reachable is False
+
+
+def test_checks_with_the_same_nameservers_share_what_is_known() -> None:
+    one, same = DnsList("a.example", resolver="192.0.2.53"), ReverseName(resolver=["192.0.2.53"])
+    assert one.resolver is same.resolver
+    assert DnsList("a.example", resolver="192.0.2.54").resolver is not one.resolver
+    assert DnsList("a.example").resolver is SenderMx().resolver
