@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from defang_common.host import logs
 
 LOG = logging.getLogger("defang.test")
-LIMIT_S = 5
+LIMIT_S = 60
 
 
 @pytest.fixture(autouse=True)

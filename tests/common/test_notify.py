@@ -12,7 +12,7 @@ import pytest
 
 from defang_common.host import notify
 
-LIMIT_S = 5
+LIMIT_S = 60
 
 
 @pytest.fixture

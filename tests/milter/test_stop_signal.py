@@ -12,7 +12,7 @@ import pytest
 
 from defang_milter.stop_signal import STOP_SIGNALS
 
-LIMIT_S = 15
+LIMIT_S = 60
 TWO_SIGNALS = f"""
 import os, signal, sys, threading
 from defang_milter.stop_signal import STOP_SIGNALS, StopSignal

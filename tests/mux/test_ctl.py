@@ -19,7 +19,7 @@ from defang_mux import ctl
 from defang_mux.layouts import Unfit, find
 
 ORIGINAL = "/usr/bin/md-mx-ctrl"
-COMMAND_LIMIT_S = 15
+COMMAND_LIMIT_S = 60
 
 STATUS = "IBSKX 12 7 10 3 99\n"
 LOAD = (
@@ -335,7 +335,7 @@ def test_reader_that_has_seen_enough_is_no_traceback(tmp_path: Path) -> None:
         stdout=writer,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
-        timeout=30,
+        timeout=COMMAND_LIMIT_S,
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")

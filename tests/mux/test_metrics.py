@@ -101,7 +101,7 @@ async def test_head_in_pieces_is_answered_and_a_slow_one_dropped(spool: Path, nu
     async def reply(head: bytes) -> bytes:
         return page(head, lambda: b"x 1\n", CONTENT_TYPE)
 
-    door = MetricsDoor(listener, reply, command_timeout_s=0.5, log=LOG)
+    door = MetricsDoor(listener, reply, command_timeout_s=2, log=LOG)
     nursery.start_soon(door.serve, nursery)
     async with await trio.open_unix_socket(f"{spool}/metrics") as stream:
         for piece in (GET[:10], GET[10:-1], GET[-1:]):

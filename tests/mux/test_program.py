@@ -27,8 +27,6 @@ from tests.support.mux import AS_USER, COMMAND_LIMIT_S, USER, Mux, ask, running_
 from tests.support.process import Program, descendants, is_dead, wait_until
 from tests.support.service_manager import ServiceManager, in_environment
 
-SHORT_LIMIT_S = 10
-
 # Answers as its request says: at once, after `go` exists in the spool, never, twice, not at all.
 WORKER = """#!/usr/bin/perl
 use strict; $| = 1;
@@ -247,8 +245,8 @@ def test_start_returns_when_requests_are_accepted_and_removes_a_stale_socket(spo
         assert len(workers) == 1
     finally:
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not (spool / "pid").exists(), "the pid file is removed", SHORT_LIMIT_S)
-    wait_until(lambda: all(map(is_dead, (pid, *workers))), "all are gone", SHORT_LIMIT_S)
+    wait_until(lambda: not (spool / "pid").exists(), "the pid file is removed")
+    wait_until(lambda: all(map(is_dead, (pid, *workers))), "all are gone")
     assert not (spool / "mx.sock").exists()
 
 

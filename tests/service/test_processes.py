@@ -15,7 +15,7 @@ import pytest
 
 from defang_service import processes
 
-LONG_S = 15.0
+LONG_S = 60.0
 SHORT_S = 0.2
 
 # Locks, says so, and lives until it is told to end; `deaf` does not hear TERM.

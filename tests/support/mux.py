@@ -18,8 +18,8 @@ from tests.support.process import Program, wait_until
 
 USER = "nobody" if os.geteuid() == 0 else None
 AS_USER = ["-U", USER] if USER else []
-COMMAND_LIMIT_S = 15
-LONG_LIMIT_S = 40
+COMMAND_LIMIT_S = 60
+LONG_LIMIT_S = 100
 
 
 class Mux:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 POLL_S = 0.02
 # Debian's mimedefang and multiplexor need up to 18 s to end (protocol.md, stopping), ours less.
-STOP_LIMIT_S = 25.0
-READY_LIMIT_S = 20.0
+STOP_LIMIT_S = 60.0
+READY_LIMIT_S = 60.0
 # The flags in /proc/net/unix (proc(5)) of a socket after listen(2): __SO_ACCEPTCON of Linux.
 _ACCEPTS = "00010000"
 
@@ -50,7 +50,7 @@ def accepts_connections(address: str) -> bool:
     port, _, host = rest.partition("@")
     is_unix = not colon or kind == "unix"
     with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as probe:
-        probe.settimeout(5)
+        probe.settimeout(READY_LIMIT_S)
         try:
             probe.connect((rest if colon else address) if is_unix else (host, int(port)))
         except OSError:

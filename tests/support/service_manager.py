@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-LIMIT_S = 15
+LIMIT_S = 60
 
 
 class ServiceManager:

@@ -14,7 +14,7 @@ from tests.support.mta import Milter, send
 
 pytestmark = pytest.mark.system
 
-LIMIT_S = 30
+LIMIT_S = 60
 FILTER = """
 import ctypes, time
 from defang_worker import Filter

@@ -17,7 +17,7 @@ from tests.support.sendmail import SENDMAIL, WITH_HOST_NAME
 
 pytestmark = pytest.mark.system
 
-LIMIT_S = 30
+LIMIT_S = 60
 PYTHON_FILTER = """
 from defang_worker import CommandFailed, Filter, Lookup
 

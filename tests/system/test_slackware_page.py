@@ -12,7 +12,7 @@ import pytest
 from tests.support import private_machine
 from tests.support.daemons import private_home
 
-pytestmark = [pytest.mark.system, pytest.mark.time_limit(300)]
+pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "tests/support/slackware"

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -267,8 +268,22 @@ def _send_held(script: Script, held: Path) -> None:
         milter.send(b"Subject: held\r\nX-Hold: %s\r\n\r\nbody\r\n" % bytes(held))
 
 
+# The service in Python, with less patience.
+HASTY = f"""#!{sys.executable}
+import sys
+from defang_service import operations
+from defang_service.__main__ import main
+operations._STOP_LIMIT_S = 5
+sys.exit(main())
+"""
+
+
 def test_a_daemon_that_does_not_hear_is_killed_in_the_end(sysv: Script) -> None:
     sysv.ask("start")
+    hasty = sysv.home / "hasty"
+    hasty.write_text(HASTY)
+    hasty.chmod(0o755)
+    sysv.path.write_text(re.sub(r"^SERVICE=.*$", f"SERVICE={hasty}", sysv.path.read_text(), flags=re.MULTILINE))
     milter = sysv.pid("defang-milter")
     os.kill(milter, signal.SIGSTOP)
     sysv.ask("stop")

@@ -23,7 +23,7 @@ from tests.support.process import listens, wait_until
 
 pytestmark = pytest.mark.system
 
-LIMIT_S = 30
+LIMIT_S = 60
 MONITOR = Path("/usr/bin/watch-multiple-mimedefangs.tcl")
 WORKER = """#!/usr/bin/perl
 $| = 1;

@@ -195,7 +195,6 @@ def first_filter(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.time_limit(90)
 def test_first_filter_does_what_the_page_shows(first_filter: Path) -> None:
     shown = re.findall(r"^ {4}\$ (defang-worker|python)(.*)\n {4}(.*)$", _section("The first filter"), re.MULTILINE)
     report = re.search(r"```\n\$ defang-worker( test-mail[^\n]*)\n(.*?)```", _section("The first filter"), re.DOTALL)

@@ -15,7 +15,7 @@ import pytest
 
 from defang_common import __version__
 
-WAIT_S = 15
+WAIT_S = 60
 
 
 def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -32,7 +32,7 @@ from tests.worker.mime.test_corpus import CORPUS, ROWS, listed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAIT_S = 20
+WAIT_S = 60
 LEAF_KEYS = {"part", "content_type", "is_leaf", "filenames", "size", "sha256", "encoding", "view", "defects"}
 
 

@@ -19,7 +19,7 @@ from defang_common.wire import template as wire
 from defang_worker import rehearsal
 from defang_worker.log_lines import QueueIdFormatter
 
-WAIT_S = 15
+WAIT_S = 60
 # Puts the socket where a multiplexor does.
 LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
 

@@ -18,7 +18,7 @@ from defang_worker.trial.mta_message import Change, ChangeHeader, HeaderField, R
 from tests.support.mta import Answer, Milter, Outcome, Reply, Stage, Verdict
 from tests.system.interop.messages import Transaction
 
-ANSWER_LIMIT_S = 30
+ANSWER_LIMIT_S = 60
 _BOUNDARY = re.compile(rb'(boundary=)(?:"[^"]*"|[^\s;]+)', re.IGNORECASE)
 
 

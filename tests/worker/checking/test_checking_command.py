@@ -94,7 +94,6 @@ def test_places_in_settings_are_looked_at_unless_that_is_unwanted(site: Path) ->
     assert run("-f", site, "--no-paths").returncode == 0
 
 
-@pytest.mark.time_limit(120)
 def test_mypy_is_run_when_asked_for(site: Path) -> None:
     site.write_text(
         "from defang_worker import Message\n\n\ndef filter_begin(message: Message) -> None:\n    message.reject(17)\n"

@@ -21,6 +21,7 @@ from defang_worker.checks import Clamd, Outcome, VirusResult
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.viruses import clamd_wire
 from defang_worker.checks.viruses.clamd_wire import Reply
+from tests.support.process import wait_until
 from tests.support.scripted_service import Handler, ScriptedService
 
 VIRUS = b"a very bad thing"
@@ -265,6 +266,7 @@ def test_late_answer_for_the_message_before_is_not_taken_for_this_one(spool: Pat
 
     with clamd(keep, spool, timeout_s=0.2) as (service, check):
         assert scan(check).is_unknown
+        wait_until(lambda: late != [], "the service has the connection")
         service.handler = FakeClamd()
         with suppress(OSError):  # nobody is there any more
             late[0].sendall(b"1: fd[1]: Test.Virus FOUND\0")

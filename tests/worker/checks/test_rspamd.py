@@ -23,6 +23,7 @@ from defang_worker.checks.budget import Deadline
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.spam import rspamd_answer
 from tests.support.fake_spam_services import ANSWER, FakeRspamd
+from tests.support.process import wait_until
 from tests.support.scripted_service import Handler, ScriptedService
 
 PLAIN = b"From: a@example.com\nSubject: x\nX-Old: 1\nX-Old: 2\nX-Old: 3\n\nHello\n"
@@ -316,6 +317,7 @@ def test_late_answer_for_the_message_before_is_not_taken_for_this_one(spool: Pat
 
     with rspamd(keep, spool, timeout_s=0.2) as (service, check):
         assert scan(check).is_unknown
+        wait_until(lambda: late != [], "the service has the connection")
         service.handler = FakeRspamd(action="no action")
         with suppress(OSError):  # nobody is there any more
             late[0].sendall(FakeRspamd().answer)

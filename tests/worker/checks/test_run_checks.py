@@ -105,9 +105,9 @@ def test_time_in_the_queue_counts(load_filter: LoadFilter, workdir: Path) -> Non
     def filter_begin(message):
         import time
         message.run_checks(good)
-        assert good.deadlines[0].at - time.monotonic() < 3
+        assert good.deadlines[0].at - time.monotonic() <= 10
     """
-    early = time.time() - 28
+    early = time.time() - 20
     os.utime(workdir / "COMMANDS", (early, early))
     assert _scan(load_filter, workdir, body) == ["F"]
 

@@ -22,6 +22,7 @@ from defang_worker.checks.budget import Deadline
 from defang_worker.checks.faults import ServiceFault
 from tests.support.certificate import CERTIFICATE, KEY
 from tests.support.fake_spam_services import FakeSpamd
+from tests.support.process import wait_until
 from tests.support.scripted_service import Handler, ScriptedService
 
 PLAIN = b"From: a@example.com\nSubject: x\n\nHello\n"
@@ -189,6 +190,7 @@ def test_late_answer_for_the_message_before_is_not_taken_for_this_one(spool: Pat
 
     with spamd(keep, spool, timeout_s=0.2) as (service, check):
         assert scan(check).is_unknown
+        wait_until(lambda: late != [], "the service has the connection")
         service.handler = FakeSpamd(spam=b"False ; 0.0 / 5.0")
         with suppress(OSError):  # nobody is there any more
             late[0].sendall(FakeSpamd().answer)

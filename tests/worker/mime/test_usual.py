@@ -65,7 +65,7 @@ def assert_nothing_is_skipped_that_counts(message: bytes) -> None:
 def test_all_samples_come_out_the_same_with_every_check() -> None:
     for message in MESSAGES:
         lf = message.replace(b"\r\n", b"\n")
-        for spelled in (message, lf, lf.replace(b"\n", b"\r\n")):
+        for spelled in {message, lf, lf.replace(b"\n", b"\r\n")}:
             assert_nothing_is_skipped_that_counts(spelled)
 
 

@@ -43,7 +43,6 @@ def run_pytest(directory: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.time_limit(90)
 @pytest.mark.parametrize("example", [text for text in EXAMPLES if "from defang_worker.testing import" in text])
 def test_example_runs_as_it_stands(example: str, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
@@ -51,7 +50,6 @@ def test_example_runs_as_it_stands(example: str, tmp_path: Path) -> None:
     assert re.search(rf"^{example.count('def test_')} passed", run_pytest(tmp_path), re.MULTILINE)
 
 
-@pytest.mark.time_limit(90)
 def test_fixtures_are_there_without_an_import(tmp_path: Path) -> None:
     (settings,) = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
     (example,) = (text for text in EXAMPLES if "run_filter, new_message" in text)
@@ -61,14 +59,12 @@ def test_fixtures_are_there_without_an_import(tmp_path: Path) -> None:
     assert "1 passed" in run_pytest(tmp_path)
 
 
-@pytest.mark.time_limit(90)
 def test_fixture_without_a_filter_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_site.py").write_text("def test_it(run_filter, new_message): run_filter(new_message())\n")
     assert "run_filter needs a filter" in run_pytest(tmp_path)
 
 
-@pytest.mark.time_limit(90)
 def test_plugin_imports_nothing_of_ours_before_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_site.py").write_text(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-WAIT_S = 15
+WAIT_S = 60
 KEYS = [
     *("file", "stage", "verdict", "code", "dsn", "reply", "modified", "changes", "quarantined", "notifications"),
     *("warnings", "defects", "elapsed_ms"),
