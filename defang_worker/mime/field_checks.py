@@ -20,9 +20,10 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
 _TYPE: Final = re.compile(rb"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
 # RFC 5322 section 3.2.4 allows the fold, but readers keep or drop its blank: of concern where the value is compared.
-_QUOTED_FOLD: Final = re.compile(rb'(?:name|boundary)[*0-9]*[ \t]*=\s*"(?:[^"\\\n]++|\\.)*+\n', re.IGNORECASE)
+_QUOTED_FOLD: Final = re.compile(rb'(?:name|boundary)[*0-9]*[ \t]*=\s*"(?:[^"\\\n]++|\\.)*\n', re.IGNORECASE)
 _NEEDLESS_PAIR: Final = re.compile(rb'(?<!\\)(?:\\\\)*\\[^"\\]', re.DOTALL)
-_NEXT_PARAMETER: Final = re.compile(rb"[A-Za-z0-9*_-]+[ \t]*=")
+# The look behind has a name tried at its beginning only, or long ones would be quadratic.
+_NEXT_PARAMETER: Final = re.compile(rb"(?<![A-Za-z0-9*_-])[A-Za-z0-9*_-]++[ \t]*+=")
 _COMMENT: Final = re.compile(rb"\(([^()]*)\)")
 _ENCODED_WORD: Final = re.compile(rb"=\?[^?\s]+\?[bBqQ]\?")
 _BAD_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -78,15 +79,16 @@ def field_findings(field: str, raw: bytes) -> Iterator[Finding]:
 def _segments(value: bytes) -> tuple[list[bytes], bool]:
     """Cut a value at the semicolons outside of quotation marks; also tell whether a mark is left open."""
     segments: list[bytes] = []
-    start, is_open = 0, False
+    start = 0
     for match in _SPLIT.finditer(value):
         if match[0] == b";":
             segments.append(value[start : match.start()])
             start = match.end()
         elif match[0] == b'"':
-            is_open = True
-    segments.append(value[start:])
-    return segments, is_open
+            # All marks behind it are escaped, and none of them closed either: looking at each would be quadratic.
+            first, *others = value[match.start() :].split(b";")
+            return [*segments, value[start : match.start()] + first, *others], True
+    return [*segments, value[start:]], False
 
 
 def _comment_hides(value: bytes, bare: bytes) -> bool:

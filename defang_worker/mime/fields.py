@@ -25,7 +25,7 @@ _PARAMETER: Final = re.compile(
     re.DOTALL,
 )
 _WORD: Final = re.compile(rb"[\s;,]*+[^\s;,]*+")
-_TAIL: Final = re.compile(rb"[^\s;=]+(?![^\s;=]*\s*=)")
+_TAIL: Final = re.compile(rb"[^\s;=]++(?!\s*+=)")
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(r"\*([0-9]{1,9})(\*?)")
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+)(?:\?=|\?$|$)")

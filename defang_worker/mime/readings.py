@@ -34,10 +34,12 @@ _ODD_BLANKS: Final = re.compile(
 _LATIN_BLANKS: Final = re.compile(rb"[\x80-\xa0]")
 _JOINED_QUOTES: Final = re.compile(rb'"[ \t]*"')
 _QUOTE_FAULT: Final = re.compile(rb"\0[^\s;,]|[^=\s]\0")
-_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_KEY_TAIL: Final = re.compile(r"[a-z0-9*'-]+$")
+# It matches what is never closed too, up to the end: another try behind each mark would be quadratic.
+_QUOTED: Final = re.compile(rb'"(?:[^"\\]++|\\.)*("?)', re.DOTALL)
+# The looks behind have a name tried at its beginning only, for the same reason.
+_KEY_TAIL: Final = re.compile(r"(?<![a-z0-9*'-])[a-z0-9*'-]++$")
 _TOKEN: Final = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=]+")
-_TYPE: Final = re.compile(r"([a-z0-9!#$&^_.+-]+)[\s/]*/[\s/]*([a-z0-9!#$&^_.+-]+)")
+_TYPE: Final = re.compile(r"(?<![a-z0-9!#$&^_.+-])([a-z0-9!#$&^_.+-]++)\s*+/[\s/]*+([a-z0-9!#$&^_.+-]+)")
 # Of who writes fields in a word processor.
 _CURLY_QUOTES: Final = frozenset("\u2018\u2019\u201a\u201c\u201d\u201e")
 # Longer ones are rare, and would fill the memory.
@@ -55,7 +57,7 @@ def has_quote_fault(value: bytes) -> bool:
     """Tell whether quotation marks do not pair, or stand where they open or close no value."""
     if b'"' not in value:
         return False
-    reduced = _QUOTED.sub(b"\0", value.replace(b"\0", b""))
+    reduced = _QUOTED.sub(lambda match: b"\0" if match[1] else match[0], value.replace(b"\0", b""))
     return b'"' in reduced or _QUOTE_FAULT.search(reduced) is not None
 
 
