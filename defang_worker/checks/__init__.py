@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from defang_worker.checks.auth.dkim_check import Dkim
     from defang_worker.checks.auth.dkim_result import DkimResult, DkimSignature, DkimWord
     from defang_worker.checks.auth.dkim_signer import DkimKey, DkimSigner
+    from defang_worker.checks.auth.dmarc_check import Dmarc
+    from defang_worker.checks.auth.dmarc_record import DmarcPolicy
+    from defang_worker.checks.auth.dmarc_result import DmarcResult, DmarcWord
     from defang_worker.checks.auth.spf import Spf, SpfResult, SpfWord
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
@@ -49,6 +52,10 @@ __all__ = [
     "DkimSignature",
     "DkimSigner",
     "DkimWord",
+    "Dmarc",
+    "DmarcPolicy",
+    "DmarcResult",
+    "DmarcWord",
     "DnsList",
     "DomainList",
     "EmailList",
@@ -103,6 +110,10 @@ _HOMES = {
     "DkimSignature": "auth.dkim_result",
     "DkimSigner": "auth.dkim_signer",
     "DkimWord": "auth.dkim_result",
+    "Dmarc": "auth.dmarc_check",
+    "DmarcPolicy": "auth.dmarc_record",
+    "DmarcResult": "auth.dmarc_result",
+    "DmarcWord": "auth.dmarc_result",
     "FailurePolicy": "check",
     "Greylist": "greylist.greylist",
     "GreylistResult": "greylist.greylist",

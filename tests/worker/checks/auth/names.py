@@ -20,6 +20,8 @@ class KnownNames(resolver.Resolver):
     def __init__(self, texts: dict[str, str | list[str] | None] | None = None) -> None:
         super().__init__("127.0.0.1")
         self.texts = {Question(name): text for name, text in (texts or {}).items()}
+        self.absent: set[str] = set()
+        """Domains that do not exist; all others do."""
         self.rounds: list[list[str]] = []
         """The names of each round of questions."""
 
@@ -27,8 +29,10 @@ class KnownNames(resolver.Resolver):
         asked = list(dict.fromkeys(questions))
         self.rounds.append([one.name for one in asked])
         for question in asked:
-            assert question.type == "TXT"
-            yield question, self._answer(question.name)
+            yield question, self._answer(question.name) if question.type == "TXT" else self._existence(question.name)
+
+    def _existence(self, name: str) -> Answer:
+        return Answer(status=Status.NO_NAME if name in self.absent else Status.NO_DATA)
 
     def _answer(self, name: str) -> Answer:
         known = self.texts.get(Question(name), [])

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`author_domain`: the domain that a reader sees in From, for DMARC. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from email.utils import getaddresses
+
+__all__ = ["author_domain"]
+
+
+def author_domain(fields: Iterable[tuple[bytes, bytes]]) -> str:
+    """In small letters, as the DNS has it; raises ValueError if there is not one From with one domain in it."""
+    values = [value for name, value in fields if name.lower() == b"from"]
+    if len(values) != 1:
+        raise ValueError(f"{len(values)} From fields")
+    text = " ".join(values[0].decode("utf-8", "replace").split())
+    domains = {_ascii(address.rpartition("@")[2]) for _, address in getaddresses([text]) if "@" in address}
+    if len(domains) != 1:
+        raise ValueError(f"{len(domains)} domains in From")
+    return domains.pop()
+
+
+def _ascii(domain: str) -> str:
+    """A domain with its A-labels; raises ValueError for what can be no domain."""
+    domain = domain.lower().removesuffix(".")
+    if not domain.isascii():
+        domain = domain.encode("idna").decode("ascii")
+    if not all(0 < len(label) < 64 for label in domain.split(".")) or domain.startswith("["):
+        raise ValueError("From has no domain")
+    return domain
