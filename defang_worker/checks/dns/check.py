@@ -28,10 +28,15 @@ class DnsCheck(Check[_Subject_contra, _Result_co]):
     """Has `resolver`, given as such, or as the nameservers to ask; this host's own unless told otherwise."""
 
     def __init__(
-        self, name: str, *, resolver: Resolver | str | Sequence[str] = (), timeout_s: float = _TIMEOUT_S, **limits: Any
+        self,
+        name: str,
+        *,
+        resolver: Resolver | str | Sequence[str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        **limits: Any,
     ) -> None:
         super().__init__(name, timeout_s=timeout_s, **limits)
-        self.resolver: Final = resolver if isinstance(resolver, Resolver) else shared_resolver(resolver)
+        self.resolver: Final = resolver if isinstance(resolver, Resolver) else shared_resolver(resolver or ())
 
     @property
     def circuits(self) -> Sequence[Circuit]:

@@ -74,10 +74,8 @@ class _Line:
         return reason
 
     def judge(self, now: float) -> None:
-        """Tells the circuit whether the nameserver is there."""
-        if self.has_spoken:
-            self.server.circuit.worked()
-        elif not self.is_gone and self.probed_at is not None and now - self.probed_at >= _PROBE_S:
+        """Tells the circuit of a nameserver that is not there."""
+        if not self.has_spoken and not self.is_gone and self.probed_at is not None and now - self.probed_at >= _PROBE_S:
             self.server.circuit.failed(f"{self.server.host}: no answer", now, is_down=False)
 
 
@@ -183,7 +181,9 @@ class Exchange:
             return
         if not query.is_response(response):
             return
-        line.has_spoken = True
+        if not line.has_spoken:
+            line.has_spoken = True
+            line.server.circuit.worked()
         if number not in self._open:
             return  # the probe, or an answer that another nameserver has given already
         if response.flags & dns.flags.TC:

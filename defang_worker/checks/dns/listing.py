@@ -8,8 +8,8 @@ it. Several tell by 127.255.255.x that they were asked wrongly: too often, or th
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.dns.answer import Status
 from defang_worker.checks.faults import CouldNotTell
@@ -89,3 +89,8 @@ class ListingResult(CheckResult):
     def zones(self) -> tuple[str, ...]:
         """The names of the lists that have something."""
         return tuple(dict.fromkeys(listing.zone for listing in self.listings))
+
+    def as_record(self) -> dict[str, Any]:
+        """As every result has it, with each listing as an object."""
+        told = CheckResult.as_record(self)
+        return told | ({"listings": [asdict(one) for one in self.listings]} if self.listings else {})

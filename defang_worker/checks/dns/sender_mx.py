@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from defang_worker.checks import subject as facts
@@ -30,6 +30,11 @@ class MxResult(CheckResult):
     """Those of the addresses that are not of the public Internet: 127.0.0.1, 10.0.0.1, ::1."""
     is_null: bool = False
     """Whether the domain says that it takes no mail (RFC 7505)."""
+
+    def as_record(self) -> dict[str, Any]:
+        """As every result has it, with each host as an object."""
+        told = CheckResult.as_record(self)
+        return told | ({"hosts": [asdict(host) for host in self.hosts]} if self.hosts else {})
 
 
 class SenderMx(DnsCheck[Any, MxResult]):

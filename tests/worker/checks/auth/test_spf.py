@@ -116,6 +116,7 @@ def test_outcome_of_each_result(mechanism: str, word: str, outcome: Outcome) -> 
     result = checked(f'example.com TXT "v=spf1 {mechanism}"')
     assert (result.word, result.outcome, result.domain, result.identity) == (word, outcome, "example.com", "mailfrom")
     assert word in result.detail
+    assert json.loads(json.dumps(result.as_record()))["word"] == word
 
 
 def test_domain_without_record_is_not_applicable() -> None:

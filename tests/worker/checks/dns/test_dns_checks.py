@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,10 +217,13 @@ def test_what_is_no_address_has_no_reversed_name() -> None:
         reversed_address("bl.example")
 
 
-def test_result_of_a_list_stands_in_the_record() -> None:
-    told = listed("7.2.0.192.bl.example A 127.0.0.2").as_record()
+def test_results_stand_in_the_record() -> None:
+    told = json.loads(json.dumps(listed("7.2.0.192.bl.example A 127.0.0.2").as_record()))
     assert told["outcome"] == "found"
-    assert "bl.example" in json.dumps(told, default=str)
+    assert told["listings"] == [{"value": "192.0.2.7", "zone": "bl.example", "codes": ["127.0.0.2"]}]
+    hosts = json.loads(json.dumps(mx("example.com A 127.0.0.1").as_record()))["hosts"]
+    assert hosts == [{"name": "example.com", "preference": 0, "addresses": ["127.0.0.1"], "is_unknown": False}]
+    assert json.loads(json.dumps(reverse("7.2.0.192.in-addr.arpa PTR a.example").as_record()))["names"] == ["a.example"]
 
 
 @pytest.mark.parametrize(
@@ -357,3 +361,15 @@ def test_checks_with_the_same_nameservers_share_what_is_known() -> None:
     assert one.resolver is same.resolver
     assert DnsList("a.example", resolver="192.0.2.54").resolver is not one.resolver
     assert DnsList("a.example").resolver is SenderMx().resolver
+
+
+def test_list_may_be_declared_in_a_settings_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        '[checks.blocklist]\nkind = "DnsList"\nzones = ["bl.example", "bl.example.net"]\nstop_after = 1\n'
+        'resolver = "127.0.0.1:5353"\non_failure = "ignore"\n'
+    )
+    (check,) = Settings.load(str(path)).checks
+    assert isinstance(check, DnsList)
+    assert ([zone.name for zone in check.zones], check.stop_after) == (["bl.example", "bl.example.net"], 1)
+    assert check.resolver.nameservers == ("127.0.0.1",)
