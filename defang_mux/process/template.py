@@ -213,8 +213,8 @@ class Template:
     # Its end
 
     def _kill(self) -> None:
-        # Its group has those of its forks that have not begun to serve.
-        self._signal(signal.SIGCONT)
+        # Its group has those of its forks that have not begun to serve. No CONT before it, as elsewhere: one that was
+        # stopped would go on to the orders that another template is to get.
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

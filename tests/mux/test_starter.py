@@ -273,7 +273,8 @@ async def test_stopped_template_is_killed_when_an_order_takes_too_long(
     await trio.sleep(9)
     assert len(kernel.templates) == 1
     await trio.sleep(2)
-    assert (kernel.templates[0].pid, SIGKILL) in kernel.signals
+    # Continued, it could still carry the order out.
+    assert [number for pid, number in kernel.signals if pid == kernel.templates[0].pid] == [SIGKILL]
     crew.reap()
     kernel.templates[1].say(*READY)
     await settle()
