@@ -49,6 +49,15 @@ def test_a_unit_waits_for_readiness_and_lets_the_daemon_end_its_own_children(nam
     assert (service["NotifyAccess"], int(service["WatchdogSec"]) > 0) == ("main", True)
 
 
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_started_again_as_often_as_it_takes(name: str) -> None:
+    unit = _unit(name)
+    assert unit["Service"]["Restart"] == "on-failure"
+    # systemd gives up what starts so often in so long (systemd.unit(5), StartLimitIntervalSec=).
+    assert int(unit["Service"]["RestartSec"]) * 5 > 10
+    assert not {"StartLimitBurst", "StartLimitIntervalSec"} & set(unit["Unit"])
+
+
 def test_the_filter_is_there_before_the_mail_server() -> None:
     milter = _unit("defang-milter.service")["Unit"]
     assert "defang-mux.service" in milter["After"].split()
