@@ -62,7 +62,17 @@ class Operations:
     programs: Path = field(default_factory=lambda: Path(sys.executable).parent)
 
     def start(self) -> None:
-        """Starts what does not run, the multiplexor first; returns when both accept connections. Raises `Failed`."""
+        """Starts what does not run; returns when both accept connections, having tried the filter. Raises `Failed`."""
+        if self.service.mux not in self._start():
+            return
+        try:
+            self.check()
+        except Failed as fault:
+            # No failure: the daemons tell mail servers to come back, and take the filter as soon as it can be loaded.
+            self.say(f"{fault}\nall mail is put off until it can be: mend it, and reload")
+
+    def _start(self) -> list[Daemon]:
+        """Starts what does not run, the multiplexor first; what was started."""
         started: list[Daemon] = []
         for daemon in (self.service.mux, self.service.milter):
             with _the(daemon) as running:
@@ -77,6 +87,7 @@ class Operations:
                     self._end(other)
                 raise
             started.append(daemon)
+        return started
 
     def stop(self) -> None:
         """Ends both, the milter first; returns when no process and no socket of theirs is left. Raises `Failed`."""
@@ -88,7 +99,7 @@ class Operations:
         """Stop and start, if the filter can be used; with one that cannot, all stays as it is. Raises `Failed`."""
         self.check()
         self.stop()
-        self.start()
+        self._start()
 
     def reload(self) -> None:
         """Makes the multiplexor take the changed filter, if that can be used. Raises `Failed`."""
