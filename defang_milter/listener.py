@@ -21,7 +21,7 @@ import milter
 
 from defang_common.host import notify
 from defang_common.host.daemon import StartFailed
-from defang_milter import address
+from defang_milter import address, leftovers
 from defang_milter.callbacks import Callbacks, Site
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.settings import PROGRAM, Settings
@@ -211,6 +211,10 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with _listening(settings):
         _wait_for_mux(str(settings.mux_socket), settings.mux_start_timeout_s)
+        try:
+            leftovers.remove(settings.spool, keep=settings.keep_failed or settings.keep_all)
+        except OSError as error:
+            raise StartFailed(f"{settings.spool}: {error.strerror}") from error
         with StopSignal() as stop:
             libmilter.start()
             _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)
