@@ -8,9 +8,7 @@ sender (queue) -> receiver -> sink
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,10 +20,8 @@ from tests.support.daemons import Chain, Daemons, make_spool, private_home, runn
 from tests.support.process import Program, wait_until
 from tests.support.sendmail import Sendmail
 from tests.support.sink import Sink
+from tests.support.small_disk import full, small_file_system
 from tests.support.syslog import syslog_kept_in
-
-# Room for a few messages of the tests, and quickly filled.
-SPOOL_BYTES = 4 * 1024 * 1024
 
 
 class Receiver(Protocol):
@@ -77,14 +73,8 @@ class Site:
     @contextmanager
     def full_spool(self, *, but_bytes: int = 0) -> Iterator[None]:
         """While inside, at most so many bytes can be written below the spool."""
-        filler = self.daemons.spool / "filler"
-        room = os.statvfs(self.daemons.spool)
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - but_bytes)
-        try:
+        with full(self.daemons.spool, but_bytes=but_bytes):
             yield
-        finally:
-            filler.unlink()
 
     def unfinished_worker(self) -> Path:
         """A worker program that leaves RESULTS without its end, for `Daemons.start_mux`."""
@@ -111,7 +101,7 @@ def mail_site(make_receiver: MakeReceiver, chain: Chain) -> Iterator[Site]:
     with (
         private_home() as home,
         syslog_kept_in(home / "syslog.log"),
-        _small_file_system(home / "spool") as spool,
+        small_file_system(home / "spool") as spool,
         Sink() as sink,
         running(chain, home=home, spool=spool) as daemons,
     ):
@@ -119,14 +109,3 @@ def mail_site(make_receiver: MakeReceiver, chain: Chain) -> Iterator[Site]:
         sender = Sendmail(home / "sender", hostname="tx.example.com", deliver_to_port=receiver.port, queue_only=True)
         with receiver.listening():
             yield Site(home=home, sink=sink, daemons=daemons, receiver=receiver, sender=sender)
-
-
-@contextmanager
-def _small_file_system(path: Path) -> Iterator[Path]:
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SPOOL_BYTES}", "defang-test", path], check=True)
-    try:
-        yield path
-    finally:
-        # Lazily: a process that should have ended is reported by `running`, and must not keep the directory as well.
-        subprocess.run(["umount", "--lazy", path], check=True)

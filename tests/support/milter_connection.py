@@ -155,6 +155,10 @@ class MilterConnection:
         """Close the socket without a word, as an MTA does that was killed."""
         self._socket.close()
 
+    def cut(self) -> None:
+        """Cut the connection from another thread; who waits for an answer gets MilterClosedError."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
     # -- packets
 
     def _negotiate(self, offer: Offer) -> None:
