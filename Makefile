@@ -8,7 +8,7 @@ STALE := $(shell test -x $(BIN)/python && grep -sqxF '$(CURDIR)' .venv/.ready \
 	&& { test -z '$(PYTHON)' || grep -sqxF 'PYTHON=$(PYTHON)' .venv/.ready; } || echo stale)
 export PYTHON
 
-.PHONY: help setup fix check unit system test bench run cases fuzz docs clean stale install uninstall
+.PHONY: help setup fix check unit system test bench soak run cases fuzz docs clean stale install uninstall
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ cases: setup ## the golden cases of tests/cases (UPDATE=1 writes what comes out,
 
 bench: setup ## Defang and MIMEDefang side by side (root or sudo; ARGS=--quick for a short one)
 	@scripts/benchmark.sh $(ARGS)
+
+soak: setup ## many messages with recycling and rereading: nothing may grow or stay (root or sudo; COUNT=50000)
+	@scripts/soak.sh $(if $(COUNT),--count $(COUNT))
 
 fuzz: setup ## look for input that breaks the MIME engine, for a minute (SECONDS_TO_RUN=600: for ten)
 	@scripts/fuzz.sh
