@@ -68,7 +68,11 @@ class MuxClient:
     def check(self, request: Request, carried: Carried | None = None) -> Answer:
         """The answer to a relay, HELO, sender or recipient check; `carried` goes there and comes back with it."""
         try:
-            return answers.decode(self._ask(request, carried))
+            reply = self._ask(request, carried)
+            if reply and not reply.endswith(b"\n"):
+                # Of a refusal's text, code or delay a part may be missing.
+                raise MuxUnavailable(f"answer cut off: {reply.decode(errors='backslashreplace')}")
+            return answers.decode(reply)
         except Malformed as error:
             raise MuxUnavailable(str(error)) from error
 
