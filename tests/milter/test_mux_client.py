@@ -54,7 +54,9 @@ def test_a_scan_is_done_only_if_the_answer_is_exactly_ok(mux: FakeMux, reply: by
         _client(mux.path).scan(SCAN, _nothing)
 
 
-@pytest.mark.parametrize("reply", [b"", b"error: No free workers\n", b"ok 1", b"ok 0 no 55", b"ok 1\nok 0\n", b"ok 7 x\n"])
+@pytest.mark.parametrize(
+    "reply", [b"", b"error: No free workers\n", b"ok 1", b"ok 0 no 55", b"ok 1\nok 0\n", b"ok 7 x\n"]
+)
 def test_an_answer_that_is_none_is_a_failure(mux: FakeMux, reply: bytes) -> None:
     mux.answers[b"senderok"] = reply
     with pytest.raises(MuxUnavailable):
