@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,12 +20,13 @@ pytestmark = pytest.mark.system
 
 SESSIONS = 200
 MESSAGES_PER_SESSION = 5
-# The multiplexor's queue holds 128 at most, so a few of 200 are told to come back later, and do, as an MTA would.
+WORKERS = 2
+# This queue holds 128, so a few of 200 are told to come back later, and do, as an MTA would.
 RETRIES = 50
 CHAIN = Chain(
     filter=Path(__file__).parent / "interop" / "filter.py",
     milter_options=("-r", "-H", "-s", "-t", "-q"),
-    mux_options=("-m", "2", "-x", "2", "-w", "1", "-q", "128", "-Q", "60", "-l"),
+    mux_options=("-m", str(WORKERS), "-x", str(WORKERS), "-w", "1", "-q", "128", "-Q", "60", "-l"),
 )
 RETRY_PAUSE_S = 0.2
 ANSWER_LIMIT_S = 60
@@ -86,6 +88,16 @@ class Crowd:
             self.accepted.append(number)
 
 
+def workers_at_rest(daemons: Daemons) -> int:
+    """How many workers the multiplexor has idle."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ANSWER_LIMIT_S)
+        connection.connect(str(daemons.mux_socket))
+        connection.sendall(b"status\n")
+        states = b"".join(iter(lambda: connection.recv(4096), b"")).split()[0]
+    return states.count(b"I")
+
+
 def open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
@@ -96,7 +108,8 @@ def test_two_hundred_sessions_at_once_lose_and_leave_nothing(daemons: Daemons) -
     with Milter(daemons.milter_address) as milter:
         assert milter.send(order(0)).verdict is Verdict.ACCEPT
     pids = (daemons.milter.pid, daemons.mux.pid)
-    wait_until(lambda: len(daemons.workers()) == 2, "both workers run")
+    # A worker has its pipes in the multiplexor before it has a process, and the template has one of its own.
+    wait_until(lambda: workers_at_rest(daemons) == WORKERS, "both workers are idle")
     before = {pid: open_files(pid) for pid in pids}
     spool_before = sorted(daemons.spool.iterdir())
 
@@ -105,6 +118,7 @@ def test_two_hundred_sessions_at_once_lose_and_leave_nothing(daemons: Daemons) -
 
     assert crowd.failures == [], daemons.logs()[-3000:]
     assert sorted(crowd.accepted) == list(range(SESSIONS * MESSAGES_PER_SESSION))
+    wait_until(lambda: workers_at_rest(daemons) == WORKERS, "both workers are idle again")
     for pid in pids:
         wait_until(lambda pid=pid: open_files(pid) <= before[pid], f"no descriptor left: {open_files(pid)}, {before}")  # type: ignore[misc]
     assert sorted(daemons.spool.iterdir()) == spool_before

@@ -382,11 +382,14 @@ def test_rspamd_that_is_down_is_asked_once_and_then_left_alone(spool: Path) -> N
         assert service.connections == 3
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers(-3, 3) | st.sampled_from(["reject", "x", ""]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["value", "order", "X-A"]), inner),
-    max_leaves=6,
-)
+LEAVES = st.none() | st.booleans() | st.floats() | st.integers(-3, 3) | st.sampled_from(["reject", "x", ""])
+
+
+def _containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["value", "order", "X-A"]), inner, max_size=3)
+
+
+JSON = LEAVES | _containers(LEAVES | _containers(LEAVES))
 KEYS = ("score", "required_score", "action", "symbols", "messages", "subject", "is_skipped", "dkim-signature")
 BLOCK_KEYS = ("add_headers", "remove_headers", "change_from", "add_rcpt", "del_rcpt", "reject", "spam_header")
 
