@@ -23,11 +23,17 @@ _Result_co = TypeVar("_Result_co", bound=CheckResult, covariant=True)
 
 
 class ServiceCheck(Check[_Subject_contra, _Result_co]):
-    """Has `endpoints`, whose `call` its jobs use; each address is left alone while it is down."""
+    """Has `endpoints`, whose `call` its jobs use; each address is left alone while it is down.
 
-    def __init__(self, name: str, addresses: str | Sequence[str], **limits: Any) -> None:
+    `max_bytes` is the largest content that the service is shown; raises ValueError if that is none at all.
+    """
+
+    def __init__(self, name: str, addresses: str | Sequence[str], *, max_bytes: int, **limits: Any) -> None:
         super().__init__(name, **limits)
+        if max_bytes <= 0:
+            raise ValueError(f"{name}: max_bytes is to be more than 0, not {max_bytes}")
         self.endpoints = Endpoints(addresses)
+        self.max_bytes = max_bytes
 
     @property
     def circuits(self) -> Sequence[Circuit]:

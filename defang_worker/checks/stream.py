@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from defang_worker.checks.budget import Deadline
     from defang_worker.mime.headers import Buffer
 
-__all__ = ["Stream", "host_and_port"]
+__all__ = ["Stream", "host_and_port", "require_address"]
 
 # A service that is up answers a connection at once; one that does not within this time is taken for down.
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -34,6 +34,12 @@ def host_and_port(address: str) -> tuple[str, int]:
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise ValueError(f"an address is an absolute path or host:port, not {address!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def require_address(address: str) -> None:
+    """Raises ValueError for what `Stream.connect` could not take: neither an absolute path nor host:port."""
+    if not address.startswith("/"):
+        host_and_port(address)
 
 
 class Stream:

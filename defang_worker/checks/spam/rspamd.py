@@ -12,7 +12,7 @@ from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.spam import rspamd_answer
 from defang_worker.checks.spam.rspamd_answer import RspamdResult
 from defang_worker.checks.spam.rspamd_fields import envelope_fields, field
-from defang_worker.checks.stream import Stream, host_and_port
+from defang_worker.checks.stream import Stream, host_and_port, require_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,13 +49,9 @@ class Rspamd(ServiceCheck["Message", RspamdResult]):
         fields: Mapping[str, str] | None = None,
         **limits: Any,
     ) -> None:
-        super().__init__(name, addresses, **limits)
+        super().__init__(name, addresses, max_bytes=max_bytes, **limits)
         for address in self.endpoints.addresses:
-            if not address.startswith("/"):
-                host_and_port(address)  # raises ValueError
-        if max_bytes <= 0:
-            raise ValueError(f"{name}: max_bytes is to be more than 0, not {max_bytes}")
-        self.max_bytes = max_bytes
+            require_address(address)
         self.as_delivered = as_delivered
         self.fields = tuple(field(key, value) for key, value in (fields or {}).items())
 

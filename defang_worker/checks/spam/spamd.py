@@ -20,7 +20,7 @@ from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.spam.result import SpamResult, Symbol
 from defang_worker.checks.spam.spamd_message import as_in_a_mailbox
 from defang_worker.checks.spam.spamd_wire import Lesson, exchange
-from defang_worker.checks.stream import Stream, host_and_port
+from defang_worker.checks.stream import Stream, host_and_port, require_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,19 +56,15 @@ class _SpamdCheck(ServiceCheck["Message", _Result_co]):
         as_delivered: bool = False,
         **limits: Any,
     ) -> None:
-        super().__init__(name, addresses, **limits)
-        if max_bytes <= 0:
-            raise ValueError(f"{name}: max_bytes is to be more than 0, not {max_bytes}")
+        super().__init__(name, addresses, max_bytes=max_bytes, **limits)
         if isinstance(user, str) and not _is_user(user):
             raise ValueError(f"{name}: no user of spamd's can be called {user!r}")
         self._tls = ssl.create_default_context() if tls is True else tls or None
         for address in self.endpoints.addresses:
-            if not address.startswith("/"):
-                host_and_port(address)  # raises ValueError
-            elif self._tls is not None:
+            require_address(address)
+            if self._tls is not None and address.startswith("/"):
                 raise ValueError(f"{name}: there is no TLS on a unix socket, {address}")
         self.user = user
-        self.max_bytes = max_bytes
         self.apparently_to = apparently_to
         self.as_delivered = as_delivered
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.service import ServiceCheck
-from defang_worker.checks.stream import Stream, host_and_port
+from defang_worker.checks.stream import Stream, require_address
 from defang_worker.checks.viruses import clamd_wire
 from defang_worker.checks.viruses.result import Infection, VirusResult
 from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Selection, result_of
@@ -57,14 +57,10 @@ class Clamd(ServiceCheck["Message", VirusResult]):
         max_bytes: int = DEFAULT_MAX_BYTES,
         **limits: Any,
     ) -> None:
-        super().__init__(name, addresses, **limits)
+        super().__init__(name, addresses, max_bytes=max_bytes, **limits)
         for address in self.endpoints.addresses:
-            if not address.startswith("/"):
-                host_and_port(address)  # raises ValueError
-        if max_bytes <= 0:
-            raise ValueError(f"{name}: max_bytes is to be more than 0, not {max_bytes}")
+            require_address(address)
         self.parts = parts
-        self.max_bytes = max_bytes
         self._takes_no_files: set[str] = set()
 
     def prepare(self, subject: Message) -> Job[VirusResult]:

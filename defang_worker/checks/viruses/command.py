@@ -60,7 +60,8 @@ class CommandScanner(ServiceCheck["Message", VirusResult]):
     ) -> None:
         if isinstance(argv, str) or not argv:
             raise ValueError(f"a program is given as a list of its words, not as {argv!r:.100}")
-        super().__init__(name or os.path.basename(argv[0]), argv[0], **limits)  # noqa: PTH119  # a name, no file yet
+        name = name or os.path.basename(argv[0])  # noqa: PTH119  # a name, no file yet
+        super().__init__(name, argv[0], max_bytes=max_bytes, **limits)
         self.argv = tuple(argv)
         self.codes = {code: Meaning(meaning) for code, meaning in (codes or {0: "clean", 1: "infected"}).items()}
         self._pattern = re.compile(name_pattern)
@@ -68,7 +69,6 @@ class CommandScanner(ServiceCheck["Message", VirusResult]):
             raise ValueError(f"{self.name}: name_pattern has no group `name`: {name_pattern}")
         self._version_argv = tuple(version_argv)
         self.parts = parts
-        self.max_bytes = max_bytes
 
     @classmethod
     def preset(cls, preset: str, *more: str, **options: Any) -> Self:

@@ -56,11 +56,10 @@ class Icap(ServiceCheck["Message", VirusResult]):
         max_bytes: int = DEFAULT_MAX_BYTES,
         **limits: Any,
     ) -> None:
-        super().__init__(name, services, **limits)
+        super().__init__(name, services, max_bytes=max_bytes, **limits)
         self._services = {address: Service.of(address) for address in self.endpoints.addresses}
         self.method = Method(method)
         self.parts = parts
-        self.max_bytes = max_bytes
         # With the moment until which they hold.
         self._options: dict[str, tuple[float, Options]] = {}
 
