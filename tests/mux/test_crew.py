@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -22,7 +22,7 @@ from defang_common.wire.state import ABILITIES, QUESTION_TO_WORKER
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import NO_ACTIVATION, NO_FREE_WORKERS, QUEUE_TIMED_OUT, STOPPING, Pool
-from defang_mux.pool.state import Limits, Moved, State
+from defang_mux.pool.state import Moved, State
 from defang_mux.process.crew import OVERLOADED, TIMED_OUT, Crew, Orders
 from defang_mux.process.exchange import NO_RESPONSE
 from defang_mux.process.exchange import STOPPING as GIVEN_UP
@@ -30,26 +30,8 @@ from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.spawn import Program
 from defang_mux.process.starter import Starting
-from tests.mux.conftest import FakeKernel, FakeProcess
-
-SCAN = b"scan Q1 /spool/mdefang-Q1"
-LOG = logging.getLogger("defang.mux.test")
-
-Make = Callable[..., Crew]
-
-
-class Client:
-    """Asks in a task of its own; `reply` is None until there is one."""
-
-    def __init__(self, crew: Crew, nursery: trio.Nursery, line: bytes = SCAN) -> None:
-        self.reply: bytes | None = None
-        self.at = 0.0
-
-        async def ask() -> None:
-            self.reply = await crew.answer(line)
-            self.at = trio.current_time()
-
-        nursery.start_soon(ask)
+from tests.mux.conftest import FakeKernel
+from tests.mux.crews import LOG, SCAN, Client, Make, answer, die, limits, pool_of, settle
 
 
 @pytest.fixture
@@ -63,17 +45,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
         watches: Sequence[Watch] = (),
         **changed: Any,
     ) -> Crew:
-        limits: dict[str, Any] = {
-            "min_workers": 1,
-            "max_workers": 2,
-            "max_requests": 500,
-            "idle_timeout_s": 300,
-            "start_interval_s": 3,
-            "activation_interval_s": 0,
-            "queue_size": 10,
-            "queue_timeout_s": 30,
-        }
-        pool = Pool(Limits(**(limits | changed)), now=trio.current_time(), epoch_offset_s=0, watched=bool(watches))
+        pool = Pool(limits(**changed), now=trio.current_time(), epoch_offset_s=0, watched=bool(watches))
         crew = Crew(
             pool,
             Orders(
@@ -95,26 +67,6 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
     yield make_crew
     # With the children gone, nothing waits for a signal of theirs.
     nursery.cancel_scope.cancel()
-
-
-def pool_of(crew: Crew) -> Pool:
-    return crew._pool
-
-
-def die(crew: Crew, process: FakeProcess, status: int = 1) -> None:
-    process.exit(status)
-    crew.reap()
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
-
-
-async def answer(process: FakeProcess, with_: bytes = b"ok\n") -> bytes:
-    line = await process.read_line()
-    process.say(with_)
-    await settle()
-    return line
 
 
 async def test_answer_comes_back_unchanged(

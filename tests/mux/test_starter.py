@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
@@ -15,31 +15,16 @@ import trio.testing
 
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import NO_ACTIVATION, Pool
-from defang_mux.pool.state import Limits, State
+from defang_mux.pool.state import State
 from defang_mux.process.crew import Crew, Orders
 from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
 from defang_mux.process.spawn import Program
 from defang_mux.process.starter import Starting
-from tests.mux.conftest import FakeKernel, FakeProcess, FakeTemplate
+from tests.mux.conftest import FakeKernel, FakeTemplate
+from tests.mux.crews import LOG, SCAN, Client, Make, answer, die, limits, pool_of, settle
 
-SCAN = b"scan Q1 /spool/mdefang-Q1"
-LOG = logging.getLogger("defang.mux.test")
 READY = (b"template 1", b"ready")
-
-Make = Callable[..., Crew]
-
-
-class Client:
-    """Asks in a task of its own; `reply` is None until there is one."""
-
-    def __init__(self, crew: Crew, nursery: trio.Nursery, line: bytes = SCAN) -> None:
-        self.reply: bytes | None = None
-
-        async def ask() -> None:
-            self.reply = await crew.answer(line)
-
-        nursery.start_soon(ask)
 
 
 class Rereading:
@@ -59,16 +44,6 @@ class Rereading:
 @pytest.fixture
 async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]:
     def make_crew(*, starting: Starting = Starting.AUTO, max_workers: int = 2) -> Crew:
-        limits = Limits(
-            min_workers=1,
-            max_workers=max_workers,
-            max_requests=500,
-            idle_timeout_s=300,
-            start_interval_s=3,
-            activation_interval_s=0,
-            queue_size=10,
-            queue_timeout_s=30,
-        )
         orders = Orders(
             program=Program(path=Path("/worker"), rules=None, status_tags=False),
             starting=starting,
@@ -77,7 +52,7 @@ async def make(kernel: FakeKernel, nursery: trio.Nursery) -> AsyncIterator[Make]
             verbose=True,
             poison=PoisonOrders(outcome=Outcome.NONE, store=Path("/nowhere")),
         )
-        pool = Pool(limits, now=trio.current_time(), epoch_offset_s=0)
+        pool = Pool(limits(max_workers=max_workers), now=trio.current_time(), epoch_offset_s=0)
         crew = Crew(pool, orders, nursery, LOG, ledger=Ledger())
         crew.begin()
         return crew
@@ -97,27 +72,6 @@ def kill_at_once(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
             target.exit(9)
 
     monkeypatch.setattr(os, "killpg", killpg)
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
-
-
-def pool_of(crew: Crew) -> Pool:
-    pool: Pool = crew._pool
-    return pool
-
-
-async def answer(process: FakeProcess) -> bytes:
-    line = await process.read_line()
-    process.say(b"ok\n")
-    await settle()
-    return line
-
-
-def die(crew: Crew, one: FakeProcess | FakeTemplate, status: int = 1) -> None:
-    one.exit(status)
-    crew.reap()
 
 
 def is_waiting(template: FakeTemplate) -> bool:
