@@ -13,7 +13,7 @@ from defang_common.wire import answers, state
 from defang_common.wire.answers import LookupStatus
 from defang_common.wire.errors import Malformed, Unencodable
 from defang_worker.api.hooks import FilterFault
-from defang_worker.api.lookup import CommandFailed, Lookup
+from defang_worker.api.lookup import NO_SUCH_MAP, CommandFailed, Lookup
 from defang_worker.api.words import to_bytes, to_text
 
 if TYPE_CHECKING:
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("defang.worker")
 
 UNKNOWN_COMMAND: Final = answers.encode_error("Unknown command")
-_NO_SUCH_MAP: Final = answers.encode_lookup(LookupStatus.PERM, b"no such map")
 _FAULT: Final = answers.encode_lookup(LookupStatus.TEMP, b"the filter has a problem")
 
 
 def look_up(site: SiteFilter, request: Map) -> bytes:
     """The answer to a lookup of the mail server."""
     if not site.has("filter_map"):
-        return _NO_SUCH_MAP
+        return encoded_lookup(NO_SUCH_MAP)
     try:
         return encoded_lookup(find(site, to_text(request.table), to_text(request.key)))
     except (FilterFault, Unencodable) as fault:

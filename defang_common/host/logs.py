@@ -14,6 +14,7 @@ import re
 import socket
 import sys
 import syslog
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,7 +122,7 @@ def _as_json(label: str) -> Render:
     return render
 
 
-class _Handler(logging.Handler):
+class _Handler(logging.Handler, ABC):
     """Hands a record on line by line."""
 
     def __init__(self, render: Render) -> None:
@@ -135,8 +136,9 @@ class _Handler(logging.Handler):
         except Exception:  # noqa: BLE001  # a handler's errors go where logging wants them
             self.handleError(record)
 
+    @abstractmethod
     def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:
-        raise NotImplementedError
+        """Hand on one line: as it was logged, and as it is to be shown."""
 
 
 class _SyslogHandler(_Handler):

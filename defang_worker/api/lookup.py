@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from defang_common.wire.answers import LookupStatus
 
@@ -49,3 +50,7 @@ class Lookup:
     def permanent(cls, text: str = "") -> Lookup:
         """It can never be told, for want of such a table perhaps."""
         return cls(LookupStatus.PERM, text)
+
+
+NO_SUCH_MAP: Final = Lookup.permanent("no such map")
+"""What a filter without tables says."""
