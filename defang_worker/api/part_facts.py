@@ -92,7 +92,7 @@ class PartFacts:
 
     @property
     def extension(self) -> str:
-        """The last dot of `filename` and what follows it, in small letters and without tricks; or empty."""
+        """The last dot of `filename` and what follows it (".exe"), in small letters and without tricks; or empty."""
         return self._shown.extension
 
     def matches(self, pattern: str | re.Pattern[str]) -> bool:
