@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
-from defang_worker.checks import Check, Clamd, CommandScanner, Rspamd
+from defang_worker.checks import Check, CommandScanner, Rspamd
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.viruses.presets import PRESETS
 
@@ -95,7 +95,10 @@ def checks_of(site: SiteFilter) -> list[Check[Any, Any]]:
 
 def _usual_scanners() -> Iterator[Check[Any, Any]]:
     if os.path.exists(_CLAMD_SOCKET):  # noqa: PTH110  # a socket
-        yield Clamd(_CLAMD_SOCKET)
+        with suppress(ImportError):  # its extra is not installed, which the list of packages tells
+            from defang_worker.checks import Clamd  # noqa: PLC0415
+
+            yield Clamd(_CLAMD_SOCKET)
     for name, preset in PRESETS.items():
         # `scan` is the name of many a program.
         if name != "avast" and shutil.which(preset.argv[0]):

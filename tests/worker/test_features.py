@@ -73,6 +73,22 @@ def test_services_are_shown_with_version_or_what_is_wrong(
     assert told["filter"] == site.path
 
 
+def test_scanner_of_this_host_without_its_package_is_left_out() -> None:
+    program = (
+        "import sys; sys.modules['clamd'] = None; from defang_worker.features import gather; "
+        "gather._CLAMD_SOCKET = '/'; print([check.name for check in gather._usual_scanners()])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "'clamd'" not in done.stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", program.replace("sys.modules['clamd'] = None; ", "")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "'clamd'" in shown.stdout
+
+
 def test_spam_checkers_of_this_host_are_shown_if_they_answer(
     load_filter: LoadFilter, spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

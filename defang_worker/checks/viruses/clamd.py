@@ -2,7 +2,8 @@
 """`Clamd`: asks ClamAV's daemon, over a unix socket or TCP; the message and its parts in one session.
 
 Over a unix socket clamd gets open files (FILDES), so it need not be able to read the spool, and nothing is copied
-through the socket; over TCP, or where it cannot take files, the bytes (INSTREAM), each item in one piece.
+through the socket; over TCP, or where it cannot take files, the bytes (INSTREAM). It has several items at a time, and
+scans them side by side. How the words go to and fro is `clamd_wire`'s.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.service import ServiceCheck
-from defang_worker.checks.stream import Stream, require_address
-from defang_worker.checks.viruses import clamd_wire
+from defang_worker.checks.stream import require_address
+from defang_worker.checks.viruses.clamd_wire import Client
 from defang_worker.checks.viruses.result import Infection, VirusResult
 from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Selection, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from defang_worker.api.message import Message
     from defang_worker.checks.budget import Deadline
@@ -78,66 +79,55 @@ class Clamd(ServiceCheck["Message", VirusResult]):
     def _ask(self, address: str, items: Sequence[Item], deadline: Deadline) -> list[Reply]:
         if address.startswith("/") and address not in self._takes_no_files:
             try:
-                return _by_files(address, items, deadline)
+                return _asked(address, items, _show_file, deadline)
             except _NoDescriptors:
                 self._takes_no_files.add(address)
-        return _by_stream(address, items, deadline)
+        return _asked(address, items, _show_bytes, deadline)
 
     def version(self, address: str, deadline: Deadline) -> str:
         """Versions of program and database, and the database's date."""
-        with Stream.connect(address, deadline) as stream:
-            stream.send(clamd_wire.VERSION)
-            told = stream.read_until(b"\0", at_most=clamd_wire.MAX_REPLY_BYTES)
-        if not told.startswith(b"ClamAV "):
-            raise ServiceFault(f"answered with what is no version: {told[:100]!r}")
-        return told.decode("utf-8", "backslashreplace")
+        return Client(address, deadline).version()
 
 
-def _by_files(address: str, items: Sequence[Item], deadline: Deadline) -> list[Reply]:
-    """A reply for each item, all of which clamd has at the same time; raises _NoDescriptors, ServiceFault, OSError."""
+def _asked(
+    address: str, items: Sequence[Item], show: Callable[[Client, Item], None], deadline: Deadline
+) -> list[Reply]:
+    """A reply for each item; raises _NoDescriptors, ServiceFault, OSError."""
     replies: dict[int, Reply] = {}
-    with Stream.connect(address, deadline) as stream:
-        stream.send(clamd_wire.SESSION)
-        for first in range(0, len(items), _COMMANDS_AT_ONCE):
-            sent = min(first + _COMMANDS_AT_ONCE, len(items))
-            # If it closes in the midst of them, the replies tell why.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                for item in items[first:sent]:
-                    with _file_of(item) as file:
-                        stream.send_descriptor(clamd_wire.FILDES, file.fileno())
-            while len(replies) < sent:
-                reply = _reply(stream)
-                if reply.lacks_descriptor:
-                    raise _NoDescriptors
-                if reply.number in replies or not 0 < reply.number <= sent:
-                    raise ServiceFault(f"answered a question that was not asked: {reply}")
-                replies[reply.number] = reply
-        with suppress(BrokenPipeError, ConnectionResetError):
-            stream.send(clamd_wire.END)
-    return [replies[number] for number in range(1, len(items) + 1)]
-
-
-def _by_stream(address: str, items: Sequence[Item], deadline: Deadline) -> list[Reply]:
-    """A reply for each item, one after the other; raises ServiceFault, OSError."""
-    replies: list[Reply] = []
-    while len(replies) < len(items):
-        with Stream.connect(address, deadline) as stream:
-            stream.send(clamd_wire.SESSION)
-            for number, item in enumerate(items[len(replies) :], 1):
-                # It stops reading where its limit is, and tells so.
+    while missing := [number for number in range(len(items)) if number not in replies]:
+        with Client(address, deadline) as client:
+            for first in range(0, len(missing), _COMMANDS_AT_ONCE):
+                shown = missing[: first + _COMMANDS_AT_ONCE]
+                # Where it closes in the midst of them, the replies tell why.
                 with suppress(BrokenPipeError, ConnectionResetError):
-                    stream.send_pieces([clamd_wire.stream_head(len(item.data)), item.data, clamd_wire.STREAM_END])
-                reply = _reply(stream)
-                if reply.number != number:
-                    raise ServiceFault(f"answered a question that was not asked: {reply}")
-                replies.append(reply)
-                if reply.ends_session:
+                    for number in shown[first:]:
+                        show(client, items[number])
+                if _gather(client, shown, replies):
                     break
-    return replies
+    return [replies[number] for number in range(len(items))]
 
 
-def _reply(stream: Stream) -> Reply:
-    return clamd_wire.decode(stream.read_until(b"\0", at_most=clamd_wire.MAX_REPLY_BYTES))
+def _gather(client: Client, shown: Sequence[int], replies: dict[int, Reply]) -> bool:
+    """Takes replies until all that were shown in this session have one, or the session is over: then True."""
+    while any(number not in replies for number in shown):
+        reply = client.reply()
+        if reply.lacks_descriptor:
+            raise _NoDescriptors
+        if not 0 < reply.number <= len(shown) or shown[reply.number - 1] in replies:
+            raise ServiceFault(f"answered a question that was not asked: {reply}")
+        replies[shown[reply.number - 1]] = reply
+        if reply.ends_session:
+            return True
+    return False
+
+
+def _show_file(client: Client, item: Item) -> None:
+    with _file_of(item) as file:
+        client.show_file(file.fileno())
+
+
+def _show_bytes(client: Client, item: Item) -> None:
+    client.show_bytes(item.data)
 
 
 def _file_of(item: Item) -> IO[bytes]:

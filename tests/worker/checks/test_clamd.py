@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from defang_common.wire import commands
 from defang_worker import Message, Settings
 from defang_worker.checks import Clamd, Outcome, VirusResult
+from defang_worker.checks.budget import Deadline
 from defang_worker.checks.faults import ServiceFault
+from defang_worker.checks.stream import Stream
 from defang_worker.checks.viruses import clamd_wire
-from defang_worker.checks.viruses.clamd_wire import Reply
+from defang_worker.checks.viruses.clamd_wire import Client, Reply
 from tests.support.process import wait_until
 from tests.support.scripted_service import Handler, ScriptedService
 
@@ -64,11 +66,11 @@ class _Session:
         self._files: list[int] = []
 
     def serve(self) -> None:
-        if self._until(b"\0") == b"zVERSION":
-            self._connected.sendall(b"ClamAV 1.4.6/27800/Mon Nov 23 2026\0")
+        if self._until(b"\n") == b"nVERSION":
+            self._connected.sendall(b"ClamAV 1.4.6/27800/Mon Nov 23 2026\n")
             return
         number = 0
-        while (command := self._until(b"\0")) not in (b"zEND", b""):
+        while (command := self._until(b"\n")) not in (b"nEND", b""):
             number += 1
             if not self._answer(number, command):
                 break
@@ -76,7 +78,7 @@ class _Session:
             os.close(descriptor)
 
     def _answer(self, number: int, command: bytes) -> bool:
-        if command == b"zFILDES":
+        if command == b"nFILDES":
             self._take(1)
             if not self._clamd.takes_files:
                 os.close(self._files.pop(0))
@@ -86,7 +88,7 @@ class _Session:
                 item = file.read()
             source = b"fd[12]: "
         else:
-            assert command == b"zINSTREAM", command
+            assert command == b"nINSTREAM", command
             item, source = b"", b"stream: "
             while size := int.from_bytes(self._take(4)):
                 if len(item) + size > self._clamd.max_stream_bytes:
@@ -99,7 +101,7 @@ class _Session:
         return True
 
     def _say(self, number: int, text: bytes) -> None:
-        self._connected.sendall(b"%d: %b\0" % (number, text))
+        self._connected.sendall(b"%d: %b\n" % (number, text))
 
     def _more(self) -> bool:
         piece, files, _, _ = socket.recv_fds(self._connected, 65536, 4)
@@ -269,7 +271,7 @@ def test_late_answer_for_the_message_before_is_not_taken_for_this_one(spool: Pat
         wait_until(lambda: late != [], "the service has the connection")
         service.handler = FakeClamd()
         with suppress(OSError):  # nobody is there any more
-            late[0].sendall(b"1: fd[1]: Test.Virus FOUND\0")
+            late[0].sendall(b"1: fd[1]: Test.Virus FOUND\n")
         again = Clamd(service.address)
         assert scan(again).outcome is Outcome.NOT_FOUND
 
@@ -277,9 +279,9 @@ def test_late_answer_for_the_message_before_is_not_taken_for_this_one(spool: Pat
 def test_answer_to_a_question_that_was_not_asked_is_a_fault(spool: Path) -> None:
     def answer(connected: socket.socket) -> None:
         seen = b""
-        while b"FILDES\0 " not in seen:
+        while b"FILDES\n " not in seen:
             seen += connected.recv(65536)
-        connected.sendall(b"7: stream: OK\0")
+        connected.sendall(b"7: stream: OK\n")
         service.ending.wait()
 
     with clamd(answer, spool) as (service, check):
@@ -298,8 +300,6 @@ def test_clamd_that_is_down_is_asked_once_and_then_left_alone(spool: Path) -> No
 
 
 def test_version_is_told(spool: Path) -> None:
-    from defang_worker.checks.budget import Deadline
-
     with clamd(FakeClamd(), spool) as (service, check):
         (feature,) = check.features(Deadline.after(10))
         assert (feature.kind, feature.name, feature.address) == ("Clamd", "clamd", service.address)
@@ -315,6 +315,17 @@ def test_address_that_is_none_is_refused(address: str | list[str]) -> None:
         Clamd(address)
 
 
+def understood(raw: bytes) -> Reply:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(raw)
+        theirs.shutdown(socket.SHUT_WR)
+        deadline = Deadline.after(10)
+        client = Client("/nowhere", deadline)
+        client.clamd_socket = clamd_wire._Socket(Stream(ours, deadline))
+        return client.reply()
+
+
 @pytest.mark.parametrize(
     ("raw", "reply"),
     [
@@ -323,19 +334,34 @@ def test_address_that_is_none_is_refused(address: str | list[str]) -> None:
         (b"1: stream: Eicar-Test-Signature FOUND", Reply(number=1, virus="Eicar-Test-Signature")),
         (b"1: stream: Eicar(44d88612fea8a8f36de82e1278abb02f:68) FOUND", Reply(number=1, virus="Eicar")),
         (b"1: fd[1]: Not a regular file ERROR", Reply(number=1, error="Not a regular file")),
+        (b"1: fd[1]: lstat() failed: No such file ERROR", Reply(number=1, error="lstat() failed: No such file")),
         (b"9: INSTREAM size limit exceeded. ERROR", Reply(number=9, error="INSTREAM size limit exceeded.")),
         (b"1: stream: A: B OK FOUND", Reply(number=1, virus="A: B OK")),
     ],
 )
 def test_reply_is_understood(raw: bytes, reply: Reply) -> None:
-    assert clamd_wire.decode(raw) == reply
+    assert understood(raw + b"\n") == reply
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"\n", b"1: OK", b"stream: OK\n", b"1: else: OK\n", b"1: else OK\n", b"OK\n", b"1: ok\n", b"-1: OK\n"),
+        *(b"1: FOUND\n", b"1: stream: ERROR\n", b"\xff: OK\n", b"1: stream: \xff FOUND\n", b"1" * 10 + b": OK\n"),
+        b"1: " + b"x" * 100_000,
+    ],
+)
+def test_garbage_is_a_fault(raw: bytes) -> None:
+    with pytest.raises(ServiceFault):
+        understood(raw)
 
 
 @given(st.binary(max_size=60) | st.from_regex(rb"1: (stream: )?.{0,20}( FOUND| ERROR|OK)?", fullmatch=True))
 def test_any_bytes_are_a_reply_or_a_fault(raw: bytes) -> None:
     try:
-        reply = clamd_wire.decode(raw)
+        reply = understood(raw + b"\n")
     except ServiceFault:
         return
     assert not (reply.virus and reply.error)
-    assert bool(re.search(rb"(^|[ \]:])OK$", raw)) or reply.virus or reply.error
+    line = raw.partition(b"\n")[0].decode().strip()
+    assert bool(re.search(r"(^|[ \]:])OK$", line)) or reply.virus or reply.error

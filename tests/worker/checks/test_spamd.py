@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -345,10 +343,3 @@ def test_every_step_keeps_the_deadline(tls: bool, fault: str) -> None:
         assert callable(job)
         with pytest.raises(ServiceFault, match=service.address):
             job(Deadline.after(0.2))
-
-
-def test_missing_package_is_told_with_the_extra_that_brings_it() -> None:
-    program = "import sys; sys.modules['aiospamc'] = None; from defang_worker.checks import Spamd"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "pip install 'defang[spamassassin]'" in done.stderr
