@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from defang_worker.checks.check import Check, Feature
 from defang_worker.checks.endpoints import Endpoints
 from defang_worker.checks.faults import CouldNotTell
-from defang_worker.checks.outcome import CheckResult
+from defang_worker.checks.outcome import CheckResult, Outcome
 
 if TYPE_CHECKING:
     from defang_worker.checks.budget import Deadline
@@ -39,6 +39,12 @@ class ServiceCheck(Check[_Subject_contra, _Result_co]):
     def circuits(self) -> Sequence[Circuit]:
         """Those of the addresses."""
         return self.endpoints.circuits
+
+    def too_large(self, size: int) -> _Result_co | None:
+        """The result for content of that size if it is over the limit: the question does not apply to it."""
+        if size <= self.max_bytes:
+            return None
+        return self.result(Outcome.NOT_APPLICABLE, f"larger than {self.max_bytes} bytes")  # type: ignore[no-any-return]
 
     def gave_up(self, reason: str) -> None:
         """Counts as a fault of the address that was being asked."""

@@ -100,8 +100,7 @@ def _usual_scanners() -> Iterator[Check[Any, Any]]:
 
             yield Clamd(_CLAMD_SOCKET)
     for name, preset in PRESETS.items():
-        # `scan` is the name of many a program.
-        if name != "avast" and shutil.which(preset.argv[0]):
+        if shutil.which(preset.argv[0]):
             yield CommandScanner.preset(name)
 
 

@@ -11,11 +11,10 @@ from defang_worker import Filter, Message, Part, Settings
 from defang_worker.archives import ArchiveError, member_names
 
 BLOCKED = re.compile(
-    r"\.(?:ad[ep]|app(?:x|installer|ref-ms)?|as[dfx]|bas|bat|chm|cmd|com|cpl|crt|dll|exe|fxp|gadget|hlp|ht[ao]|img|inf|"
-    r"in[is]|iso|isp|jar|jnlp|jse?|lib|library-ms|lnk|md[abetwz]|ms[cipt]|msix(?:bundle)?|msh\w*|ocx|one|pcd|pif|prg|"
-    r"ps[12]\w*|psc[12]|psm1|reg|sc[frt]|settingcontent-ms|sh[bs]?|sys|theme|url|vb[es]?|vcs|vhdx?|vxd|website|wm[dsz]|"
-    r"ws[cfh]?|xbap|xll|xnk|\{[^}]+\})[. ]*$",
-    re.IGNORECASE,
+    r"(?i)\.(?:ad[ep]|app(?:x|installer|ref-ms)?|as[dfx]|bas|bat|chm|cmd|com|cpl|crt|dll|exe|fxp|gadget|hlp|ht[ao]|img|"
+    r"inf|in[is]|iso|isp|jar|jnlp|jse?|lib|library-ms|lnk|md[abetwz]|ms[cipt]|msix(?:bundle)?|msh\w*|ocx|one|pcd|pif|"
+    r"prg|ps[12]\w*|psc[12]|psm1|reg|sc[frt]|settingcontent-ms|sh[bs]?|sys|theme|url|vb[es]?|vcs|vhdx?|vxd|website|"
+    r"wm[dsz]|ws[cfh]?|xbap|xll|xnk|\{[^}]+\})[. ]*$"
 )
 ARCHIVE = re.compile(r"\.(?:zip|7z|rar|cab|lzh|arj|ace|tar|t?[gx]z|tbz2?|bz2|zst)[. ]*$", re.IGNORECASE)
 ARCHIVE_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-7z-compressed", "application/gzip")
@@ -24,12 +23,16 @@ EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!
 
 
 class SuggestedMinimum(Filter):
-    settings = Settings(admin="postmaster@localhost", event_log="syslog:mail")
+    # `checks` are virus scanners, such as Clamd() from defang_worker.checks. What one cannot tell about is deferred.
+    settings = Settings(admin="postmaster@localhost", event_log="syslog:mail", checks=())
 
     def filter_begin(self, message: Message) -> None:
         if message.suspicious_headers:
             message.log_event("suspicious_chars")
             message.quarantine("a header has a carriage return that ends no line")
+            message.discard()
+        elif self.settings.checks and (found := message.run_checks().found):
+            message.log_event("virus", found[0].detail, message.envelope.client_ip)
             message.discard()
 
     def filter_part(self, message: Message, part: Part) -> None:

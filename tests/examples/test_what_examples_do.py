@@ -6,18 +6,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import dkim
 import pytest
 
-from defang_worker.checks import Check, Greylist, RateLimit, Resolver, Rspamd, Spamd, SqliteStore
+from defang_worker.checks import Check, Greylist, Outcome, RateLimit, Resolver, Rspamd, Spamd, SqliteStore
 from defang_worker.effects.contract import LetterKind
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.examples.conftest import FILTERS, Example
 from tests.support.dns_server import DnsServer
 from tests.support.fake_spam_services import FakeRspamd, FakeSpamd
 from tests.support.scripted_service import ScriptedService
+from tests.worker.checks.fakes import FakeCheck
 
 PROGRAM = b"MZ" + b"\0" * 58 + b"\x40\0\0\0" + b"PE\0\0" + b"\0" * 60
 WAIT_S = 30
@@ -40,6 +42,21 @@ def test_ordinary_message_keeps_its_body(name: str, spool: Path) -> None:
     told = json.loads(done.stdout)
     assert told["verdict"] == "accept"
     assert [change for change in told["changes"] if change["change"] != "add-header"] == []
+
+
+# suggested minimum
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "event"),
+    [(Outcome.FOUND, "discard", "virus"), (Outcome.NOT_FOUND, "accept", "mail_in"), (Outcome.UNKNOWN, "tempfail", "")],
+)
+def test_scanner_in_the_settings_is_asked(example: Example, outcome: Outcome, verdict: str, event: str) -> None:
+    site = example("suggested_minimum")
+    site.settings = replace(site.settings, checks=(FakeCheck(does=outcome),))
+    result = run_filter(MessageBuilder().attach("x.exe", PROGRAM), site)
+    assert result.verdict == verdict
+    assert [line.split(",")[2] for _, line in result.lines if ",bad_filename" not in line] == [event] * bool(event)
 
 
 # disclaimer

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks import http
 from defang_worker.checks.faults import ServiceFault
-from defang_worker.checks.outcome import Outcome
 from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.spam import rspamd_answer
 from defang_worker.checks.spam.rspamd_answer import RspamdResult
@@ -57,8 +56,8 @@ class Rspamd(ServiceCheck["Message", RspamdResult]):
 
     def prepare(self, subject: Message) -> Job[RspamdResult] | RspamdResult:
         """Collects what rspamd is to know; a message over the limit is not shown to it."""
-        if len(subject.raw) > self.max_bytes:
-            return self.result(Outcome.NOT_APPLICABLE, f"larger than {self.max_bytes} bytes")  # type: ignore[no-any-return]
+        if (unseen := self.too_large(len(subject.raw))) is not None:
+            return unseen
         fields = [*envelope_fields(subject), *self.fields]
         body = subject.as_delivered() if self.as_delivered else subject.raw
         return lambda deadline: self.endpoints.call(

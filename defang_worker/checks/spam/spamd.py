@@ -70,8 +70,8 @@ class _SpamdCheck(ServiceCheck["Message", _Result_co]):
 
     def prepare(self, subject: Message) -> Job[_Result_co] | _Result_co:
         """Makes of the message what spamd is to get; one over the limit is not shown to it."""
-        if len(subject.raw) > self.max_bytes:
-            return self.result(Outcome.NOT_APPLICABLE, f"larger than {self.max_bytes} bytes")  # type: ignore[no-any-return]
+        if (unseen := self.too_large(len(subject.raw))) is not None:
+            return unseen
         body = as_in_a_mailbox(subject, apparently_to=self.apparently_to, as_delivered=self.as_delivered)
         user = self.user(subject) if callable(self.user) else self.user
         if not _is_user(user):

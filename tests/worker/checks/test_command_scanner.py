@@ -111,18 +111,19 @@ message.run_checks(CommandScanner(["/bin/sh", "-c", "sleep 1000 9>{fifo} & wait"
             worker.kill()
 
 
-OUTPUTS = {
-    "clamscan": (1, "/scan-x/part-2.bin: Eicar-Signature FOUND", "Eicar-Signature"),
-    "clamdscan": (1, "/scan-x/part-2.bin: Eicar-Signature FOUND", "Eicar-Signature"),
-    "odscan": (50, 'name="/scan-x/part-2.bin", result="Eicar test file", action="retained"', "Eicar test file"),
-    "avast": (1, "/scan-x/part-2.bin\tEICAR Test-NOT virus!!!", "EICAR Test-NOT virus!!!"),
-    "uvscan": (13, "/scan-x/part-2.bin ... Found: EICAR test file NOT a virus.", "EICAR test file NOT a"),
-}
+FILE = "/scan-x/part-2.bin"
+OUTPUTS = [
+    ("clamscan", 1, f"{FILE}: Eicar-Signature FOUND", "Eicar-Signature"),
+    ("clamdscan", 1, f"{FILE}: Eicar-Signature FOUND", "Eicar-Signature"),
+    ("odscan", 50, f'name="{FILE}", threat="Eicar test file", action="retained"', "Eicar test file"),
+    ("uvscan", 13, f"{FILE} ... Found: EICAR test file NOT a virus.", "EICAR test file"),
+    ("uvscan", 13, f"{FILE} ... Found the W32/Sober@MM virus !!!", "W32/Sober@MM"),
+    ("uvscan", 13, f"{FILE} ... Found trojan or variant New Malware.b !!!", "New Malware.b"),
+]
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_preset_finds_the_name(name: str) -> None:
-    status, line, virus = OUTPUTS[name]
+@pytest.mark.parametrize(("name", "status", "line", "virus"), OUTPUTS)
+def test_preset_finds_the_name(name: str, status: int, line: str, virus: str) -> None:
     check = CommandScanner.preset(name)
     program = f"import sys; print({line!r}); sys.exit({status})"
     check.argv = (sys.executable, "-c", program)
@@ -132,10 +133,14 @@ def test_preset_finds_the_name(name: str) -> None:
     assert scan(check, NESTED).outcome is Outcome.NOT_FOUND
 
 
+def test_every_preset_has_an_output_here() -> None:
+    assert {name for name, *_ in OUTPUTS} == set(PRESETS)
+
+
 def test_preset_takes_more_words_and_other_limits() -> None:
     check = CommandScanner.preset("clamscan", "--database=/db", name="own", timeout_s=5, on_failure="mark")
     assert (check.argv[-1], check.name, check.timeout_s, check.on_failure) == ("--database=/db", "own", 5, "mark")
-    with pytest.raises(ValueError, match="known are avast, clamdscan"):
+    with pytest.raises(ValueError, match="known are clamdscan, clamscan, odscan, uvscan"):
         CommandScanner.preset("fprot")
 
 
