@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from defang_worker.api.networks import is_in
 from defang_worker.api.words import to_bytes, to_text
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def told_ip(told: Commands, headers: Headers, settings: Settings) -> bytes | Non
         headers.delete_all(FIELD_NAME)
         ip = _believed(values, _key(settings.relay_key_file), to_text(told.sender))
         found = found if ip is None else to_bytes(ip)
-    if found is not None and settings.trusted_relays and not _is_in(to_text(told.ip), settings.trusted_relays):
+    if found is not None and settings.trusted_relays and not is_in(to_text(told.ip), settings.trusted_relays):
         _log.warning("relay header not believed: %s is no trusted relay", to_text(told.ip) or "the client")
         return None
     return found
@@ -89,11 +90,3 @@ def _key(path: str) -> bytes:
     if len(key) < _MIN_KEY_BYTES:
         raise ValueError(f"{path}: a key has {_MIN_KEY_BYTES} bytes at least")
     return key
-
-
-def _is_in(ip: str, networks: Iterable[str]) -> bool:
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return False
-    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)

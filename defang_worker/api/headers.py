@@ -63,6 +63,11 @@ class QueuedHeaders:
         """Not possible before the header has come, as `replace`."""
         self._record("Headers.delete_all", DeleteHeader(name=header_name(name), index=1))
 
+    def delete_if(self, name: str, is_wanted: Callable[[bytes], bool]) -> int:  # noqa: ARG002
+        """Not possible before the header has come, as `replace`."""
+        self._record("Headers.delete_if", DeleteHeader(name=header_name(name), index=1))
+        return 0
+
     def _record(self, verb: str, entry: Result) -> None:
         if self._journal.guard.allows(verb):
             self._journal.record(entry)
@@ -215,6 +220,16 @@ class Headers:
             return
         for field in self._named(name):
             self._remove(field)
+
+    def delete_if(self, name: str, is_wanted: Callable[[bytes], bool]) -> int:
+        """Deletes the fields of that name that came with the message and of whose raw value `is_wanted` is true; how
+        many these were. Fields that the filter has added or changed stay."""
+        if not self._guard.allows("Headers.delete_if"):
+            return 0
+        found = [one for one in self._named(name) if one.number and not one.changed and is_wanted(one.value)]
+        for field in found:
+            self._remove(field)
+        return len(found)
 
     def _remove(self, field: _Field) -> None:
         self._all().remove(field)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from defang_worker.api.message_mail import Resent
     from defang_worker.api.settings import Settings
     from defang_worker.checks.check import Check
+    from defang_worker.checks.outcome import CheckResult
     from defang_worker.checks.runner import Results
     from defang_worker.checks.spam.result import SpamResult
 
@@ -126,6 +127,18 @@ class MessageVerdict:
         headers.delete_all(name)
         if result.summary and (always or result.is_found):
             headers.add(name, result.summary)
+
+    def add_authentication_results(self, *results: CheckResult, smtp_auth: bool = False) -> None:
+        """Writes Authentication-Results (RFC 8601) on top of the header, of checks that have something for it: SPF,
+        DKIM, DMARC, ARC, BIMI, the client's name; with `smtp_auth` also as whom the client has logged in.
+
+        Fields that came in the names of this site (`authserv_id`, `authserv_aliases`) are deleted, unless the client is
+        one of `authserv_relays`. Raises TypeError for a result that tells nothing about authentication.
+        """
+        if self.journal.guard.allows("Message.add_authentication_results"):
+            from defang_worker.api import authentication  # noqa: PLC0415  # for filters that authenticate
+
+            authentication.add_results(cast("Message", self), results, smtp_auth=smtp_auth)
 
     def add_relay_header(self) -> None:
         """Adds a field that tells the site's next mail server the client's address, signed (`relay_key_file`).

@@ -93,6 +93,16 @@ class Settings:
     trusted_relays: tuple[str, ...] = ()
     """Addresses and networks that alone may tell by a header field who their client was; empty for any that can."""
 
+    authserv_id: str = ""
+    """Whose name stands in the Authentication-Results that `Message.add_authentication_results` writes; empty for the
+    mail server's own ({j})."""
+
+    authserv_aliases: tuple[str, ...] = ()
+    """Further names under which hosts of the site write such fields: from outside they are deleted as well."""
+
+    authserv_relays: tuple[str, ...] = ()
+    """Addresses and networks of those hosts: what they say in these names is left when they hand mail on."""
+
     limits: Limits = field(default_factory=Limits)
     """How much of a message's structure is examined: parts, depth, sizes of headers. A message that goes beyond is
     refused before any callback sees it."""
@@ -126,10 +136,13 @@ class Settings:
             for setting in ("event_log", "record_log"):
                 if target := getattr(self, setting):
                     check_target(setting, target)
-        if self.trusted_relays:
+        for name in (self.authserv_id, *self.authserv_aliases):
+            if not all("!" <= letter <= "~" for letter in name):
+                raise ValueError(f"no name for Authentication-Results: {name!r}")
+        if networks := (*self.trusted_relays, *self.authserv_relays):
             from ipaddress import ip_network  # noqa: PLC0415  # few sites have any
 
-            for network in self.trusted_relays:
+            for network in networks:
                 ip_network(network, strict=False)
 
     @classmethod

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from defang_worker.checks.auth.dmarc_check import Dmarc
     from defang_worker.checks.auth.dmarc_record import DmarcPolicy
     from defang_worker.checks.auth.dmarc_result import DmarcResult, DmarcWord
+    from defang_worker.checks.auth.method_result import MethodResult
     from defang_worker.checks.auth.spf import Spf, SpfResult, SpfWord
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
@@ -69,6 +70,7 @@ __all__ = [
     "Listing",
     "ListingResult",
     "MailHost",
+    "MethodResult",
     "MxResult",
     "Outcome",
     "RateLimit",
@@ -124,6 +126,7 @@ _HOMES = {
     "Listing": "dns.listing",
     "ListingResult": "dns.listing",
     "MailHost": "dns.mail_hosts",
+    "MethodResult": "auth.method_result",
     "MxResult": "dns.sender_mx",
     "Outcome": "outcome",
     "RateLimit": "greylist.rate_limit",

@@ -48,6 +48,7 @@ _EDITS = st.one_of(
     st.tuples(st.just("replace"), _NAMES, _VALUES, st.integers(0, 4)),
     st.tuples(st.just("delete"), _NAMES, st.integers(0, 4)),
     st.tuples(st.just("delete_all"), _NAMES),
+    st.tuples(st.just("delete_if"), _NAMES, st.sampled_from([b"o1".__eq__, b"o2".__ne__])),
 )
 _FIELDS = st.lists(
     st.tuples(st.sampled_from([b"X-A", b"x-a", b"X-B", b"Subject", b"From"]), st.sampled_from([b"o1", b"o2", b"o3"])),
@@ -111,6 +112,16 @@ def test_reading() -> None:
     assert "X-None" not in headers
     assert len(headers) == 5
     assert next(iter(headers)) == ("From", "alice")
+
+
+def test_fields_that_came_can_be_deleted_by_their_value() -> None:
+    headers = make()
+    headers.add("X-A", "one")
+    headers.replace("X-A", "ten", nth=2)
+    asked: list[bytes] = []
+    assert headers.delete_if("x-a", lambda value: not asked.append(value)) == 2  # type: ignore[func-returns-value]
+    assert asked == [b"one", b"three"]
+    assert headers.all("X-A") == ["ten", "one"]
 
 
 def test_edit_that_changes_nothing_sends_nothing() -> None:

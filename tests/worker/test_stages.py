@@ -48,6 +48,7 @@ CALLS = {
     "Headers.replace": 'envelope.headers.replace("Subject", "a")',
     "Headers.delete": 'envelope.headers.delete("Subject")',
     "Headers.delete_all": 'envelope.headers.delete_all("Subject")',
+    "Headers.delete_if": 'envelope.headers.delete_if("Subject", lambda value: True)',
     "Message.reject": 'message.reject("no")',
     "Message.tempfail": 'message.tempfail("no")',
     "Message.discard": "message.discard()",
@@ -56,6 +57,7 @@ CALLS = {
     "Message.add_spam_score_header": (
         'message.add_spam_score_header(SpamResult(check="x", outcome=Outcome.FOUND, score=6))'
     ),
+    "Message.add_authentication_results": "message.add_authentication_results()",
     "Message.log_event": 'message.log_event("e")',
     "Message.strip_tracking_params": "message.strip_tracking_params()",
     "Message.add_entity": 'message.add_entity(b"Content-Type: text/plain\\n\\ntext\\n")',

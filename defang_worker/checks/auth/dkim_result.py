@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from defang_worker.checks.auth.method_result import MethodResult
 from defang_worker.checks.outcome import CheckResult
+
+if TYPE_CHECKING:
+    from defang_worker.api.envelope import Envelope
 
 __all__ = ["DkimResult", "DkimSignature", "DkimWord"]
 
@@ -57,6 +61,28 @@ class DkimSignature:
         """Whether it holds."""
         return self.result is DkimWord.PASS
 
+    @property
+    def method_result(self) -> MethodResult:
+        """As Authentication-Results has it."""
+        said = (
+            f"{self.key_bits}-bit key" if self.key_bits else "",
+            "only testing" if self.is_testing else "",
+            "the end of the body is not signed" if self.is_partial else "",
+        )
+        return MethodResult(
+            method="dkim",
+            result=self.result,
+            reason=self.reason,
+            comment=", ".join(filter(None, said)),
+            properties=(
+                ("header.d", self.domain),
+                ("header.i", self.identity),
+                ("header.s", self.selector),
+                ("header.a", self.algorithm),
+                ("header.b", self.tag),
+            ),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DkimResult(CheckResult):
@@ -78,6 +104,12 @@ class DkimResult(CheckResult):
     def domains(self) -> tuple[str, ...]:
         """The domains whose signatures hold, each once."""
         return tuple(dict.fromkeys(one.domain for one in self.signatures if one.is_pass))
+
+    def authentication_results(self, envelope: Envelope) -> list[MethodResult]:  # noqa: ARG002  # the same of any
+        """One for each signature."""
+        if not self.signatures:
+            return [MethodResult(method="dkim", result=self.word)]
+        return [one.method_result for one in self.signatures]
 
     def as_record(self) -> dict[str, Any]:
         """With one object for each signature."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from defang_worker.checks.auth.dkim_result import DkimWord
 from defang_worker.checks.auth.dmarc_record import DmarcPolicy
+from defang_worker.checks.auth.method_result import MethodResult
 from defang_worker.checks.outcome import CheckResult
 
 if TYPE_CHECKING:
+    from defang_worker.api.envelope import Envelope
     from defang_worker.checks.auth.dkim_result import DkimResult
     from defang_worker.checks.auth.dmarc_record import Record, Walk
     from defang_worker.checks.auth.spf import SpfResult
@@ -53,6 +55,26 @@ class DmarcResult(CheckResult):
     """Whether a signature holds, by the author's domain or organization."""
     spf: SpfResult | None = None
     dkim: DkimResult | None = None
+
+    def authentication_results(self, envelope: Envelope) -> list[MethodResult]:
+        """SPF's and DKIM's, and one for the author's domain."""
+        told = [one for part in (self.spf, self.dkim) if part for one in part.authentication_results(envelope)]
+        # RFC 9989 has properties of its own for the policy, polrec.p and polrec.domain. To programs that know RFC 8601
+        # only, a kind of property that is not in it makes the whole field unreadable.
+        policy = self.policy if self.policy_domain else ""
+        said = (
+            f"disposition {self.disposition}" if self.word is DmarcWord.FAIL else "",
+            f"policy of {self.policy_domain}" if self.policy_domain != self.domain and self.policy_domain else "",
+        )
+        return [
+            *told,
+            MethodResult(
+                method="dmarc",
+                result=self.word,
+                comment=", ".join(filter(None, said)),
+                properties=(("header.from", self.domain), ("policy.dmarc", policy)),
+            ),
+        ]
 
     def as_record(self) -> dict[str, Any]:
         """With SPF's and DKIM's own records within."""

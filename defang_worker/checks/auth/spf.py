@@ -10,11 +10,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from defang_worker.checks import subject as facts
+from defang_worker.checks.auth.method_result import MethodResult
 from defang_worker.checks.auth.spf_query import evaluate
 from defang_worker.checks.dns.check import DnsCheck
 from defang_worker.checks.outcome import CheckResult, Outcome
 
 if TYPE_CHECKING:
+    from defang_worker.api.envelope import Envelope
     from defang_worker.checks.budget import Deadline
     from defang_worker.checks.check import Job
 
@@ -60,6 +62,13 @@ class SpfResult(CheckResult):
     """What was checked; "helo" for a null sender, too."""
     domain: str = ""
     """The domain whose word it is."""
+
+    def authentication_results(self, envelope: Envelope) -> list[MethodResult]:
+        """One, with the identity that was checked."""
+        sender = envelope.sender.bare if self.identity == "mailfrom" else ""
+        about = ("smtp.mailfrom", sender) if sender else ("smtp.helo", envelope.helo)
+        reason = self.detail.partition(": ")[2] if self.word in (SpfWord.TEMPERROR, SpfWord.PERMERROR) else ""
+        return [MethodResult(method="spf", result=self.word, reason=reason, properties=(about,))]
 
 
 class Spf(DnsCheck[Any, SpfResult]):

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks import subject as facts
+from defang_worker.checks.auth.method_result import MethodResult
 from defang_worker.checks.dns.answer import Question
 from defang_worker.checks.dns.check import DnsCheck
 from defang_worker.checks.faults import CouldNotTell
 from defang_worker.checks.outcome import CheckResult, Outcome
 
 if TYPE_CHECKING:
+    from defang_worker.api.envelope import Envelope
     from defang_worker.checks.budget import Deadline
     from defang_worker.checks.check import Job
 
@@ -32,6 +34,20 @@ class ReverseNameResult(CheckResult):
     """All names that the address claims, in small letters."""
     confirmed: tuple[str, ...] = ()
     """Those that have the address."""
+
+    def authentication_results(self, envelope: Envelope) -> list[MethodResult]:
+        """What RFC 8601, section 3, calls iprev; for the client's own address."""
+        match self.outcome:
+            case Outcome.NOT_FOUND:
+                word = "pass"
+            case Outcome.UNKNOWN:
+                word = "temperror"
+            case _:
+                # Section 2.7.3: names that do not lead back are a failure, and no names an error.
+                word = "fail" if self.names else "permerror"
+        properties = (("policy.iprev", envelope.client_ip),)
+        name = self.confirmed[0] if self.confirmed else ""
+        return [MethodResult(method="iprev", result=word, comment=name, properties=properties)]
 
 
 class ReverseName(DnsCheck[Any, ReverseNameResult]):
