@@ -68,7 +68,7 @@ echo "defang: building .venv with $interpreter"
 # Build requirements are held by the constraints too, hence the variable and not the option -c.
 # A plain path entry (editable_mode=compat) rather than an import hook: mypy and grimp read the former only.
 PIP_CONSTRAINT=$PWD/constraints.txt .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check install \
-    --use-pep517 --config-settings editable_mode=compat --editable '.[clamav,spamassassin,dns,spf,dkim,metrics,dev]' </dev/null
+    --use-pep517 --config-settings editable_mode=compat --editable '.[clamav,spamassassin,dns,spf,dkim,dane,metrics,dev]' </dev/null
 
 if ! reason=$(.venv/bin/python scripts/reachable.py "$PWD" .venv/bin/python); then
     echo "defang: note: $reason; the programs here run for you alone," \

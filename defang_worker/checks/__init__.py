@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from defang_worker.checks.spam.rspamd_answer import RspamdResult
     from defang_worker.checks.spam.spamd import LearnResult, Spamd, SpamdLearn
     from defang_worker.checks.spam.spamd_wire import Lesson
+    from defang_worker.checks.tls.dane_check import Dane, DaneResult
+    from defang_worker.checks.tls.dane_hosts import DaneDomain, DaneHost, DaneState
+    from defang_worker.checks.tls.tlsa import TlsaRecord
     from defang_worker.checks.viruses.clamd import Clamd
     from defang_worker.checks.viruses.command import CommandScanner
     from defang_worker.checks.viruses.icap import Icap
@@ -47,6 +50,11 @@ __all__ = [
     "CheckResult",
     "Clamd",
     "CommandScanner",
+    "Dane",
+    "DaneDomain",
+    "DaneHost",
+    "DaneResult",
+    "DaneState",
     "Dkim",
     "DkimKey",
     "DkimResult",
@@ -92,6 +100,7 @@ __all__ = [
     "Store",
     "Symbol",
     "Terms",
+    "TlsaRecord",
     "VirusResult",
     "Visit",
     "Zone",
@@ -103,6 +112,11 @@ _HOMES = {
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",
     "CommandScanner": "viruses.command",
+    "Dane": "tls.dane_check",
+    "DaneDomain": "tls.dane_hosts",
+    "DaneHost": "tls.dane_hosts",
+    "DaneResult": "tls.dane_check",
+    "DaneState": "tls.dane_hosts",
     "DnsList": "dns.lists",
     "DomainList": "dns.lists",
     "EmailList": "dns.lists",
@@ -148,6 +162,7 @@ _HOMES = {
     "Store": "greylist.store",
     "Symbol": "spam.result",
     "Terms": "greylist.store",
+    "TlsaRecord": "tls.tlsa",
     "VirusResult": "viruses.result",
     "Visit": "greylist.store",
     "Zone": "dns.listing",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Subject: TypeAlias = Connection | Envelope | Message
 
-__all__ = ["client_ip", "helo", "sender", "sender_domain"]
+__all__ = ["client_ip", "helo", "recipient_domains", "sender", "sender_domain"]
 
 
 def client_ip(subject: Subject) -> str:
@@ -39,6 +39,14 @@ def sender_domain(subject: Subject) -> str:
     """The envelope sender's domain; empty if there is none."""
     address: Address | None = getattr(_facts(subject), "sender", None)
     return "" if address is None else address.domain
+
+
+def recipient_domains(subject: Subject) -> tuple[str, ...]:
+    """The domains of a message's recipients, each once, in small letters; at RCPT that of the recipient which is asked
+    about; none before that, and for recipients without a domain."""
+    recipients = getattr(_facts(subject), "recipients", ())
+    wanted = recipients if hasattr(subject, "envelope") else recipients[-1:]
+    return tuple(dict.fromkeys(one.address.domain for one in wanted if one.address.domain))
 
 
 def _facts(subject: Subject) -> Any:

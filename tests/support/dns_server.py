@@ -58,7 +58,7 @@ class DnsServer:
         self.faults: dict[str, Fault] = {}
         """What to do wrong, by name."""
         self.authentic: set[str] = set()
-        """Names whose answers have the flag AD."""
+        """Names, or names and types (`example.com MX`), whose answers have the flag AD."""
         self.asked: list[tuple[str, str, str]] = []
         """Every question that came: by udp or tcp, name and type."""
         self.hold = 0
@@ -182,7 +182,7 @@ class DnsServer:
             return response.to_wire()
 
     def _fill(self, response: dns.message.Message, name: str, rdtype: str) -> None:
-        if name in self.authentic:
+        if self.authentic & {name, f"{name} {rdtype}"}:
             response.flags |= dns.flags.AD
         while alias := self._sets.get((name, "CNAME")):
             if alias in response.answer:

@@ -78,7 +78,7 @@ class Answer:
     ttl_s: int = 0
     """How long it holds, in seconds, by its records."""
     is_authentic: bool = False
-    """Whether the nameserver vouches for it by DNSSEC (AD). Worth as much as the way to that nameserver is safe."""
+    """Whether it holds by DNSSEC, as a nameserver says (AD) that is trusted (`Resolver.is_trusted`)."""
     canonical_name: str = ""
     """The name that has the records, where aliases (CNAME) led there; without the final dot."""
     reason: str = ""

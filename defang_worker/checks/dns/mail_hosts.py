@@ -37,6 +37,10 @@ class MailHost:
     """IPv4 and IPv6, as text; none if its name has none."""
     is_unknown: bool = False
     """Whether some of its addresses could not be found out."""
+    is_authentic: bool = False
+    """Whether what the DNS says of its addresses holds by DNSSEC."""
+    canonical_name: str = ""
+    """The name that has the addresses, if it is another one (CNAME)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,8 @@ class MailHosts:
     """Whether the domain says that it takes no mail."""
     has_mx: bool = False
     """Whether they come from MX records."""
+    is_authentic: bool = False
+    """Whether it holds by DNSSEC that it is these hosts."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -65,7 +71,7 @@ def mail_hosts(domain: str, resolver: Resolver, deadline: Deadline) -> MailHosts
         case Status.UNKNOWN:
             raise CouldNotTell(f"MX of {domain}: {answer.reason}")
         case Status.NO_NAME:
-            return MailHosts()
+            return MailHosts(is_authentic=answer.is_authentic)
         case Status.NO_DATA:
             wanted = [(0, domain)]
         case Status.FOUND:
@@ -73,28 +79,32 @@ def mail_hosts(domain: str, resolver: Resolver, deadline: Deadline) -> MailHosts
                 (record.preference, record.exchange.to_text(omit_final_dot=True)) for record in answer.records
             )
             if all(name == "." for _, name in wanted):
-                return MailHosts(is_null=True, has_mx=True)
+                return MailHosts(is_null=True, has_mx=True, is_authentic=answer.is_authentic)
         case _:
             assert_never(answer.status)
     hosts = _with_addresses(wanted[:_MAX_HOSTS], resolver, deadline)
     if not any(host.addresses for host in hosts) and any(host.is_unknown for host in hosts):
         raise CouldNotTell(f"addresses of {', '.join(host.name for host in hosts)}")
-    return MailHosts(hosts=hosts, has_mx=answer.is_found)
+    return MailHosts(hosts=hosts, has_mx=answer.is_found, is_authentic=answer.is_authentic)
 
 
 def _with_addresses(wanted: Sequence[tuple[int, str]], resolver: Resolver, deadline: Deadline) -> tuple[MailHost, ...]:
     questions = [Question(name, rdtype) for _, name in wanted for rdtype in ("A", "AAAA")]
     answers = dict(resolver.answers(questions, deadline))
-
-    def of(name: str) -> list[Answer]:
-        return [answers[Question(name, "A")], answers[Question(name, "AAAA")]]
-
     return tuple(
-        MailHost(
-            name=name.lower(),
-            preference=preference,
-            addresses=tuple(address for answer in of(name) if answer.is_found for address in answer.addresses),
-            is_unknown=any(answer.is_unknown for answer in of(name)),
-        )
+        _host(name, preference, [answers[Question(name, "A")], answers[Question(name, "AAAA")]])
         for preference, name in wanted
+    )
+
+
+def _host(name: str, preference: int, answers: list[Answer]) -> MailHost:
+    found = [answer for answer in answers if answer.is_found]
+    canonical = found[0].canonical_name if found else ""
+    return MailHost(
+        name=name.lower(),
+        preference=preference,
+        addresses=tuple(address for answer in found for address in answer.addresses),
+        is_unknown=any(answer.is_unknown for answer in answers),
+        is_authentic=bool(found) and all(answer.is_authentic for answer in found),
+        canonical_name=canonical if canonical != name.lower() else "",
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from defang_worker.checks.circuit import Circuit
 
-__all__ = ["Nameserver", "configured"]
+__all__ = ["Nameserver", "configured", "is_configured_as_trusted"]
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 
@@ -39,12 +39,25 @@ class Nameserver:
         """Whether it is reached by IPv6."""
         return ":" in self.host
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this host, so that nobody can change what it says on the way."""
+        return ipaddress.ip_address(self.host).is_loopback
+
 
 def configured() -> list[str]:
     """The nameservers of /etc/resolv.conf; the one on this host if that names none, as its manual page says."""
+    return [line[1] for line in _lines() if len(line) > 1 and line[0] == "nameserver"] or ["127.0.0.1"]
+
+
+def is_configured_as_trusted() -> bool:
+    """Whether /etc/resolv.conf says that the way to its nameservers is safe, by the option trust-ad."""
+    return any(line[0] == "options" and "trust-ad" in line[1:] for line in _lines())
+
+
+def _lines() -> list[list[str]]:
     try:
         with open(_RESOLV_CONF, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123  # pathlib costs a start
-            words = [line.split() for line in lines]
+            return [words for line in lines if (words := line.split())]
     except OSError:
-        words = []
-    return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"] or ["127.0.0.1"]
+        return []

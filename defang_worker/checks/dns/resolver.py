@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from defang_worker.checks.dns.answer import Answer, Question, Status
 from defang_worker.checks.dns.cache import AnswerCache
 from defang_worker.checks.dns.exchange import Exchange
-from defang_worker.checks.dns.nameserver import Nameserver, configured
+from defang_worker.checks.dns.nameserver import Nameserver, configured, is_configured_as_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,12 +29,21 @@ __all__ = ["Resolver", "shared_resolver"]
 class Resolver:
     """Asks `nameservers` (addresses, with a port of their own or `port`); those of /etc/resolv.conf if there are none.
 
-    Raises ValueError for what is no nameserver's address. It may be used by many threads.
+    Raises ValueError for what is no nameserver's address. It may be used by many threads. `is_trusted` tells whether
+    what the nameservers say about DNSSEC counts. Unless told otherwise it does if all of them are on this host, or if
+    /etc/resolv.conf says so of its own (trust-ad): anybody on the way to another one could say the same.
     """
 
-    def __init__(self, nameservers: str | Sequence[str] = (), *, port: int = 53) -> None:
-        addresses = [nameservers] if isinstance(nameservers, str) else list(nameservers) or configured()
-        self._servers = [Nameserver(address, port) for address in addresses]
+    def __init__(
+        self, nameservers: str | Sequence[str] = (), *, port: int = 53, is_trusted: bool | None = None
+    ) -> None:
+        given = [nameservers] if isinstance(nameservers, str) else list(nameservers)
+        self._servers = [Nameserver(address, port) for address in given or configured()]
+        if is_trusted is None:
+            is_trusted = all(server.is_loopback for server in self._servers)
+            is_trusted = is_trusted or (not given and is_configured_as_trusted())
+        self.is_trusted: Final = is_trusted
+        """Whether an answer may be authentic at all."""
         self._cache = AnswerCache()
 
     @property
@@ -81,7 +91,8 @@ class Resolver:
             yield from ((question, answer) for question in questions)
             return
         with closing(Exchange(questions, servers)) as exchange:
-            for question, answer in exchange.answers(deadline):
+            for question, told in exchange.answers(deadline):
+                answer = told if self.is_trusted or not told.is_authentic else replace(told, is_authentic=False)
                 self._cache.put(question, answer, time.monotonic())
                 yield question, answer
 

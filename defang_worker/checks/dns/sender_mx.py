@@ -32,9 +32,10 @@ class MxResult(CheckResult):
     """Whether the domain says that it takes no mail (RFC 7505)."""
 
     def as_record(self) -> dict[str, Any]:
-        """As every result has it, with each host as an object."""
+        """As every result has it, with an object for each host, of what is not empty."""
         told = CheckResult.as_record(self)
-        return told | ({"hosts": [asdict(host) for host in self.hosts]} if self.hosts else {})
+        hosts = [{name: value for name, value in asdict(host).items() if value} for host in self.hosts]
+        return told | ({"hosts": hosts} if hosts else {})
 
 
 class SenderMx(DnsCheck[Any, MxResult]):

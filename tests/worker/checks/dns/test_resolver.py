@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from defang_worker.checks.budget import Deadline
-from defang_worker.checks.dns import exchange
+from defang_worker.checks.dns import exchange, nameserver
 from defang_worker.checks.dns.answer import Answer, Question, Status
 from defang_worker.checks.dns.cache import AnswerCache
 from defang_worker.checks.dns.resolver import Resolver
@@ -64,6 +65,50 @@ def test_authenticity_is_what_the_nameserver_says() -> None:
         server.authentic.add("example.com")
         assert ask(server, "example.com", "MX").is_authentic
         assert not ask(server, "web.example.com", "A").is_authentic
+
+
+def test_authenticity_counts_only_from_nameservers_that_are_trusted() -> None:
+    with DnsServer(ZONE) as server:
+        server.authentic.add("example.com")
+        distrustful = Resolver(server.address, is_trusted=False)
+        answer = distrustful.ask("example.com", "MX", Deadline.after(LONG_S))
+        assert (answer.is_found, answer.is_authentic) == (True, False)
+        assert not distrustful.ask("example.com", "MX", Deadline.after(LONG_S)).is_authentic
+
+
+@pytest.mark.parametrize(
+    ("nameservers", "is_trusted"),
+    [
+        (["127.0.0.1", "[::1]:5353", "127.0.0.53"], True),
+        (["127.0.0.1", "192.0.2.53"], False),
+        ("192.0.2.53", False),
+    ],
+)
+def test_nameservers_are_trusted_if_all_of_them_are_on_this_host(
+    nameservers: str | list[str], is_trusted: bool
+) -> None:
+    assert Resolver(nameservers).is_trusted is is_trusted
+    assert Resolver("192.0.2.53", is_trusted=True).is_trusted
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_trusted"),
+    [
+        ("nameserver 192.0.2.53\noptions edns0 trust-ad\n", True),
+        ("nameserver 192.0.2.53\noptions edns0\n", False),
+        ("nameserver 192.0.2.53\n# options trust-ad\n", False),
+        ("nameserver 127.0.0.53\n", True),
+        ("", True),
+    ],
+)
+def test_resolv_conf_may_say_that_its_nameservers_are_trusted(
+    lines: str, is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(lines)
+    monkeypatch.setattr(nameserver, "_RESOLV_CONF", str(path))
+    assert Resolver().is_trusted is is_trusted
+    assert not Resolver("192.0.2.54").is_trusted  # of that one the file says nothing
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", "\udcff.example", "a.b." * 70, "\N{SNOWMAN}" * 80])
