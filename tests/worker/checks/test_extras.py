@@ -18,6 +18,7 @@ CASES = [
     ("spf", "Spf", "spf"),
     ("dkim", "Dkim", "dkim"),
     ("dkim", "DkimSigner", "dkim"),
+    ("cryptography", "tls.trust_anchor.anchor_of", "dane"),
 ]
 # Those of other programs, and for work on this one.
 OTHERS = {"metrics", "dev", "fuzz"}
@@ -25,7 +26,8 @@ OTHERS = {"metrics", "dev", "fuzz"}
 
 @pytest.mark.parametrize(("package", "name", "extra"), CASES)
 def test_missing_package_is_told_with_the_extra_that_brings_it(package: str, name: str, extra: str) -> None:
-    program = f"import sys; sys.modules[{package!r}] = None; from defang_worker.checks import {name}"
+    module, _, member = f"defang_worker.checks.{name}".rpartition(".")
+    program = f"import sys; sys.modules[{package!r}] = None; from {module} import {member}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert f"pip install 'defang[{extra}]'" in done.stderr
