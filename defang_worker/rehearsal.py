@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small message, filtered by a template before it forks workers (protocol.md, Template).
+"""A letter, filtered by a template before it forks workers, and the modules for rare mail (protocol.md, Template).
 
 The first messages of a process load modules, compile patterns and have the interpreter tune its code, which writes to
 some megabytes of memory. Done once before the forks, that memory stays shared, and a new worker's first message is as
@@ -8,11 +8,27 @@ quick as any. The site's filter takes no part in it, and nothing comes of it.
 
 from __future__ import annotations
 
+import binascii
 import logging
 import os
 import tempfile
 from typing import TYPE_CHECKING, Final
 
+# What a message can make a worker load, whatever the filter does with it; this is the last moment to load it for all.
+import defang_worker.mime.archives.foreign
+import defang_worker.mime.archives.tar
+import defang_worker.mime.archives.zip
+import defang_worker.mime.binhex
+import defang_worker.mime.boilerplate
+import defang_worker.mime.canonical_rebuild
+import defang_worker.mime.damage
+import defang_worker.mime.explore
+import defang_worker.mime.html
+import defang_worker.mime.new_body
+import defang_worker.mime.one_reading
+import defang_worker.mime.tnef
+import defang_worker.mime.uuencode
+import defang_worker.mime.yenc  # noqa: F401
 from defang_worker import loop
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import Filter
@@ -27,33 +43,47 @@ if TYPE_CHECKING:
 _TIMES: Final = 10
 
 _COMMANDS: Final = b"S<sender@example.com>\nR<user@example.org> ? ? ?\nI192.0.2.1\nHmail.example.com\nQrehearsal\nF\n"
-_HEADERS: Final = (
-    b"From: A Sender <sender@example.com>\nTo: user@example.org\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n"
-    b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="limit"\n'
-)
+# Each time a letter of its own: of what has come before, a worker remembers what it has found out.
+_HEADERS: Final = b"""\
+Received: from mail.example.com (mail.example.com [192.0.2.1])
+\tby mx.example.org (8.17.1/8.17.1) with ESMTPS id %(number)d
+\tfor <user@example.org>; Mon, 23 Nov 2026 10:00:00 +0000
+From: A Sender <sender@example.com>
+To: user@example.org
+Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= %(number)d
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="=_limit_%(number)d"
+"""
 _BODY: Final = b"""
---limit
-Content-Type: multipart/alternative; boundary=inner
+This is a multi-part message in MIME format.
+--=_limit_%(number)d
+Content-Type: multipart/alternative; boundary="=_inner_%(number)d"
 
---inner
-Content-Type: text/plain; charset=utf-8
+--=_inner_%(number)d
+Content-Type: text/plain; charset=utf-8; format=flowed
 Content-Transfer-Encoding: quoted-printable
 
 Gr=C3=BC=C3=9Fe
---inner
+--=_inner_%(number)d
 Content-Type: text/html; charset=iso-8859-1
+Content-Transfer-Encoding: 7bit
 
 <p>Hello</p>
---inner--
+--=_inner_%(number)d--
 
---limit
-Content-Type: application/pdf; name="a.pdf"
-Content-Disposition: attachment; filename="a.pdf"
+--=_limit_%(number)d
+Content-Type: image/png; name="%(number)d.png"
+Content-Disposition: inline; filename="%(number)d.png"
 Content-Transfer-Encoding: base64
 
-JVBERi0xLjQK
---limit--
+%(binary)s--=_limit_%(number)d
+Content-Type: application/pdf; name="a %(number)d.pdf"
+Content-Disposition: attachment; filename="a %(number)d.pdf"
+Content-Transfer-Encoding: base64
+
+%(binary)s--=_limit_%(number)d--
 """
+_BINARY: Final = b"".join([binascii.b2a_base64(bytes(range(start, start + 57))) for start in range(0, 190, 19)])
 
 
 class _Rehearsal(Filter):
@@ -77,9 +107,11 @@ def rehearse(formatter: QueueIdFormatter) -> list[bytes]:
     logging.disable(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="defang-") as directory:
-            for name, content in (("COMMANDS", _COMMANDS), ("HEADERS", _HEADERS), ("INPUTMSG", _HEADERS + _BODY)):
-                _write(directory, name, content)
-            for _ in range(_TIMES):
+            _write(directory, "COMMANDS", _COMMANDS)
+            for number in range(_TIMES):
+                letter = {b"number": number, b"binary": _BINARY}
+                _write(directory, "HEADERS", _HEADERS % letter)
+                _write(directory, "INPUTMSG", (_HEADERS + _BODY) % letter)
                 answers.append(worker.answer(b"scan rehearsal " + os.fsencode(directory)))
                 _write(directory, "RESULTS", b"")
     except OSError:

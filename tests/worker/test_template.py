@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from defang_common.wire import percent
 from defang_common.wire import template as wire
 from defang_worker import rehearsal
 from defang_worker.log_lines import QueueIdFormatter
@@ -33,6 +34,19 @@ def filter_begin(message):
 def filter_unknown_command(command, words):
     return " ".join(sorted(set(sys.modules) - known)) or "none"
 """
+
+
+# Looks at parts, and so has the engine look at all of a message; one that other programs read in another way is made
+# to have one reading.
+WHOLE_FILTER = """
+from defang_worker import Settings
+settings = Settings(ambiguity="default")
+
+def filter_part(message, part):
+    if part.extension == ".exe":
+        part.drop(warning="An attachment was removed.")
+"""
+TESTS = Path(__file__).parents[1]
 
 
 @contextmanager
@@ -109,6 +123,27 @@ def test_first_message_of_a_forked_worker_loads_no_module(spool: Path, workdir: 
         assert os.read(stdout, 100) == b"ok\n"
         os.write(stdin, b"modules\n")
         assert os.read(stdout, 4096) == before
+        os.close(stdin)
+        os.close(stdout)
+
+
+def test_no_message_makes_a_forked_worker_load_a_module_that_looks_at_messages(spool: Path, workdir: Path) -> None:
+    letters = [*TESTS.glob("cases/*/INPUTMSG"), *TESTS.glob("worker/mime/corpus/*.eml")]
+    assert len(letters) > 100
+    path = spool / "filter.py"
+    path.write_text(FILTER + WHOLE_FILTER)
+    with template(path) as (control, _):
+        assert hear(control) == wire.Hello()
+        assert hear(control) == wire.Ready()
+        _, stdin, stdout = fork(control, 1)
+        for letter in letters:
+            (workdir / "INPUTMSG").write_bytes(letter.read_bytes().replace(b"\r\n", b"\n"))
+            (workdir / "RESULTS").write_bytes(b"")
+            os.write(stdin, b"scan Q1 %b\n" % os.fsencode(workdir))
+            assert os.read(stdout, 100) == b"ok\n", letter
+        os.write(stdin, b"modules\n")
+        loaded = percent.decode(os.read(stdout, 65536)).split()
+        assert not [name for name in loaded if name.startswith(b"defang_worker.mime")]
         os.close(stdin)
         os.close(stdout)
 
