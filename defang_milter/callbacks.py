@@ -303,7 +303,12 @@ class Callbacks:
         transaction, workdir = session.message()
         transaction.note_queue_id(macros.value_of(context, "i"))
         self._finish(transaction, workdir)
-        self._mux.scan(transaction.scan_request(), functools.partial(_tell_progress, context), session.carried)
+        self._mux.scan(
+            transaction.scan_request(),
+            functools.partial(_tell_progress, context),
+            session.carried,
+            functools.partial(workdir.write_header_files, transaction.header),
+        )
         decoded = results.decode(workdir.results())
         changes = Changes(context, log_name=transaction.log_name, header=transaction.header, workdir=workdir)
         changes.apply(decoded, self._marks(session))
@@ -319,7 +324,10 @@ class Callbacks:
     def _finish(self, transaction: Transaction, workdir: WorkDir) -> None:
         """Completes the files for the filter."""
         if not transaction.header_is_written:
+            transaction.header_is_written = True
             workdir.write_header(transaction.header, with_end=False)
+        if self._settings.always_header_files:
+            workdir.write_header_files(transaction.header)
         workdir.end_input(transaction.body)
         transaction.finish()
         workdir.append_commands(transaction.take_commands())
@@ -393,7 +401,7 @@ class Callbacks:
     def _clear(self, transaction: Transaction, workdir: WorkDir, *, failed: bool) -> None:
         settings = self._settings
         if settings.keep_all or (failed and settings.keep_failed) or os.path.exists(self._keep_mark):  # noqa: PTH110
-            workdir.abandon()
+            self._keep(transaction, workdir)
             if failed:
                 _log.warning("%s: filtering failed, working directory kept: %s", transaction.log_name, workdir.path)
             return
@@ -401,6 +409,15 @@ class Callbacks:
             workdir.remove()
         except OSError as error:
             _log.error("%s: working directory not removed: %s", transaction.log_name, cause_of(error))
+
+    def _keep(self, transaction: Transaction, workdir: WorkDir) -> None:
+        """Lets go of the directory, with all that people, and programs that they try, may look for in it."""
+        workdir.abandon()
+        try:
+            if transaction.header_is_written:
+                workdir.write_header_files(transaction.header)
+        except OSError as error:
+            _log.error("%s: header files of kept message not written: %s", transaction.log_name, cause_of(error))
 
     def end_all(self) -> None:
         """Gives up on every message in work, for the process ends."""

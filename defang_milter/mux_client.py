@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from defang_common.wire import answers, requests, state
+from defang_common.wire import abilities, answers, requests, state
+from defang_common.wire.abilities import Abilities, Ability
 from defang_common.wire.answers import Answer
 from defang_common.wire.errors import Malformed
 from defang_common.wire.requests import Request
@@ -55,8 +56,8 @@ class MuxClient:
         # no poll() comes with every call.
         self._send_limit = _timeval(timeout_s)
         self._receive_slice = _timeval(self._slice_s)
-        # Which process was asked about the state, and what it said. Set in one step, for other threads read it.
-        self._known: tuple[int, bool] = (0, False)
+        # Which process was asked about its abilities, and what it said. Set in one step, for other threads read it.
+        self._known: tuple[int, Abilities] = (0, abilities.NONE)
 
     def free_workers(self) -> int:
         """How many workers could take a request now."""
@@ -76,57 +77,93 @@ class MuxClient:
         except Malformed as error:
             raise MuxUnavailable(str(error)) from error
 
-    def scan(self, request: requests.Scan, keep_alive: Callable[[], None], carried: Carried | None = None) -> None:
-        """Returns when RESULTS is complete."""
+    def scan(
+        self,
+        request: requests.Scan,
+        keep_alive: Callable[[], None],
+        carried: Carried | None = None,
+        write_header_files: Callable[[], None] | None = None,
+    ) -> None:
+        """Returns when RESULTS is complete.
+
+        `write_header_files` is called, perhaps twice, unless the multiplexor says that they are not needed; its OSError
+        is passed on. Without it they are there.
+        """
+        lacks_files = write_header_files is not None and Ability.NO_HEADER_FILES in self._known[1]
         try:
-            reply = self._ask(request, carried, keep_alive)
+            if write_header_files is not None and not lacks_files:
+                write_header_files()
+            reply = self._ask(request, carried, keep_alive, lacks_header_files=lacks_files)
+            if write_header_files is not None and reply == abilities.HEADER_FILES_WANTED:
+                write_header_files()
+                reply = self._ask(request, carried, keep_alive)
         except Malformed as error:
             raise MuxUnavailable(f"scan: {error}") from error
         if reply != answers.SCAN_OK:
             raise MuxUnavailable(f"scan: {reply.decode(errors='backslashreplace').strip() or 'no answer'}")
 
     def _ask(
-        self, request: Request, carried: Carried | None = None, keep_alive: Callable[[], None] | None = None
+        self,
+        request: Request,
+        carried: Carried | None = None,
+        keep_alive: Callable[[], None] | None = None,
+        *,
+        lacks_header_files: bool = False,
     ) -> bytes:
-        """The reply to the request; with `carried` on both if the multiplexor passes that on. Raises Malformed too."""
+        """The reply to the request; with `carried` on both if the multiplexor passes that on. Raises Malformed too.
+
+        One that needs header files, or may do so, does not get the request where they are lacking: their want is the
+        reply.
+        """
         deadline = time.monotonic() + self._timeout_s
         line = requests.encode(request)
-        told: bool | None = None
+        told: Abilities | None = None
         try:
             while True:
                 with socket.socket(socket.AF_UNIX) as link:
                     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._send_limit)
                     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._receive_slice)
                     link.connect(self._path)
-                    passes = False if carried is None else self._passes_state(link, told=told)
-                    if passes is None:
-                        told = self._asked(link, deadline)
+                    known = abilities.NONE if carried is None else self._abilities(link, told)
+                    is_used_up = known is None
+                    if known is None:
+                        known = told = self._asked(link, deadline)
+                    if lacks_header_files and Ability.NO_HEADER_FILES not in known:
+                        return abilities.HEADER_FILES_WANTED
+                    if is_used_up:
                         continue
-                    if carried is None or not passes:
+                    if carried is None or Ability.STATE not in known:
                         link.sendall(line)
                         return self._receive(link, deadline, keep_alive)
                     link.sendall(carried.on_request(line))
-                    return carried.from_answer(self._receive(link, deadline, keep_alive))
+                    reply = carried.from_answer(self._receive(link, deadline, keep_alive))
+                    if reply == abilities.HEADER_FILES_WANTED:
+                        self._known = (_peer_pid(link), known - {Ability.NO_HEADER_FILES})
+                    return reply
         except BlockingIOError:
             raise MuxUnavailable(f"{self._path}: takes no request within {self._timeout_s:g} s") from None
         except OSError as error:
             raise MuxUnavailable(f"{self._path}: {error.strerror or error}") from error
 
-    def _passes_state(self, link: socket.socket, *, told: bool | None) -> bool | None:
-        """Whether the multiplexor at the other end carries filters' state; None if that process was not asked yet."""
+    def _abilities(self, link: socket.socket, told: Abilities | None) -> Abilities | None:
+        """Those of the multiplexor at the other end; None if that process was not asked yet."""
         pid = _peer_pid(link)
-        known_pid, passes = self._known
+        known_pid, known = self._known
         if pid and pid == known_pid:
-            return passes
+            return known
         # One in another PID namespace has none that we see: it is asked each time, for it may be another by now.
         return None if pid else told
 
-    def _asked(self, link: socket.socket, deadline: float) -> bool:
+    def _asked(self, link: socket.socket, deadline: float) -> Abilities:
         """Puts the question, which takes up the connection, and keeps the answer."""
-        link.sendall(state.QUESTION_TO_MUX + b"\n")
-        passes = self._receive(link, deadline, None) == state.ABILITIES
-        self._known = (_peer_pid(link), passes)
-        return passes
+        link.sendall(abilities.QUESTION_TO_MUX + b"\n")
+        told = abilities.decode(self._receive(link, deadline, None))
+        pid = _peer_pid(link)
+        if not pid:
+            # Another may have taken its place before the message comes, and find files missing.
+            told -= {Ability.NO_HEADER_FILES}
+        self._known = (pid, told)
+        return told
 
     def _receive(self, link: socket.socket, deadline: float, keep_alive: Callable[[], None] | None) -> bytes:
         """All bytes until the peer closes: a whole line without the close is not an answer yet."""

@@ -38,6 +38,7 @@ class Settings:
     keep_failed: bool
     keep_all: bool
     reopen_files: bool
+    always_header_files: bool
     log_filter_time: bool
     scanned_by: str | None
     macros: tuple[str, ...]
@@ -120,6 +121,13 @@ OPTIONS: Final = (
     Option("k", "keep-failed", Kind.FLAG, "", "keep the working directory when filtering fails"),
     Option("d", "keep-all", Kind.FLAG, "", "keep every working directory"),
     Option("C", "reopen-files", Kind.FLAG, "", "hold no file open between callbacks"),
+    Option(
+        "",
+        "always-header-files",
+        Kind.FLAG,
+        "",
+        "write HEADERS and PRISTINE_HEADERS for filters and scanners that read them, though no worker needs them",
+    ),
     Option("T", "log-filter-time", Kind.FLAG, "", "log how long each message took"),
     Option("x", "scanned-by", Kind.TEXT, "TEXT", f"X-Scanned-By (default: {DEFAULT_SCANNED_BY}); empty for none"),
     Option("X", "no-scanned-by", Kind.FLAG, "", "add no X-Scanned-By"),

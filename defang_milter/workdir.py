@@ -90,10 +90,14 @@ class WorkDir:
             self._append(spool.COMMANDS, lines)
 
     def write_header(self, header: Header, *, with_end: bool) -> None:
-        """Writes the header's two files, and its part of INPUTMSG; `with_end` adds the empty line behind it."""
-        self._append(spool.HEADERS, header.unfolded())
-        self._append(spool.PRISTINE_HEADERS, header.pristine())
+        """Writes the header's part of INPUTMSG; `with_end` adds the empty line behind it."""
         self.append_input(header.for_scan() + b"\n" if with_end else header.for_scan())
+
+    def write_header_files(self, header: Header) -> None:
+        """Writes the header to the files that have nothing else, if that was not done before."""
+        if spool.PRISTINE_HEADERS not in self._files:
+            self._append(spool.HEADERS, header.unfolded())
+            self._append(spool.PRISTINE_HEADERS, header.pristine())
 
     def append_input(self, data: bytes | bytearray) -> None:
         """Appends to INPUTMSG, through a buffer."""

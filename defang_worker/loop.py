@@ -11,7 +11,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final, assert_never
 
-from defang_common.wire import answers, requests, state
+from defang_common.wire import abilities, answers, requests, state
 from defang_common.wire.errors import Malformed
 from defang_worker import answer, scan, services
 from defang_worker.api.state import States
@@ -49,8 +49,8 @@ class Worker:
         """The answer line, with its newline, to a request line without one. Never raises."""
         try:
             self._formatter.queue_id = (requests.queue_id_of(line) or b"").decode("ascii", "backslashreplace")
-            if line == state.QUESTION_TO_WORKER:
-                return state.ABILITIES
+            if line == abilities.QUESTION_TO_WORKER:
+                return abilities.encode(abilities.ALL)
             line, word = state.split(line)
             return self._serve(requests.decode(line), States.of_word(word))
         except Malformed as fault:

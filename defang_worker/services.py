@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from defang_common.wire import answers, state
+from defang_common.wire import abilities, answers
 from defang_common.wire.answers import LookupStatus
 from defang_common.wire.errors import Malformed, Unencodable
 from defang_worker.api.hooks import FilterFault
@@ -67,7 +67,7 @@ def tick(site: SiteFilter, request: Tick) -> bytes:
 
 def own(site: SiteFilter, request: Own) -> bytes:
     """The answer to a command of the site's own."""
-    is_ours = request.command in (b"", state.QUESTION_TO_MUX)
+    is_ours = request.command in (b"", abilities.QUESTION_TO_MUX)
     if is_ours or not site.has("filter_unknown_command"):
         return UNKNOWN_COMMAND
     try:

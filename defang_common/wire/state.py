@@ -3,8 +3,7 @@
 
 Two values travel: one lives as long as the SMTP session, one as long as the message. The front end keeps both in base64
 and never looks into them (`Carried`), the multiplexor cuts the word off for workers that do not know it (`split`), the
-worker reads and writes it. Nobody sends it before the two questions here have been answered, which no program of
-MIMEDefang's can.
+worker reads and writes it. Nobody sends it to a program that does not know it (`abilities`).
 """
 
 import binascii
@@ -12,11 +11,6 @@ import re
 from typing import Final
 
 from .errors import Malformed
-
-QUESTION_TO_MUX: Final = b"mux-abilities"
-QUESTION_TO_WORKER: Final = b"worker-abilities"
-"""Two of them, for what a multiplexor does not know it hands to a worker."""
-ABILITIES: Final = b"abilities state\n"
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 """The longest of either value, before base64. A site's own limit is in the worker's settings."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from defang_common.wire.abilities import Abilities
 from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
 from defang_mux.pool.state import Slot, State
 from defang_mux.process.chatter import LineReader, tag_of
@@ -58,8 +59,8 @@ class Worker:
         """Why it was started."""
         self.reason: str | None = None
         """Why it is being ended; None while it is not."""
-        self.takes_state: bool | None = None
-        """Whether it knows the state on requests; None while nobody has asked."""
+        self.abilities: Abilities | None = None
+        """None while nobody has asked."""
         self.line = b""
         """The request it has or had last, for log lines."""
         self.last_words = ""

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests with the filters' state on them: for workers that know it; for all others it is taken off.
+"""Requests of a front end of ours, for workers that may not be: what such a worker does not know is kept from it.
 
-A worker is asked once in its life whether it does, with the first request that has state (protocol.md, State).
+A worker is asked once in its life what it can, with the first request that has the filters' state on it (protocol.md,
+Abilities). To others state is not passed on, and a message without header files is not given.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import trio
 
-from defang_common.wire import state
+from defang_common.wire import abilities, requests, spool, state
+from defang_common.wire.abilities import HEADER_FILES_WANTED, Abilities, Ability
 from defang_common.wire.errors import Malformed
 from defang_common.wire.lines import MAX_ANSWER_LINE_BYTES
 from defang_mux.process.exchange import Exchanged, Unseen, exchange
@@ -16,9 +19,11 @@ from defang_mux.process.exchange import Exchanged, Unseen, exchange
 if TYPE_CHECKING:
     from defang_mux.process.slot import Worker
 
+_STATEFUL_ANSWER_BYTES = MAX_ANSWER_LINE_BYTES + state.MAX_WORD_BYTES
+
 
 async def ask(worker: "Worker", line: bytes, *, busy_timeout_s: float) -> Exchanged:
-    """The worker's answer to a request line; raises as `exchange` does."""
+    """The worker's answer to a request line, or that it needs more; raises as `exchange` does."""
     try:
         plain, word = state.split(line)
     except Malformed:
@@ -27,13 +32,29 @@ async def ask(worker: "Worker", line: bytes, *, busy_timeout_s: float) -> Exchan
     if not word:
         return await exchange(worker, line, busy_timeout_s=busy_timeout_s)
     deadline = trio.current_time() + busy_timeout_s
-    if worker.takes_state is None:
-        told = await exchange(worker, state.QUESTION_TO_WORKER, busy_timeout_s=busy_timeout_s)
-        if told.unfit is not None:
-            raise Unseen(told.unfit, died=False)
-        worker.takes_state = told.answer == state.ABILITIES
-    left_s = deadline - trio.current_time()
-    if not worker.takes_state:
-        return await exchange(worker, plain, busy_timeout_s=left_s)
-    limit = MAX_ANSWER_LINE_BYTES + state.MAX_WORD_BYTES
-    return await exchange(worker, line, busy_timeout_s=left_s, limit_bytes=limit)
+    if worker.abilities is None:
+        worker.abilities = await _abilities(worker, busy_timeout_s)
+        busy_timeout_s = deadline - trio.current_time()
+    if Ability.NO_HEADER_FILES not in worker.abilities and _lacks_header_files(plain):
+        return Exchanged(HEADER_FILES_WANTED)
+    if Ability.STATE not in worker.abilities:
+        return await exchange(worker, plain, busy_timeout_s=busy_timeout_s)
+    return await exchange(worker, line, busy_timeout_s=busy_timeout_s, limit_bytes=_STATEFUL_ANSWER_BYTES)
+
+
+async def _abilities(worker: "Worker", busy_timeout_s: float) -> Abilities:
+    told = await exchange(worker, abilities.QUESTION_TO_WORKER, busy_timeout_s=busy_timeout_s)
+    if told.unfit is not None:
+        raise Unseen(told.unfit, died=False)
+    return abilities.decode(told.answer)
+
+
+def _lacks_header_files(line: bytes) -> bool:
+    """Whether this is the scan of a directory in which the front end has not written them."""
+    try:
+        request = requests.decode(line)
+    except Malformed:
+        return False
+    # Of the two files the last one to be written.
+    last = spool.PRISTINE_HEADERS.encode()
+    return isinstance(request, requests.Scan) and not os.path.lexists(b"%b/%b" % (request.directory, last))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from defang_common.wire import percent, state
+from defang_common.wire import abilities, percent
 from defang_mux import health, reports, transactions
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
@@ -99,8 +99,8 @@ def _plain_reports(version: str) -> dict[bytes, Report]:
         b"busyslaves": busy_workers,
         b"histo": lambda pool, _now: reports.busy_histogram(pool),
         b"msgs": lambda pool, _now: reports.messages(pool),
-        # From a front end that can carry filters' state (protocol.md, State).
-        state.QUESTION_TO_MUX: lambda _pool, _now: state.ABILITIES,
+        # From a front end of ours.
+        abilities.QUESTION_TO_MUX: lambda _pool, _now: abilities.encode(abilities.ALL),
         # Monitors send it behind other commands, as an end mark.
         b"foo_no_such_command": lambda _pool, _now: UNKNOWN,
         # No worker is bothered for nothing.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_common.wire import requests, state
+from defang_common.wire import requests
 from defang_common.wire.errors import Malformed
 from defang_common.wire.state import MAX_VALUE_BYTES, MAX_WORD_BYTES, Carried, split, values, with_changes
 
@@ -95,9 +95,3 @@ def test_an_error_line_with_quotation_marks_is_no_state() -> None:
     carried = Carried()
     line = b'error: scan failed: no "x" in "y"z\n'
     assert carried.from_answer(line) == line
-
-
-def test_the_questions_are_no_requests_that_anybody_sends() -> None:
-    assert isinstance(requests.decode(state.QUESTION_TO_MUX), requests.Own)
-    assert isinstance(requests.decode(state.QUESTION_TO_WORKER), requests.Own)
-    assert len({state.QUESTION_TO_MUX, state.QUESTION_TO_WORKER}) == 2

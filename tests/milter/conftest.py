@@ -15,7 +15,7 @@ from typing import Any, cast
 import milter
 import pytest
 
-from defang_common.wire.state import QUESTION_TO_MUX
+from defang_common.wire.abilities import QUESTION_TO_MUX
 from defang_milter.callbacks import Callbacks, Site
 from defang_milter.command_line import parse
 from defang_milter.mux_client import MuxClient

@@ -11,8 +11,10 @@ from collections.abc import Callable
 import milter
 import pytest
 
+from defang_common.wire import abilities
+from defang_common.wire.abilities import QUESTION_TO_MUX, Ability
 from defang_common.wire.requests import Scan, SenderOk
-from defang_common.wire.state import ABILITIES, MAX_VALUE_BYTES, QUESTION_TO_MUX, Carried, with_changes
+from defang_common.wire.state import MAX_VALUE_BYTES, Carried, with_changes
 from defang_milter import mux_client
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from tests.milter.conftest import FakeMux, Play, directory_of
@@ -25,7 +27,7 @@ SCAN = Scan(queue_id=b"Q1", directory=b"/d")
 @pytest.fixture
 def carrier(mux: FakeMux) -> FakeMux:
     """A multiplexor that carries state."""
-    mux.answers[QUESTION_TO_MUX] = ABILITIES
+    mux.answers[QUESTION_TO_MUX] = abilities.encode([Ability.STATE])
     return mux
 
 

@@ -38,6 +38,7 @@ def _fill(workdir: WorkDir, body: bytes = b"") -> None:
     header = Header(None)
     header.add(b"Subject", b"a\n b")
     workdir.write_header(header, with_end=True)
+    workdir.write_header_files(header)
     workdir.append_input(body)
     workdir.end_input(Body(strip_bare_cr=False))
     workdir.append_commands(b"F\n")
@@ -85,11 +86,7 @@ def test_an_empty_message_has_an_empty_file(path: Path) -> None:
     workdir = WorkDir(str(path), reopen=False)
     workdir.write_header(Header(None), with_end=False)
     workdir.end_input(Body(strip_bare_cr=False))
-    assert {file.name: file.read_bytes() for file in path.iterdir()} == {
-        "HEADERS": b"",
-        "PRISTINE_HEADERS": b"",
-        "INPUTMSG": b"",
-    }
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == {"INPUTMSG": b""}
 
 
 def test_commands_are_appended_and_not_made_for_nothing(path: Path) -> None:

@@ -18,7 +18,9 @@ import pytest
 import trio
 import trio.testing
 
-from defang_common.wire.state import ABILITIES, QUESTION_TO_WORKER
+from defang_common.wire import abilities
+from defang_common.wire.abilities import HEADER_FILES_WANTED, QUESTION_TO_WORKER, Ability
+from defang_mux.pool import ledger
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import NO_ACTIVATION, NO_FREE_WORKERS, QUEUE_TIMED_OUT, STOPPING, Pool
@@ -408,21 +410,23 @@ async def test_status_tag_shows_while_the_worker_is_busy(
 
 STATEFUL = SCAN + b' "AAAA"'
 CHANGED = b'ok "BBBB"-\n'
+ABILITIES = abilities.encode(abilities.ALL)
 
 
 async def test_state_is_taken_off_for_a_worker_that_does_not_know_it(
     make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
+    plain = b"relayok 192.0.2.7 x 1 192.0.2.1 25 NOQUEUE"
     crew = make()
-    client = Client(crew, nursery, STATEFUL)
+    client = Client(crew, nursery, plain + b' "AAAA"')
     await settle()
     (process,) = kernel.processes
     assert await answer(process, b"error: Unknown command\n") == QUESTION_TO_WORKER
-    assert await answer(process) == SCAN
+    assert await answer(process) == plain
     assert client.reply == b"ok\n"
-    again = Client(crew, nursery, STATEFUL)
+    again = Client(crew, nursery, plain + b' "AAAA"')
     await settle()
-    assert await answer(process) == SCAN
+    assert await answer(process) == plain
     assert again.reply == b"ok\n"
 
 
@@ -500,3 +504,64 @@ async def test_question_and_request_together_have_the_time_of_one_request(
     await trio.sleep(21)
     assert client.reply == TIMED_OUT
     assert client.at == began + 120
+
+
+# Header files
+
+
+def stateful_scan(directory: Path) -> bytes:
+    return b'scan Q1 %b ""' % os.fsencode(directory)
+
+
+async def test_a_worker_that_needs_header_files_does_not_get_a_message_without(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    line = stateful_scan(tmp_path)
+    crew = make(max_workers=1)
+    client = Client(crew, nursery, line)
+    await settle()
+    (process,) = kernel.processes
+    assert await answer(process, b"error: Unknown command\n") == QUESTION_TO_WORKER
+    assert client.reply == HEADER_FILES_WANTED
+    for name in ("HEADERS", "PRISTINE_HEADERS"):
+        (tmp_path / name).touch()
+    again = Client(crew, nursery, line)
+    await settle()
+    assert await answer(process) == line.removesuffix(b' ""')
+    assert again.reply == b"ok\n"
+
+
+async def test_a_worker_with_state_that_needs_header_files_gets_both(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    line = stateful_scan(tmp_path)
+    crew = make(max_workers=1)
+    client = Client(crew, nursery, line)
+    await settle()
+    await answer(kernel.processes[0], abilities.encode([Ability.STATE]))
+    assert client.reply == HEADER_FILES_WANTED
+    (tmp_path / "PRISTINE_HEADERS").touch()
+    Client(crew, nursery, line)
+    await settle()
+    assert await answer(kernel.processes[0]) == line
+
+
+async def test_what_a_worker_lacks_is_no_fault_of_anybody(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    crew = make()
+    Client(crew, nursery, stateful_scan(tmp_path))
+    await settle()
+    await answer(kernel.processes[0], b"error: Unknown command\n")
+    assert ledger.outcome_of_answer(HEADER_FILES_WANTED) is ledger.Outcome.ANSWERED
+    assert pool_of(crew).slots[0].state is State.IDLE
+
+
+async def test_a_scan_that_cannot_be_read_is_passed_on_for_the_worker_to_refuse(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    client = Client(make(), nursery, b'scan Q1 ""')
+    await settle()
+    await answer(kernel.processes[0], b"error: Unknown command\n")
+    assert await answer(kernel.processes[0], b"error: no\n") == b"scan Q1"
+    assert client.reply == b"error: no\n"

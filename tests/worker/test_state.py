@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from defang_common.wire import abilities
+from defang_common.wire.abilities import QUESTION_TO_MUX, QUESTION_TO_WORKER
 from defang_common.wire.errors import Malformed
-from defang_common.wire.state import ABILITIES, QUESTION_TO_MUX, QUESTION_TO_WORKER, Carried
+from defang_common.wire.state import Carried
 from defang_worker import Address, Settings, Severity
 from defang_worker.api.state import NotKept, States
 from defang_worker.loop import Worker
@@ -268,9 +270,9 @@ def test_within_a_scan_state_needs_nobody(
     assert not caplog.text
 
 
-def test_the_worker_says_that_it_knows_state(load_filter: LoadFilter) -> None:
+def test_the_worker_says_that_it_knows_state_and_needs_no_header_files(load_filter: LoadFilter) -> None:
     worker = make_worker(load_filter("def filter_unknown_command(command, words): return 'state'"))
-    assert worker.answer(QUESTION_TO_WORKER) == ABILITIES
+    assert abilities.decode(worker.answer(QUESTION_TO_WORKER)) == abilities.ALL
 
 
 def test_the_question_to_the_multiplexor_is_none_for_a_worker_or_its_filter(load_filter: LoadFilter) -> None:
