@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures defang and MIMEDefang side by side and writes the result to benchmarks/results/.
 
-Both run all the time, and get their load in turn, round by round: what else the machine does hits both alike.
+load: both run all the time, and get messages in turn, round by round: what else the machine does hits both alike.
+memory: of one after the other, when all of its 10 workers have filtered mail.
+readiness: how long it takes until a worker of ours serves, forked or started as a program.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from benchmarks import load, messages, report
+from benchmarks import load, memory, messages, readiness, report
 from benchmarks.contestants import DEFAULT_WORKERS, NAMES, Contestant, contestants, version
 from benchmarks.processes import NOTHING, Cost
 from defang_worker.trial.mta_message import Message
@@ -26,10 +30,17 @@ RESULTS = Path(__file__).parent / "results"
 COUNTS = {"2.7k": 800, "100k": 300, "5m": 16}
 QUICK_COUNTS = {"2.7k": 100, "100k": 40, "5m": 4}
 WARM_UP_MESSAGES = 8
+STARTS, QUICK_STARTS = 20, 3
 _HOW = """\
 {workers} workers each, {sessions} SMTP sessions at a time, one message each; MIMEDefang with its embedded interpreter
 (-E). The filters look at names and types of all parts and add a header field. CPU time is that of all processes,
 children that have ended included, in milliseconds a message."""
+_HOW_MEMORY = f"""\
+{memory.WORKERS} workers, {memory.MESSAGES} messages of 2.7 KB that all of them share; MIMEDefang with its embedded
+interpreter (-E). All processes count, our template with the workers; PSS divides shared pages."""
+_HOW_READINESS = """\
+From the order of a worker of ours to its first answer, with the benchmark's filter: forked by a template, and started
+as a program."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +59,7 @@ class Tally:
             latencies_s=tuple(self.latencies_s),
             wall_s=self.wall_s,
             cost=self.cost,
-            pss_mib=contestant.pss_mib(),
+            memory=contestant.memory(),
         )
 
 
@@ -59,11 +70,10 @@ def main() -> int:
         print("benchmarks: root has to start this: the daemons run as a user of their own", file=sys.stderr)
         return 1
     try:
-        measurements = _measure_all(options)
+        text = "\n\n".join(_page(options)) + "\n"
     except (load.LoadFailed, ProgramError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    text = _page(measurements, options)
     print(f"\n{text}")
     if not options.dry and not options.quick:
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--measure", nargs="+", choices=list(_SECTIONS), default=list(_SECTIONS), help="not all of it")
     parser.add_argument("--sizes", nargs="+", choices=list(messages.SIZES), default=list(messages.SIZES))
     parser.add_argument("--programs", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--rounds", type=int, choices=range(1, 21), metavar="1..20", help="of each size (3, quick: 1)")
@@ -132,22 +143,43 @@ def _progress(where: str, name: str, tally: Tally) -> None:
     )
 
 
-def _page(measurements: list[report.Measurement], options: argparse.Namespace) -> str:
+def _page(options: argparse.Namespace) -> Iterator[str]:
+    """The paragraphs of the result; measures what they tell."""
     now = dt.datetime.now(dt.UTC)
     about = "; ".join(
         [*map(version, options.programs), _first_line("perl", "-e", "print $^V"), f"Python {platform.python_version()}"]
     )
-    paragraphs = [
-        f"# Benchmark of {now:%Y-%m-%d %H:%M} UTC",
-        f"{about}. {platform.system()} {platform.release()}, {os.cpu_count()} x {_processor()}.",
-        _HOW.format(workers=options.workers, sessions=options.sessions),
-        report.table(measurements),
-    ]
-    if compared := report.ratios(measurements):
-        paragraphs += ["Ours divided by theirs:", compared]
+    yield f"# Benchmark of {now:%Y-%m-%d %H:%M} UTC"
+    yield f"{about}. {platform.system()} {platform.release()}, {os.cpu_count()} x {_processor()}."
+    for name in _SECTIONS:
+        if name in options.measure:
+            yield from _SECTIONS[name](options)
     if options.quick:
-        paragraphs.append("A quick run: too few messages to draw conclusions from, and no file is written.")
-    return "\n\n".join(paragraphs) + "\n"
+        yield "A quick run: too few messages to draw conclusions from, and no file is written."
+
+
+def _load_section(options: argparse.Namespace) -> Iterator[str]:
+    measurements = _measure_all(options)
+    yield _HOW.format(workers=options.workers, sessions=options.sessions)
+    yield report.table(measurements)
+    if compared := report.ratios(measurements):
+        yield "Ours divided by theirs:"
+        yield compared
+
+
+def _memory_section(options: argparse.Namespace) -> Iterator[str]:
+    yield "## Memory"
+    yield _HOW_MEMORY
+    yield report.memory_table(list(memory.readings(options.programs)))
+
+
+def _readiness_section(options: argparse.Namespace) -> Iterator[str]:
+    yield "## Readiness"
+    yield _HOW_READINESS
+    yield report.readiness_table(readiness.measured(QUICK_STARTS if options.quick else STARTS))
+
+
+_SECTIONS: Final = {"load": _load_section, "memory": _memory_section, "readiness": _readiness_section}
 
 
 def _first_line(*argv: str) -> str:

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import Cost, read_cost, read_pss_mib
+from benchmarks.processes import Cost, Memory, read_cost, read_memory
 from tests.support.daemons import MX_CTRL, OUR_PROGRAMS, Chain, Daemons, Origin, private_home, running
-from tests.support.process import descendants, wait_until
+from tests.support.process import wait_until
 
 FILTERS = Path(__file__).parent / "filters"
 DEFAULT_WORKERS = 2
@@ -54,21 +54,27 @@ class Contestant:
         milter, mux = self._pids()
         return read_cost(milter=milter, mux=mux)
 
-    def pss_mib(self) -> float:
-        """Memory of all its processes now."""
+    def memory(self) -> Memory:
+        """What all its processes have now."""
         milter, mux = self._pids()
-        return read_pss_mib([milter, mux, *descendants(milter), *descendants(mux)])
+        return read_memory(milter=milter, mux=mux)
 
     def wait_for_workers(self, count: int) -> None:
         """Until that many run: the multiplexors start them one a second."""
-        daemons = self.daemons
 
         def all_run() -> bool:
-            asked = [str(MX_CTRL[Origin.OURS]), "-s", str(daemons.mux_socket), "rawstatus"]
-            status = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
-            return status.split()[0].count("S") == 0
+            return self._asked("rawstatus").split()[0].count("S") == 0
 
         wait_until(all_run, f"{count} workers of {self.name}", limit_s=10.0 + 2 * count)
+
+    def scans(self, worker: int) -> int:
+        """How many messages a worker has filtered."""
+        lines = self._asked("workerinfo", str(worker)).splitlines()
+        return next(int(value) for word, _, value in (line.partition(" ") for line in lines) if word == "NumScans")
+
+    def _asked(self, *words: str) -> str:
+        asked = [str(MX_CTRL[Origin.OURS]), "-s", str(self.daemons.mux_socket), *words]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
 
     def _pids(self) -> tuple[int, int]:
         milter, mux = self.daemons.milter, self.daemons.mux

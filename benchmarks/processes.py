@@ -52,6 +52,29 @@ def read_cost(*, milter: int, mux: int) -> Cost:
     return Cost(milter_s=sum(_cpu_s(milter)), mux_s=mux_own_s, workers_s=alive_s + reaped_s)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """MiB of the three process groups of a filter, pages that are shared divided among those that share them (PSS)."""
+
+    milter_mib: float
+    mux_mib: float
+    workers_mib: float
+
+    @property
+    def total_mib(self) -> float:
+        """All three groups together."""
+        return self.milter_mib + self.mux_mib + self.workers_mib
+
+
+def read_memory(*, milter: int, mux: int) -> Memory:
+    """Memory now. Workers are all that the multiplexor has started, for whatever end."""
+    return Memory(
+        milter_mib=read_pss_mib([milter, *descendants(milter)]),
+        mux_mib=read_pss_mib([mux]),
+        workers_mib=read_pss_mib(descendants(mux)),
+    )
+
+
 def read_pss_mib(pids: Iterable[int]) -> float:
     """Memory of these processes, shared pages divided among those that share them."""
     total_kib = 0

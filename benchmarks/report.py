@@ -5,25 +5,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.contestants import OURS, THEIRS
-from benchmarks.processes import Cost
+from benchmarks.processes import Cost, Memory
 
 # What we want to reach: our CPU time for a message, divided by theirs.
 TARGETS = {"2.7k": 0.35, "100k": 0.35, "5m": 0.15}
+# Our memory, divided by theirs.
+MEMORY_TARGET = 1.25
+# The time until a forked worker serves, divided by that of one that is started as a program.
+READINESS_TARGET = 0.05
 _MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """All rounds of one contestant with one size; `pss_mib` was read behind the last one."""
+    """All rounds of one contestant with one size; `memory` was read behind the last one."""
 
     contestant: str
     size: str
     latencies_s: tuple[float, ...]
     wall_s: float
     cost: Cost
-    pss_mib: float
+    memory: Memory
 
     @property
     def messages(self) -> int:
@@ -46,6 +51,25 @@ class Measurement:
         return ordered[-(-len(ordered) * percent // 100) - 1] * _MS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReading:
+    """What a contestant has when so many messages have gone to all of its workers, to the idlest one `fewest`."""
+
+    contestant: str
+    workers: int
+    messages: int
+    fewest: int
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Seconds from the order of a worker to its first answer, of several workers each."""
+
+    forked_s: tuple[float, ...]
+    executed_s: tuple[float, ...]
+
+
 _HEAD = ("size", "programs", "messages", "msg/s", "p50 ms", "p99 ms", "CPU ms", "milter", "mux", "workers", "PSS MiB")
 
 
@@ -62,7 +86,7 @@ def _row(one: Measurement) -> tuple[str, ...]:
         f"{one.cost.milter_s * each_ms:.2f}",
         f"{one.cost.mux_s * each_ms:.2f}",
         f"{one.cost.workers_s * each_ms:.2f}",
-        f"{one.pss_mib:.0f}",
+        f"{one.memory.total_mib:.0f}",
     )
 
 
@@ -80,9 +104,7 @@ def ratios(measurements: Sequence[Measurement]) -> str:
         if ours is None or theirs is None:
             continue
         target = TARGETS.get(size)
-        reached = (
-            "-" if target is None else f"{'reached' if ours.cpu_ms <= target * theirs.cpu_ms else 'MISSED'} ({target})"
-        )
+        reached = "-" if target is None else _held(ours.cpu_ms / theirs.cpu_ms, target)
         rows.append(
             (
                 size,
@@ -91,10 +113,47 @@ def ratios(measurements: Sequence[Measurement]) -> str:
                 f"{ours.rate / theirs.rate:.2f}",
                 f"{ours.latency_ms(50) / theirs.latency_ms(50):.2f}",
                 f"{ours.latency_ms(99) / theirs.latency_ms(99):.2f}",
-                f"{ours.pss_mib / theirs.pss_mib:.2f}",
+                f"{ours.memory.total_mib / theirs.memory.total_mib:.2f}",
             )
         )
     return _markdown(("size", "CPU/message", "target", "msg/s", "p50", "p99", "PSS"), rows) if rows else ""
+
+
+def memory_table(readings: Sequence[MemoryReading]) -> str:
+    """MiB by process group, and how ours compares with theirs if both were measured."""
+    rows = [
+        (
+            one.contestant,
+            str(one.workers),
+            str(one.messages),
+            str(one.fewest),
+            *(f"{mib:.1f}" for mib in (one.memory.milter_mib, one.memory.mux_mib, one.memory.workers_mib)),
+            f"{one.memory.total_mib:.1f}",
+        )
+        for one in readings
+    ]
+    head = ("programs", "workers", "messages", "fewest of a worker", "milter", "mux", "workers MiB", "PSS MiB")
+    table = _markdown(head, rows)
+    total_mib = {one.contestant: one.memory.total_mib for one in readings}
+    if OURS not in total_mib or THEIRS not in total_mib:
+        return table
+    ratio = total_mib[OURS] / total_mib[THEIRS]
+    return f"{table}\n\nOurs divided by theirs: {ratio:.2f}, target {_held(ratio, MEMORY_TARGET)}"
+
+
+def readiness_table(readiness: Readiness) -> str:
+    """Milliseconds until a worker serves, and how the two ways compare."""
+    rows = []
+    for name, found_s in (("forked", readiness.forked_s), ("executed", readiness.executed_s)):
+        times_ms = (min(found_s) * _MS, median(found_s) * _MS, max(found_s) * _MS)
+        rows.append((name, str(len(found_s)), *(f"{time_ms:.1f}" for time_ms in times_ms)))
+    ratio = median(readiness.forked_s) / median(readiness.executed_s)
+    table = _markdown(("worker", "started", "fastest ms", "median ms", "slowest ms"), rows)
+    return f"{table}\n\nForked divided by executed: {ratio:.3f}, target {_held(ratio, READINESS_TARGET)}"
+
+
+def _held(ratio: float, target: float) -> str:
+    return f"{'reached' if ratio <= target else 'MISSED'} ({target})"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

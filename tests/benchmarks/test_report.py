@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import messages, report
 from benchmarks.contestants import OURS, THEIRS
-from benchmarks.processes import Cost
+from benchmarks.processes import Cost, Memory
 from tests.system.interop.told import leaves
 
 
@@ -19,7 +19,7 @@ def measured(name: str, *, cpu_ms: float, size: str = "2.7k", messages: int = 10
         latencies_s=tuple(number / 1000 for number in range(messages)),
         wall_s=2.0,
         cost=Cost(milter_s=total_s / 2, mux_s=total_s / 4, workers_s=total_s / 4),
-        pss_mib=40.0,
+        memory=Memory(milter_mib=10.0, mux_mib=8.0, workers_mib=22.0),
     )
 
 
@@ -49,6 +49,30 @@ def test_a_ratio_is_held_against_its_target(ours_ms: float, word: str) -> None:
 
 def test_there_is_no_ratio_without_both() -> None:
     assert report.ratios([measured(OURS, cpu_ms=1.0), measured(THEIRS, cpu_ms=1.0, size="5m")]) == ""
+
+
+def reading(name: str, workers_mib: float) -> report.MemoryReading:
+    memory = Memory(milter_mib=10.0, mux_mib=20.0, workers_mib=workers_mib)
+    return report.MemoryReading(contestant=name, workers=10, messages=400, fewest=31, memory=memory)
+
+
+@pytest.mark.parametrize(("ours_mib", "said"), [(70.0, "1.25, target reached (1.25)"), (72.0, "1.27, target MISSED")])
+def test_memory_of_all_process_groups_is_held_against_its_target(ours_mib: float, said: str) -> None:
+    head, _, row, *others = report.memory_table([reading(OURS, ours_mib), reading(THEIRS, 50.0)]).splitlines()
+    told = dict(zip(cells(head), cells(row), strict=True))
+    assert (told["milter"], told["mux"], told["workers MiB"]) == ("10.0", "20.0", f"{ours_mib:.1f}")
+    assert told["PSS MiB"] == f"{30 + ours_mib:.1f}"
+    assert said in others[-1]
+
+
+def test_memory_of_one_alone_has_no_ratio() -> None:
+    assert "divided" not in report.memory_table([reading(OURS, 50.0)])
+
+
+@pytest.mark.parametrize(("forked_s", "said"), [(0.010, "0.050, target reached"), (0.012, "0.060, target MISSED")])
+def test_readiness_is_compared_by_the_median(forked_s: float, said: str) -> None:
+    readiness = report.Readiness(forked_s=(0.001, forked_s, 0.9), executed_s=(0.1, 0.2, 2.0))
+    assert said in report.readiness_table(readiness)
 
 
 @pytest.mark.parametrize("word", messages.SIZES)

@@ -5,12 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,10 +14,7 @@ from defang_common.wire import percent
 from defang_common.wire import template as wire
 from defang_worker import rehearsal
 from defang_worker.log_lines import QueueIdFormatter
-
-WAIT_S = 60
-# Puts the socket where a multiplexor does.
-LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
+from tests.support.template import WAIT_S, fork, hear, template
 
 FILTER = """
 import os, sys
@@ -47,45 +39,6 @@ def filter_part(message, part):
         part.drop(warning="An attachment was removed.")
 """
 TESTS = Path(__file__).parents[1]
-
-
-@contextmanager
-def template(path: Path) -> Iterator[tuple[socket.socket, subprocess.Popen[bytes]]]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(WAIT_S)
-    words = [sys.executable, "-c", LAUNCH, str(theirs.fileno()), sys.executable, "-m", "defang_worker"]
-    with (
-        ours,
-        subprocess.Popen(
-            [*words, "-f", str(path), "-template"],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        theirs.close()
-        try:
-            yield ours, process
-        finally:
-            ours.close()
-            process.communicate(timeout=WAIT_S)
-
-
-def hear(control: socket.socket) -> wire.Said:
-    return wire.decode(control.recv(wire.MAX_PACKET_BYTES))
-
-
-def fork(control: socket.socket, number: int) -> tuple[int, int, int]:
-    """A worker's number, and our ends of its input and output."""
-    pipes = [os.pipe() for _ in range(3)]
-    theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
-    socket.send_fds(control, [wire.encode_order(number)], theirs)
-    said = hear(control)
-    for descriptor in (*theirs, pipes[2][0]):
-        os.close(descriptor)
-    assert isinstance(said, wire.Serving)
-    return said.number, pipes[0][1], pipes[1][0]
 
 
 def test_template_forks_workers_that_serve_and_ends_with_its_socket(spool: Path) -> None:
