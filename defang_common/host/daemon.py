@@ -179,6 +179,9 @@ def _serve(settings: DaemonSettings, files: RunFiles, serve: Serve, announce: Ca
             raise StartFailed(_describe(error)) from error
     finally:
         files.remove()
+        if not announced:
+            # What the starter is told, comes last.
+            logs.flush()
     return 1
 
 

@@ -12,13 +12,16 @@ import logging
 import os
 import re
 import socket
-import sys
 import syslog
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
+
+from defang_common.host.log_outlet import Outlet
 
 Target = Literal["syslog", "journal", "stderr"]
 Form = Literal["text", "json"]
@@ -89,9 +92,21 @@ _PRIORITIES: Final = {
 
 
 _FACILITY_BITS: Final = 3
+_STANDARD_ERROR: Final = 2
 
-Render = Callable[[logging.LogRecord, str], str]
-"""What becomes of one line of a record's text."""
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What is kept of a record until it is written; `text` is formatted."""
+
+    level: int
+    created: float
+    pid: int | None
+    text: str
+
+
+Render = Callable[[_Entry, str], str]
+"""What becomes of one line of an entry's text."""
 
 
 def queue_id_of(line: str) -> str | None:
@@ -100,20 +115,20 @@ def queue_id_of(line: str) -> str | None:
     return match[1] if match else None
 
 
-def _plain(_record: logging.LogRecord, line: str) -> str:
+def _plain(_entry: _Entry, line: str) -> str:
     return line
 
 
 def _as_json(label: str) -> Render:
     """One object a line, so that what reads it needs no rule for where messages end."""
 
-    def render(record: logging.LogRecord, line: str) -> str:
+    def render(entry: _Entry, line: str) -> str:
         queue_id = queue_id_of(line)
         facts = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
+            "time": datetime.fromtimestamp(entry.created, UTC).isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(entry.level).lower(),
             "program": label,
-            "pid": record.process,
+            "pid": entry.pid,
             "queue_id": queue_id,
             "message": line.removeprefix(f"{queue_id}: "),
         }
@@ -122,31 +137,28 @@ def _as_json(label: str) -> Render:
     return render
 
 
-class _Handler(logging.Handler, ABC):
-    """Hands a record on line by line."""
+class _Sink(ABC):
+    """Writes entries, and may have to wait for whoever takes them; used by the outlet's thread alone."""
 
     def __init__(self, render: Render) -> None:
-        super().__init__()
         self._render = render
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            for line in _lines(self.format(record)):
-                self._send(record, line, self._render(record, line))
-        except Exception:  # noqa: BLE001  # a handler's errors go where logging wants them
-            self.handleError(record)
-
     @abstractmethod
-    def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:
-        """Hand on one line: as it was logged, and as it is to be shown."""
+    def write(self, entry: _Entry) -> None:
+        """Writes each line of the entry."""
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to let go of
+        """Lets go of what it has."""
 
 
-class _SyslogHandler(_Handler):
-    def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:  # noqa: ARG002  # see _JournalHandler
-        syslog.syslog(_PRIORITIES.get(record.levelno, syslog.LOG_INFO), rendered)
+class _Syslog(_Sink):
+    def write(self, entry: _Entry) -> None:
+        priority = _PRIORITIES.get(entry.level, syslog.LOG_INFO)
+        for line in _lines(entry.text):
+            syslog.syslog(priority, self._render(entry, line))
 
 
-class _JournalHandler(_Handler):
+class _Journal(_Sink):
     """Fields as `journalctl DEFANG_QUEUE_ID=...` finds them (systemd's "Native Journal Protocol")."""
 
     def __init__(self, render: Render, label: str, facility: int, path: Path) -> None:
@@ -155,34 +167,61 @@ class _JournalHandler(_Handler):
         self._path = os.fspath(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
-    def _send(self, record: logging.LogRecord, line: str, rendered: str) -> None:
-        queue_id = queue_id_of(line)
-        fields = f"{self._head}PRIORITY={_PRIORITIES.get(record.levelno, syslog.LOG_INFO)}\nMESSAGE={rendered}\n"
-        if queue_id is not None:
-            fields += f"DEFANG_QUEUE_ID={queue_id}\n"
-        # To the path each time, for a journal that was restarted has a new socket there.
-        self._socket.sendto(fields.encode(), self._path)
+    def write(self, entry: _Entry) -> None:
+        head = f"{self._head}PRIORITY={_PRIORITIES.get(entry.level, syslog.LOG_INFO)}\n"
+        for line in _lines(entry.text):
+            queue_id = queue_id_of(line)
+            fields = f"{head}MESSAGE={self._render(entry, line)}\n"
+            if queue_id is not None:
+                fields += f"DEFANG_QUEUE_ID={queue_id}\n"
+            # To the path each time, for a journal that was restarted has a new socket there.
+            self._socket.sendto(fields.encode(), self._path)
 
     def close(self) -> None:
         self._socket.close()
-        super().close()
 
 
-class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for the type checker alone
+class _Stderr(_Sink):
+    """To the descriptor itself: the interpreter's own file would be locked when the program ends, if this hangs."""
+
     def __init__(self, render: Render, label: str | None) -> None:
-        super().__init__(sys.stderr)
-        self._render = render
+        super().__init__(render)
         self._label = label
+
+    def write(self, entry: _Entry) -> None:
+        head = "" if self._label is None else f"{self._label}[{entry.pid}]: "
+        # One write, so that several processes on one terminal or file do not mix within a line.
+        rest = "".join(f"{head}{self._render(entry, line)}\n" for line in _lines(entry.text)).encode()
+        while rest:
+            rest = rest[os.write(_STANDARD_ERROR, rest) :]
+
+
+class _Handler(logging.Handler):
+    """Takes records, and never waits for the log."""
+
+    def __init__(self, sink: _Sink) -> None:
+        super().__init__()
+        self._outlet = Outlet(sink.write, _notice, sink.close)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            head = "" if self._label is None else f"{self._label}[{record.process}]: "
-            # One write, so that several processes on one terminal or file do not mix within a line.
-            lines = _lines(self.format(record))
-            self.stream.write("".join(f"{head}{self._render(record, line)}\n" for line in lines))
-            self.flush()
+            text = self.format(record)
         except Exception:  # noqa: BLE001  # a handler's errors go where logging wants them
             self.handleError(record)
+            return
+        self._outlet.put(_Entry(record.levelno, record.created, record.process, text), len(text))
+
+    def flush(self) -> None:
+        self._outlet.flush()
+
+    def close(self) -> None:
+        self._outlet.close()
+        super().close()
+
+
+def _notice(count: int) -> _Entry:
+    lines = "1 message" if count == 1 else f"{count} messages"
+    return _Entry(logging.WARNING, time.time(), os.getpid(), f"{lines} for this log lost: it did not take them")
 
 
 def configure(*, label: str, facility: str, target: Target, form: Form = "text", journal: Path = JOURNAL) -> None:
@@ -190,23 +229,34 @@ def configure(*, label: str, facility: str, target: Target, form: Form = "text",
 
     On standard error a line is "LABEL[PID]: text"; syslog and journal get the same label, the process
     ID and `facility` (ValueError if there is none of that name). As JSON each line is one object, wherever it goes.
-    A second call replaces the first.
+    A second call replaces the first. A thread does the writing; `logging.shutdown` waits for it, not for ever.
     """
     number = facility_number(facility)
     render = _plain if form == "text" else _as_json(label)
-    handler: logging.Handler
+    sink: _Sink
     match target:
         case "syslog":
             syslog.openlog(label, syslog.LOG_PID | syslog.LOG_NDELAY, number)
-            handler = _SyslogHandler(render)
+            sink = _Syslog(render)
         case "journal":
-            handler = _JournalHandler(render, label, number, journal)
+            sink = _Journal(render, label, number, journal)
         case "stderr":
-            handler = _StderrHandler(render, label if form == "text" else None)
+            sink = _Stderr(render, label if form == "text" else None)
+    handler = _Handler(sink)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.logThreads = False
     logging.logMultiprocessing = False
     root = logging.getLogger()
+    for before in root.handlers:
+        if isinstance(before, _Handler):
+            before.flush()
+            before.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("defang").setLevel(logging.DEBUG)
+
+
+def flush() -> None:
+    """Returns when all messages were written, but waits no longer than a moment for a log that does not take them."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()

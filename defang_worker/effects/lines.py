@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lines for logs of a site's own: event lines and records, to a file or to the system log.
 
-What cannot be written is told in the worker's log and is no reason to defer a message. A file is opened for each line,
-so that it may be rotated at any time, and each line is one write, so that workers do not mix theirs.
+What cannot be written is told in the worker's log and is no reason to defer a message; nor is a system logger that
+hangs, for whom lines wait in a thread. A file is opened for each line, so that it may be rotated at any time, and each
+line is one write, so that workers do not mix theirs.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import syslog
+from functools import cache
 from typing import Final
 
+from defang_common.host.log_outlet import Outlet
 from defang_common.host.logs import facility_number
 
 _log: Final = logging.getLogger("defang.worker")
@@ -35,8 +39,7 @@ def check_target(setting: str, target: str) -> None:
 def append(target: str, line: str) -> None:
     """Writes the line, which has no line end, at the target's end."""
     if target.startswith(SYSLOG):
-        syslog.openlog(_TAG, syslog.LOG_PID, facility_number(target.removeprefix(SYSLOG)))
-        syslog.syslog(syslog.LOG_INFO, line.replace("\0", " "))
+        _system_log().put((facility_number(target.removeprefix(SYSLOG)), line), len(line))
         return
     data = line.encode("utf-8", "surrogateescape") + b"\n"
     try:
@@ -48,3 +51,17 @@ def append(target: str, line: str) -> None:
             os.close(descriptor)
     except OSError as fault:
         _log.error("a line is not logged: %s", fault)
+
+
+@cache
+def _system_log() -> Outlet[tuple[int, str]]:
+    """Made for the first line, in the worker that has it: a thread would not outlive a fork."""
+    outlet = Outlet(_write_to_system_log, lambda count: (syslog.LOG_MAIL, f"{count} lines lost: the log hung"))
+    atexit.register(outlet.flush)
+    return outlet
+
+
+def _write_to_system_log(entry: tuple[int, str]) -> None:
+    facility, line = entry
+    syslog.openlog(_TAG, syslog.LOG_PID, facility)
+    syslog.syslog(syslog.LOG_INFO, line.replace("\0", " "))

@@ -311,7 +311,7 @@ def test_a_supervisor_of_the_foreground_process_is_told_when_it_serves(host: Hos
 def test_a_supervisor_that_cannot_be_reached_is_logged_and_no_reason_to_end(host: Host) -> None:
     environment = {**os.environ, "NOTIFY_SOCKET": str(host.spool / "nowhere.sock")}
     command = subprocess.run(
-        host.argv("ready(); os._exit(7)", foreground=True),
+        host.argv("ready(); logging.shutdown(); os._exit(7)", foreground=True),
         env=environment, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False,
     )  # fmt: skip
     assert command.returncode == EXIT_STATUS

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mux import AS_USER, COMMAND_LIMIT_S, USER, Mux, ask, running_mux, write_program
-from tests.support.process import Program, descendants, is_dead, wait_until
+from tests.support.process import Program, accepts_connections, descendants, is_dead, wait_until
 from tests.support.service_manager import ServiceManager, in_environment
 
 # Answers as its request says: at once, after `go` exists in the spool, never, twice, not at all.
@@ -82,6 +82,28 @@ def test_worker_that_dies_is_an_error_with_its_cause_in_the_log(spool: Path) -> 
         assert mux.ask("scan Q3 /d") == "ok\n"
         assert mux.ask("scan Q2 half") == "ERR No response from worker\n"
         assert mux.ask("scan Q3 /d") == "ok\n"
+
+
+def test_log_that_nobody_reads_stops_no_request_and_no_stop(spool: Path) -> None:
+    chatterbox = 'while (<STDIN>) { print STDERR "x" x 1000, "\\n" for 1..50; print "ok\\n" }'
+    worker = write_program(spool / "worker.pl", f"#!/usr/bin/perl\n$| = 1;\n{chatterbox}\n")
+    words = ["-z", spool, "-s", spool / "mx.sock", "-f", worker, "-D", "-l"]
+    argv = [sys.executable, "-m", "defang_mux", *AS_USER, *map(str, words)]
+    nobody_reads, log = os.pipe()
+    try:
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        ) as process:  # fmt: skip
+            wait_until(lambda: accepts_connections(str(spool / "mx.sock")), "the multiplexor's socket")
+            # Several times what a pipe takes.
+            assert {ask(spool / "mx.sock", f"scan Q{number} /d") for number in range(10)} == {"ok\n"}
+            assert ask(spool / "mx.sock", "msgs") == "10\n"
+            process.terminate()
+            assert process.wait(COMMAND_LIMIT_S) == 0
+    finally:
+        os.close(nobody_reads)
+        os.close(log)
 
 
 def test_worker_killed_between_requests_costs_no_request(spool: Path) -> None:

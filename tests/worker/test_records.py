@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -225,4 +226,22 @@ def test_system_log_gets_the_line_with_its_facility(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("syslog.openlog", lambda *args: calls.append(args))
     monkeypatch.setattr("syslog.syslog", lambda *args: calls.append(args))
     lines.append("syslog:local3", "MDLOG,a")
+    lines._system_log().flush()
     assert [call[-1] for call in calls] == [facility_number("local3"), "MDLOG,a"]
+
+
+def test_system_logger_that_hangs_holds_no_message_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, written = threading.Event(), []
+
+    def hang(*args: object) -> None:
+        released.wait()
+        written.append(args[-1])
+
+    monkeypatch.setattr("syslog.openlog", lambda *args: None)
+    monkeypatch.setattr("syslog.syslog", hang)
+    for number in range(100):
+        lines.append("syslog:mail", f"MDLOG,{number}")
+    assert written == []
+    released.set()
+    lines._system_log().flush()
+    assert written == [f"MDLOG,{number}" for number in range(100)]
