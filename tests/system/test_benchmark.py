@@ -32,3 +32,19 @@ def test_a_quick_run_measures_load_memory_and_readiness_and_writes_no_file(tmp_p
     assert "Ours divided by theirs:" in memory
     assert "Forked divided by executed:" in readiness
     assert not output.exists()
+
+
+def test_cost_of_the_check_of_clamd_is_measured_in_all_its_ways() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scanning", "--rounds", "2"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT_S,
+        check=False,
+    )
+    rows = done.stdout.splitlines()[2:]
+    assert len(rows) == 4, done.stderr
+    assert all(row.count(" ms |") == 4 for row in rows)
+    # Two rounds on a busy machine say nothing of the cost, but the status says what the table does.
+    assert done.returncode == int("too much" in done.stdout)

@@ -62,7 +62,8 @@ class Clamd(ServiceCheck["Message", VirusResult]):
         for address in self.endpoints.addresses:
             require_address(address)
         self.parts = parts
-        self._takes_no_files: set[str] = set()
+        self.takes_no_files: set[str] = set()
+        """The unix sockets whose clamd could not be given open files; it gets bytes."""
 
     def prepare(self, subject: Message) -> Job[VirusResult]:
         """Decodes what is to be scanned."""
@@ -77,11 +78,11 @@ class Clamd(ServiceCheck["Message", VirusResult]):
         return result_of(self.name, selection, infections, [reply.error for reply in replies if reply.error])
 
     def _ask(self, address: str, items: Sequence[Item], deadline: Deadline) -> list[Reply]:
-        if address.startswith("/") and address not in self._takes_no_files:
+        if address.startswith("/") and address not in self.takes_no_files:
             try:
                 return _asked(address, items, _show_file, deadline)
             except _NoDescriptors:
-                self._takes_no_files.add(address)
+                self.takes_no_files.add(address)
         return _asked(address, items, _show_bytes, deadline)
 
     def version(self, address: str, deadline: Deadline) -> str:
