@@ -12,8 +12,8 @@ from defang_common.wire import commands
 from defang_worker import Message
 from defang_worker.api import filter_file
 from defang_worker.checks import Clamd
+from tests.support.fake_scanners import NESTED, PLAIN, FakeClamd
 from tests.support.scripted_service import ScriptedService
-from tests.worker.checks.test_clamd import NESTED, PLAIN, FakeClamd
 
 PATH = Path(__file__).parents[2] / "docs" / "filters" / "viruses.py"
 

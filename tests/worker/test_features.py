@@ -16,9 +16,9 @@ from defang_worker.checks import Rspamd, Spamd
 from defang_worker.features import command
 from defang_worker.features import gather as gathering
 from defang_worker.features.gather import checks_of, gather
+from tests.support.fake_scanners import FakeClamd
 from tests.support.fake_spam_services import FakeRspamd, FakeSpamd
 from tests.support.scripted_service import ScriptedService
-from tests.worker.checks.test_clamd import FakeClamd
 from tests.worker.conftest import LoadFilter
 
 CLASS = """

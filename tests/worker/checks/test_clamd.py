@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -23,15 +22,9 @@ from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.stream import Stream
 from defang_worker.checks.viruses import clamd_wire
 from defang_worker.checks.viruses.clamd_wire import Client, Reply
+from tests.support.fake_scanners import NESTED, PLAIN, VIRUS, FakeClamd
 from tests.support.process import wait_until
 from tests.support.scripted_service import Handler, ScriptedService
-
-VIRUS = b"a very bad thing"
-PLAIN = b"From: a@example.com\nSubject: x\n\nHello\n"
-NESTED = (
-    b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\nContent-Type: application/octet-stream\n"
-    b"Content-Transfer-Encoding: base64\n\nYSB2ZXJ5IGJhZCB0aGluZw==\n--b--\n"
-)
 
 
 def message(raw: bytes = PLAIN) -> Message:
@@ -40,88 +33,6 @@ def message(raw: bytes = PLAIN) -> Message:
 
 def scan(check: Clamd, raw: bytes = PLAIN) -> VirusResult:
     return message(raw).run_checks(check)[check]
-
-
-class FakeClamd:
-    """As much of clamd as there is in its manual: sessions with FILDES and INSTREAM. Every item goes to `items`."""
-
-    def __init__(self, *, max_stream_bytes: int = 1 << 20, takes_files: bool = True) -> None:
-        self.items: list[bytes] = []
-        self.max_stream_bytes = max_stream_bytes
-        self.takes_files = takes_files
-        self.replies: dict[bytes, bytes] = {}
-        """What is said of an item with these bytes in it, instead of `OK`."""
-
-    def __call__(self, connected: socket.socket) -> None:
-        _Session(self, connected).serve()
-
-
-class _Session:
-    """One connection to it."""
-
-    def __init__(self, clamd: FakeClamd, connected: socket.socket) -> None:
-        self._clamd = clamd
-        self._connected = connected
-        self._data = b""
-        self._files: list[int] = []
-
-    def serve(self) -> None:
-        if self._until(b"\n") == b"nVERSION":
-            self._connected.sendall(b"ClamAV 1.4.6/27800/Mon Nov 23 2026\n")
-            return
-        number = 0
-        while (command := self._until(b"\n")) not in (b"nEND", b""):
-            number += 1
-            if not self._answer(number, command):
-                break
-        for descriptor in self._files:
-            os.close(descriptor)
-
-    def _answer(self, number: int, command: bytes) -> bool:
-        if command == b"nFILDES":
-            self._take(1)
-            if not self._clamd.takes_files:
-                os.close(self._files.pop(0))
-                self._say(number, b"No file descriptor received. ERROR")
-                return False
-            with os.fdopen(self._files.pop(0), "rb") as file:
-                item = file.read()
-            source = b"fd[12]: "
-        else:
-            assert command == b"nINSTREAM", command
-            item, source = b"", b"stream: "
-            while size := int.from_bytes(self._take(4)):
-                if len(item) + size > self._clamd.max_stream_bytes:
-                    self._say(number, b"INSTREAM size limit exceeded. ERROR")
-                    return False
-                item += self._take(size)
-        self._clamd.items.append(item)
-        said = next((text for part, text in self._clamd.replies.items() if part in item), b"OK")
-        self._say(number, source + (b"Test.Virus FOUND" if VIRUS in item else said))
-        return True
-
-    def _say(self, number: int, text: bytes) -> None:
-        self._connected.sendall(b"%d: %b\n" % (number, text))
-
-    def _more(self) -> bool:
-        piece, files, _, _ = socket.recv_fds(self._connected, 65536, 4)
-        self._data += piece
-        self._files += files
-        return bool(piece)
-
-    def _until(self, end: bytes) -> bytes:
-        while end not in self._data:
-            if not self._more():
-                return b""
-        text, _, self._data = self._data.partition(end)
-        return text
-
-    def _take(self, count: int) -> bytes:
-        while len(self._data) < count:
-            if not self._more():
-                raise ConnectionResetError
-        taken, self._data = self._data[:count], self._data[count:]
-        return taken
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from defang_worker import Message, Settings
 from defang_worker.checks import CommandScanner, Outcome, VirusResult
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.viruses.presets import PRESETS
-from tests.worker.checks.test_clamd import NESTED, PLAIN
+from tests.support.fake_scanners import NESTED, PLAIN
 
 # Looks for the bad thing in all files of the directory that it is given.
 GREP = """

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -17,76 +17,9 @@ from defang_worker.checks import Icap, Outcome, VirusResult
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.viruses import icap_wire
+from tests.support.fake_scanners import NESTED, OPTIONS, PLAIN, VIRUS, FakeIcap, blocked
 from tests.support.scripted_service import Handler, ScriptedService
-from tests.worker.checks.test_clamd import FAULTS, NESTED, PLAIN, VIRUS
-
-OPTIONS = (
-    b"ICAP/1.0 200 OK\r\nMethods: RESPMOD, REQMOD\r\nService: Test engine 1.0\r\nISTag: x\r\n"
-    b"%bEncapsulated: null-body=0\r\n\r\n"
-)
-PAGE = b"<html>blocked</html>"
-
-
-def blocked(fields: bytes = b"") -> bytes:
-    http = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(PAGE)
-    return b"ICAP/1.0 200 OK\r\n%bEncapsulated: res-hdr=0, res-body=%d\r\n\r\n%b%x\r\n%b\r\n0\r\n\r\n" % (
-        fields,
-        len(http),
-        http,
-        len(PAGE),
-        PAGE,
-    )
-
-
-NO_CHANGE = b"ICAP/1.0 204 No Content\r\nISTag: x\r\n\r\n"
-
-
-class Server:
-    """Takes requests in whole, and answers as its parts say. `items` has what it was shown, `heads` each request."""
-
-    def __init__(self, *, preview: int | None = 4, infected: bytes | None = None) -> None:
-        self.preview = preview
-        self.infected = blocked(b"X-Infection-Found: Type=0; Resolution=2; Threat=Test.Virus;\r\n")
-        if infected is not None:
-            self.infected = infected
-        self.clean: bytes | Callable[[bytes], bytes] = NO_CHANGE
-        self.heads: list[bytes] = []
-        self.items: list[bytes] = []
-
-    def __call__(self, connected: socket.socket) -> None:
-        stream = connected.makefile("rb")
-        while head := self._head(stream):
-            self.heads.append(head)
-            if head.startswith(b"OPTIONS "):
-                preview = b"" if self.preview is None else b"Preview: %d\r\n" % self.preview
-                connected.sendall(OPTIONS % preview)
-                continue
-            http = int(head.rpartition(b"-body=")[2].split(b"\r\n")[0])
-            stream.read(http)
-            item, is_all = self._chunks(stream)
-            if b"Preview: " in head and not is_all:
-                connected.sendall(b"ICAP/1.0 100 Continue\r\n\r\n")
-                item += self._chunks(stream)[0]
-            self.items.append(item)
-            clean = self.clean(item) if callable(self.clean) else self.clean
-            connected.sendall(self.infected if VIRUS in item else clean)
-
-    @staticmethod
-    def _head(stream: object) -> bytes:
-        lines = b""
-        while (line := stream.readline()) not in (b"\r\n", b""):  # type: ignore[attr-defined]
-            lines += line
-        return lines
-
-    @staticmethod
-    def _chunks(stream: object) -> tuple[bytes, bool]:
-        """The chunks up to the last, and whether that says that there are no more in a preview."""
-        data = b""
-        while (line := stream.readline()).split(b";")[0].strip() != b"0":  # type: ignore[attr-defined]
-            data += stream.read(int(line, 16))  # type: ignore[attr-defined]
-            assert stream.readline() == b"\r\n"  # type: ignore[attr-defined]
-        assert stream.readline() == b"\r\n"  # type: ignore[attr-defined]
-        return data, b"ieof" in line
+from tests.worker.checks.test_clamd import FAULTS
 
 
 @contextmanager
@@ -106,7 +39,7 @@ def scan(check: Icap, raw: bytes = PLAIN) -> VirusResult:
 @pytest.mark.parametrize("preview", [None, 0, 4, 4096])
 @pytest.mark.parametrize("method", ["RESPMOD", "REQMOD"])
 def test_message_and_parts_are_shown_whole_on_one_connection(preview: int | None, method: str) -> None:
-    server = Server(preview=preview)
+    server = FakeIcap(preview=preview)
     with engine(server, method=method) as (service, check):
         result = scan(check, NESTED)
         assert service.connections == 1
@@ -117,7 +50,7 @@ def test_message_and_parts_are_shown_whole_on_one_connection(preview: int | None
 
 
 def test_options_are_asked_once() -> None:
-    server = Server()
+    server = FakeIcap()
     with engine(server) as (_, check):
         for _ in range(3):
             assert scan(check).outcome is Outcome.NOT_FOUND
@@ -125,7 +58,7 @@ def test_options_are_asked_once() -> None:
 
 
 def test_content_that_comes_back_unchanged_is_clean() -> None:
-    server = Server()
+    server = FakeIcap()
     http = b"HTTP/1.1 200 OK\r\n\r\n"
     server.clean = lambda item: (
         b"ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, res-body=%d\r\n\r\n%b%x\r\n%b\r\n0\r\n\r\n"
@@ -146,12 +79,12 @@ def test_content_that_comes_back_unchanged_is_clean() -> None:
     ],
 )
 def test_name_is_taken_from_whichever_field_has_it(fields: bytes, name: str) -> None:
-    with engine(Server(infected=blocked(fields))) as (_, check):
+    with engine(FakeIcap(infected=blocked(fields))) as (_, check):
         assert scan(check, NESTED).names == (name,)
 
 
 def test_answer_before_the_end_is_taken_and_the_rest_goes_on_another_connection() -> None:
-    server = Server(preview=None)
+    server = FakeIcap(preview=None)
     whole = server.__call__
 
     def early(connected: socket.socket) -> None:
@@ -176,7 +109,7 @@ def test_answer_before_the_end_is_taken_and_the_rest_goes_on_another_connection(
 
 @pytest.mark.parametrize("status", [500, 503, 404, 405, 408])
 def test_service_that_cannot_is_left_for_the_next(status: int) -> None:
-    bad, good = Server(), Server()
+    bad, good = FakeIcap(), FakeIcap()
     bad.clean = bad.infected = b"ICAP/1.0 %d No\r\n\r\n" % status
     with ScriptedService(bad) as first, ScriptedService(good) as second:
         check = Icap([f"icap://{one.address}/avscan" for one in (first, second)])
@@ -185,7 +118,7 @@ def test_service_that_cannot_is_left_for_the_next(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 418])
 def test_message_that_the_engine_refuses_cannot_be_told(status: int) -> None:
-    server = Server()
+    server = FakeIcap()
     server.clean = b"ICAP/1.0 %d No\r\n\r\n" % status
     with engine(server) as (_, check):
         for _ in range(4):
@@ -206,7 +139,7 @@ def test_engine_without_the_method_is_a_fault() -> None:
 @pytest.mark.parametrize("after_options", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_misbehaving_engine_defers_the_message_and_the_next_is_unaffected(fault: str, after_options: bool) -> None:
-    good = Server()
+    good = FakeIcap()
     with engine(good, timeout_s=0.2) as (service, check):
         if after_options:
             check._options.update({address: (float("inf"), _options()) for address in check.endpoints.addresses})
@@ -224,12 +157,12 @@ def _options() -> icap_wire.Options:
 
 
 def test_too_large_cannot_be_told() -> None:
-    with engine(Server(), max_bytes=10, parts=False) as (_, check):
+    with engine(FakeIcap(), max_bytes=10, parts=False) as (_, check):
         assert "too large" in scan(check).detail
 
 
 def test_service_names_itself() -> None:
-    with engine(Server()) as (service, check):
+    with engine(FakeIcap()) as (service, check):
         (feature,) = check.features(Deadline.after(10))
         assert (feature.is_reachable, feature.version) == (True, "Test engine 1.0")
         assert feature.address == f"icap://{service.address}/avscan"
