@@ -38,6 +38,8 @@ class Fault(Enum):
     """By UDP it sends nothing but the flag; by TCP the answer."""
     TRUNCATED_ONLY = auto()
     """By UDP the flag, and by TCP it closes."""
+    TRICKLE = auto()
+    """By UDP it sends nothing but the flag, and by TCP a byte of the answer now and then."""
     WRONG_ID = auto()
     """It answers with somebody else's ID."""
     WRONG_QUESTION = auto()
@@ -82,6 +84,10 @@ class DnsServer:
         key = (owner.to_text(omit_final_dot=True).lower(), rdtype)
         record = dns.rdata.from_text("IN", rdtype, data, origin=dns.name.root, relativize=False)
         self._sets[key] = dns.rrset.from_rdata(owner, TTL_S, *self._sets.get(key, ()), record)
+
+    def remove(self, name: str, rdtype: str) -> None:
+        """Removes the records of that name and type, if there are any."""
+        self._sets.pop((name, rdtype), None)
 
     def names_asked(self) -> list[str]:
         """The names in the order in which they came, without those of probes."""
@@ -137,7 +143,14 @@ class DnsServer:
             length = int.from_bytes(connected.recv(2, socket.MSG_WAITALL))
             packet = connected.recv(length, socket.MSG_WAITALL)
             if answer := self._answer(packet, "tcp"):
+                if self._fault(packet) is Fault.TRICKLE:
+                    self._trickle(connected)
                 connected.sendall(len(answer).to_bytes(2) + answer)
+
+    def _trickle(self, connected: socket.socket) -> None:
+        connected.sendall((65535).to_bytes(2))
+        while not select.select([self._woken], [], [], 0.005)[0]:
+            connected.sendall(b"x")  # until the other end has closed
 
     def _fault(self, packet: bytes) -> Fault | None:
         name = dns.message.from_wire(packet).question[0].name
@@ -158,7 +171,7 @@ class DnsServer:
             case Fault.SERVFAIL | Fault.REFUSED as fault:
                 response.set_rcode(dns.rcode.from_text(fault.name))
                 return response.to_wire()
-            case Fault.TRUNCATED | Fault.TRUNCATED_ONLY as fault:
+            case Fault.TRUNCATED | Fault.TRUNCATED_ONLY | Fault.TRICKLE as fault:
                 if way == "udp":
                     response.flags |= dns.flags.TC
                     return response.to_wire()

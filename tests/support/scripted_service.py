@@ -19,11 +19,13 @@ JOIN_LIMIT_S = 10.0
 class ScriptedService:
     """Listens on a unix socket, or on a port of 127.0.0.1, and serves every connection by `handler`, in a thread each.
 
-    The handler may be replaced while it runs. At the end all connections are closed, which ends whatever waits on one.
+    The handler may be replaced while it runs. Without `is_up` connections are refused until it is told to `come_up`. At
+    the end all connections are closed, which ends whatever waits on one.
     """
 
-    def __init__(self, handler: Handler, path: Path | None = None) -> None:
+    def __init__(self, handler: Handler, path: Path | None = None, *, is_up: bool = True) -> None:
         self.handler = handler
+        self._is_up = is_up
         self.connections = 0
         self.ending = threading.Event()
         """Set at the end: for handlers that hang until then."""
@@ -31,13 +33,18 @@ class ScriptedService:
         self._threads: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
         self._listener.bind(("127.0.0.1", 0) if path is None else str(path))
-        self._listener.listen(16)
         name = self._listener.getsockname()
         self.address = name if isinstance(name, str) else f"127.0.0.1:{name[1]}"
 
     def __enter__(self) -> Self:
-        self._start(self._accept)
+        if self._is_up:
+            self.come_up()
         return self
+
+    def come_up(self) -> None:
+        """Begins to take connections."""
+        self._listener.listen(16)
+        self._start(self._accept)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

@@ -19,7 +19,6 @@ from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.viruses import icap_wire
 from tests.support.fake_scanners import NESTED, OPTIONS, PLAIN, VIRUS, FakeIcap, blocked
 from tests.support.scripted_service import Handler, ScriptedService
-from tests.worker.checks.test_clamd import FAULTS
 
 
 @contextmanager
@@ -134,26 +133,6 @@ def test_engine_without_the_method_is_a_fault() -> None:
 
     with engine(answer) as (service, check):
         assert "knows REQMOD, not RESPMOD" in scan(check).detail
-
-
-@pytest.mark.parametrize("after_options", [False, True])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_misbehaving_engine_defers_the_message_and_the_next_is_unaffected(fault: str, after_options: bool) -> None:
-    good = FakeIcap()
-    with engine(good, timeout_s=0.2) as (service, check):
-        if after_options:
-            check._options.update({address: (float("inf"), _options()) for address in check.endpoints.addresses})
-        service.handler = getattr(service, fault)
-        bad = message()
-        assert bad.run_checks(check)[check].is_unknown
-        assert not service.ending.is_set()
-        assert bad.is_rejected
-        service.handler = good
-        assert scan(Icap(check.endpoints.addresses), NESTED).is_found
-
-
-def _options() -> icap_wire.Options:
-    return icap_wire.Options(preview_bytes=4, ttl_s=100, service="")
 
 
 def test_too_large_cannot_be_told() -> None:
