@@ -12,8 +12,10 @@ import trio
 
 from defang_common.wire import percent
 
-# A line that is longer is handed on in pieces, so that a worker without newlines cannot fill our memory.
+# A line that is longer is cut, so that a worker without newlines fills neither our memory nor the log.
 MAX_LINE_BYTES: Final = 4096
+CUT: Final = b" [cut]"
+"""Stands at the end of a line that was cut."""
 
 MAX_TAG_BYTES: Final = 63
 """Longest status tag, as in MIMEDefang; the rest is cut."""
@@ -28,12 +30,14 @@ _CLOSED: Final = -1
 class LineReader:
     """Reads a pipe of a worker line by line until its end, or until `close`. Empty lines count for status tags."""
 
-    __slots__ = ("_descriptor", "_rest", "_scope", "_take")
+    __slots__ = ("_descriptor", "_is_cut", "_rest", "_scope", "_take")
 
     def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
         self._descriptor = descriptor
         self._take = take
         self._rest = b""
+        self._is_cut = False
+        """The line that has begun was too long, and is handed on already."""
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
@@ -73,11 +77,13 @@ class LineReader:
             return False
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._take(line)
-        while len(rest) > MAX_LINE_BYTES:
-            self._take(rest[:MAX_LINE_BYTES])
-            rest = rest[MAX_LINE_BYTES:]
-        self._rest = rest
+            if not self._is_cut:
+                self._take(line if len(line) <= MAX_LINE_BYTES else line[:MAX_LINE_BYTES] + CUT)
+            self._is_cut = False
+        if len(rest) > MAX_LINE_BYTES and not self._is_cut:
+            self._take(rest[:MAX_LINE_BYTES] + CUT)
+            self._is_cut = True
+        self._rest = b"" if self._is_cut else rest
         return True
 
 

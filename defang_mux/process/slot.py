@@ -18,6 +18,7 @@ from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
 from defang_mux.pool.state import Slot, State
 from defang_mux.process.chatter import LineReader, tag_of
 from defang_mux.process.kill import signal_group
+from defang_mux.process.metered import Meter
 from defang_mux.process.spawn import Pipes
 
 # Of a request; a stack has some thirty.
@@ -72,12 +73,14 @@ class Worker:
         self.timed_out = False
         self.stack_heard = trio.Event()
         """Set when a worker that timed out has had its time to write its stack."""
+        self._meter = Meter(self._log_line)
         self.readers = [LineReader(pipes.stderr, self._heard)]
         if pipes.status is not None:
             self.readers.append(LineReader(pipes.status, self._status))
 
     def takes(self, line: bytes) -> None:
         """Begins with a request."""
+        self._meter.settle()
         self.line = line
         # A new list, for the last request's record keeps its own.
         self.said = []
@@ -116,6 +119,7 @@ class Worker:
         """Takes in what it still said, and closes its pipes."""
         for reader in self.readers:
             reader.drain()
+        self._meter.settle()
         self.hang_up()
         os.close(self.stdout)
 
@@ -128,7 +132,10 @@ class Worker:
                 self.said.append(text[: _MOST_KEPT_CHARACTERS - self._kept_characters])
                 self._kept_characters += len(text)
             # Always, for a filter's fault stands nowhere else.
-            self._log.info("%sWorker %d stderr: %s", self.log_prefix(), self.slot.number, text)
+            self._meter.take(text, trio.current_time())
+
+    def _log_line(self, text: str) -> None:
+        self._log.info("%sWorker %d stderr: %s", self.log_prefix(), self.slot.number, text)
 
     def _status(self, line: bytes) -> None:
         # Gossip, for display only, and nothing once the request is done.

@@ -19,6 +19,7 @@ from defang_common.wire import template as wire
 from defang_common.wire.errors import Malformed
 from defang_mux.process.chatter import LineReader
 from defang_mux.process.kill import Patience, end_worker, signal_group
+from defang_mux.process.metered import Meter
 from defang_mux.process.slot import Worker
 from defang_mux.process.spawn import TemplateProcess
 
@@ -75,6 +76,7 @@ class Template:
         self.served = 0
         self.orders: dict[int, Order] = {}
         self.is_gone = False
+        self._meter = Meter(self._log_line)
         self.stderr = LineReader(process.stderr, self._heard)
         self._control = process.control
         self._owner = owner
@@ -192,6 +194,7 @@ class Template:
         self._watch_orders()
 
     def _settle(self, fault: str | None) -> None:
+        self._meter.settle()
         self.fault = fault
         self.settled.set()
         self._owner.settled(self)
@@ -208,7 +211,10 @@ class Template:
             self._last_words = line.decode("utf-8", "backslashreplace")
             # What a program that is none of ours says to words that it does not know, is no matter.
             if self.speaks:
-                self._log.info("Template stderr: %s", self._last_words)
+                self._meter.take(self._last_words, trio.current_time())
+
+    def _log_line(self, text: str) -> None:
+        self._log.info("Template stderr: %s", text)
 
     # Its end
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from defang_mux.process.chatter import MAX_LINE_BYTES, LineReader, tag_of
+from defang_mux.process.chatter import CUT, MAX_LINE_BYTES, LineReader, tag_of
 
 
 def reader_and_pipe() -> tuple[LineReader, int, list[bytes]]:
@@ -26,8 +26,10 @@ def reader_and_pipe() -> tuple[LineReader, int, list[bytes]]:
         ([b"a", b"b\nc", b"\n"], [b"ab", b"c"]),
         ([b"no newline"], [b"no newline"]),
         ([b"\n\n"], [b"", b""]),
-        ([b"x" * (MAX_LINE_BYTES + 1) + b"\n"], [b"x" * (MAX_LINE_BYTES + 1)]),
-        ([b"x" * (2 * MAX_LINE_BYTES), b"y"], [b"x" * MAX_LINE_BYTES, b"x" * MAX_LINE_BYTES, b"y"]),
+        ([b"x" * MAX_LINE_BYTES + b"\n"], [b"x" * MAX_LINE_BYTES]),
+        ([b"x" * MAX_LINE_BYTES + b"y\nz\n"], [b"x" * MAX_LINE_BYTES + CUT, b"z"]),
+        ([b"x" * 16_384, b"y" * 16_384, b"y\nz\n"], [b"x" * MAX_LINE_BYTES + CUT, b"z"]),
+        ([b"x" * 16_384, b"y"], [b"x" * MAX_LINE_BYTES + CUT]),
     ],
 )
 async def test_lines_are_handed_on(

@@ -343,6 +343,30 @@ async def test_standard_error_is_logged_with_queue_id_and_worker(
     assert "Q1: Worker 0 stderr: what I see" in caplog.messages
 
 
+async def test_a_worker_that_writes_without_end_is_logged_in_part_with_its_last_words(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    crew = make(verbose=False)
+    client = Client(crew, nursery)
+    await settle()
+    process = kernel.processes[0]
+    for _ in range(20):
+        process.complain(b"more\n" * 500)
+        await settle()
+    process.complain(b"Fatal Python error\n")
+    die(crew, process, 3)
+    await settle()
+    assert client.reply == NO_RESPONSE
+    assert caplog.messages.count("Q1: Worker 0 stderr: more") < 1100
+    assert "Q1: Worker 0 stderr: (8951 lines left out: it writes too many)" in caplog.messages
+    assert "Q1: Worker 0 stderr: Fatal Python error" in caplog.messages
+
+
 async def test_requests_that_wait_and_what_a_worker_took_are_logged_if_wanted(
     make: Make,
     kernel: FakeKernel,
