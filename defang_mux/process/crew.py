@@ -25,6 +25,7 @@ from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Action, Assign, Kill, Kind, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
 from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unborn, Unseen
 from defang_mux.process.kill import Patience, end_worker
+from defang_mux.process.merged import Merged
 from defang_mux.process.poison_guard import PoisonGuard, PoisonOrders
 from defang_mux.process.slot import Worker, log_prefix
 from defang_mux.process.spawn import Program, open_pipes
@@ -78,6 +79,8 @@ class Crew:
         self._waiting: dict[Ticket, trio.Event] = {}
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()
+        self.reread: Merged[str | None] = Merged(self._reread, nursery)
+        """Has the filter read anew and replaces every worker; or says why not, and all stay."""
         self._starter = Starter(
             orders.program,
             orders.starting,
@@ -199,11 +202,8 @@ class Crew:
         """Prepares for starts of workers."""
         self._starter.begin()
 
-    async def reread(self) -> str | None:
-        """Has the filter read anew and replaces every worker; or says why not, and all stay.
-
-        Idle workers go at once, busy ones after their request.
-        """
+    async def _reread(self) -> str | None:
+        """Idle workers go at once, busy ones after their request."""
         notify.reloading()
         try:
             fault = await self._starter.renew()

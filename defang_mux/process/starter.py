@@ -84,7 +84,6 @@ class Starter:
         self._template: Template | None = None
         self._templates: set[Template] = set()
         """Those being tried and being ended included."""
-        self._renewing = trio.Lock()
         self._waiting: deque[Order] = deque()
         self._last_number = 0
         self._is_ending = False
@@ -122,28 +121,30 @@ class Starter:
         return False
 
     async def renew(self) -> str | None:
-        """Has the filter loaded anew. None if workers have it from now on; else why not, and nothing has changed."""
+        """Has the filter loaded anew. None if workers have it from now on; else why not, and nothing has changed.
+
+        Not to be called while it runs.
+        """
         if not self._may_fork:
             return None
-        async with self._renewing:
-            if self._is_ending:
-                # Whoever waited for the one before would have a template left behind.
-                return _ENDING
-            try:
-                template = self._new_template()
-            except OSError as error:
-                return f"{self._program.path}: {error.strerror}"
-            await template.settled.wait()
-            if self._is_ending:
-                return _ENDING
-            if self._is_faulty(template):
-                self._end(template)
-                return template.fault
-            before, self._template = self._template, template
-            if before is not None:
-                self._end(before)
-            self._forks = True
-            self.settled(template)
+        if self._is_ending:
+            # Whoever waited for the one before would have a template left behind.
+            return _ENDING
+        try:
+            template = self._new_template()
+        except OSError as error:
+            return f"{self._program.path}: {error.strerror}"
+        await template.settled.wait()
+        if self._is_ending:
+            return _ENDING
+        if self._is_faulty(template):
+            self._end(template)
+            return template.fault
+        before, self._template = self._template, template
+        if before is not None:
+            self._end(before)
+        self._forks = True
+        self.settled(template)
         return None
 
     def reap(self) -> None:

@@ -431,19 +431,43 @@ async def test_orders_that_wait_for_a_template_go_to_the_new_one(
     assert client.reply == b"ok\n"
 
 
-async def test_rereadings_come_one_after_the_other(
+async def test_rereadings_that_are_asked_for_during_one_become_one_more(
     make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     crew = make()
     kernel.templates[0].say(*READY)
-    readings = [Rereading(crew, nursery) for _ in range(2)]
+    first = [Rereading(crew, nursery) for _ in range(2)]
+    await settle()
+    later = [Rereading(crew, nursery) for _ in range(20)]
     await settle()
     assert len(kernel.templates) == 2
     kernel.templates[1].say(b"template 1", b"fault first")
     await settle()
+    assert [reading.fault for reading in first] == ["first"] * 2
+    assert not any(reading.done for reading in later)
+    assert len(kernel.templates) == 3
     kernel.templates[2].say(*READY)
     await settle()
-    assert sorted(str(reading.fault) for reading in readings) == ["None", "first"]
+    assert all(reading.done and reading.fault is None for reading in later)
+    assert len(kernel.templates) == 3
+
+
+async def test_who_no_more_waits_for_a_rereading_takes_it_from_nobody(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    kernel.templates[0].say(*READY)
+    async with trio.open_nursery() as impatient:
+        Rereading(crew, impatient)
+        await settle()
+        patient = Rereading(crew, nursery)
+        await settle()
+        impatient.cancel_scope.cancel()
+    kernel.templates[1].say(b"template 1", b"fault first")
+    await settle()
+    kernel.templates[2].say(b"template 1", b"fault second")
+    await settle()
+    assert patient.fault == "second"
 
 
 async def test_template_that_does_not_end_after_its_fault_is_ended(
