@@ -13,9 +13,11 @@ from typing import Final
 
 import trio
 
+from defang_common.shown import shown
 from defang_common.wire import state
 from defang_common.wire.errors import Malformed
 from defang_common.wire.lines import MAX_REQUEST_LINE_BYTES
+from defang_common.wire.requests import queue_id_of
 from defang_mux.sockets.listen import Listener
 
 TOO_LONG: Final = b"error: Command too long\n"
@@ -49,7 +51,7 @@ class Door:
         max_silent: int | None = None,
     ) -> None:
         self._listener = listener
-        self._replier = replier
+        self._replier = _not_blamed_on_the_client(replier)
         self._command_timeout_s = command_timeout_s
         self._log = log
         self._max_silent = max_silent
@@ -89,7 +91,7 @@ class Door:
             with connection:
                 await self._talk(connection)
         except OSError:
-            # The client has gone. What its request did stays done, and nobody waits for the reply.
+            # The client has gone, and has not been promised anything.
             return
         except Exception:  # noqa: BLE001  # logged, and told to the client by the closing of its connection
             # A bug of ours. Closing without a reply is a temporary failure to the client; the others live on.
@@ -101,8 +103,16 @@ class Door:
             line = await self._read_line(connection)
         finally:
             self.silent -= 1
-        if line is not None:
-            await self._write(connection, TOO_LONG if _is_too_long(line) else await self._replier(line))
+        if line is None:
+            return
+        reply = TOO_LONG if _is_too_long(line) else await self._replier(line)
+        try:
+            await self._write(connection, reply)
+        except OSError as error:
+            # What the request did stays done. Of a message, the front end will say another thing than the worker.
+            queue_id = queue_id_of(line)
+            if queue_id is not None:
+                self._log.warning("%s: reply not taken: %s", shown(queue_id), error.strerror or error)
 
     async def _read_line(self, connection: socket.socket) -> bytes | None:
         """The line, or what came of it before the end; None if nothing came, or not in time.
@@ -122,6 +132,7 @@ class Door:
         return line.partition(b"\0")[0] if b"\0" in line else line
 
     async def _write(self, connection: socket.socket, reply: bytes) -> None:
+        """Sends all of it; raises OSError, also for a client that does not take it in time."""
         with memoryview(reply) as rest:
             try:
                 sent = connection.send(rest, socket.MSG_DONTWAIT)
@@ -129,13 +140,27 @@ class Door:
                 sent = 0
             if sent == len(rest):
                 return
-            with trio.move_on_after(self._command_timeout_s):
+            with trio.move_on_after(self._command_timeout_s) as patience:
                 while sent < len(rest):
                     await trio.lowlevel.wait_writable(connection)
                     try:
                         sent += connection.send(rest[sent:], socket.MSG_DONTWAIT)
                     except BlockingIOError:
                         continue
+            if patience.cancelled_caught:
+                raise TimeoutError(f"the client reads nothing for {self._command_timeout_s:g} s")
+
+
+def _not_blamed_on_the_client(replier: Replier) -> Replier:
+    """The same replier; an OSError of its own, be it of a disk or for want of descriptors, is a fault like others."""
+
+    async def reply(line: bytes) -> bytes:
+        try:
+            return await replier(line)
+        except OSError as error:
+            raise RuntimeError(f"no reply: {error}") from error
+
+    return reply
 
 
 def _is_too_long(line: bytes) -> bool:

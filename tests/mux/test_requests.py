@@ -172,15 +172,32 @@ async def test_reader_that_stops_is_given_up_in_time(
     await stream.aclose()
 
 
+@pytest.mark.parametrize("goes", [True, False])
+async def test_reply_about_a_message_that_nobody_takes_is_logged(
+    path: Path, echo: Echo, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, goes: bool
+) -> None:
+    echo.reply = lambda _line: b"x" * 1_000_000
+    stream = await connect(path)
+    await stream.send_all(b"scan Q1 /d\n")
+    if goes:
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.aclose()
+    await trio.sleep(TIMEOUT_S + 1)
+    cause = "Broken pipe" if goes else "the client reads nothing for 10 s"
+    assert caplog.messages == [f"Q1: reply not taken: {cause}"]
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("error", [LookupError("a bug"), OSError(28, "No space left")])
 async def test_error_of_ours_closes_one_connection_and_is_logged(
-    path: Path, echo: Echo, caplog: pytest.LogCaptureFixture
+    path: Path, echo: Echo, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def fail(_line: bytes) -> bytes:
-        raise LookupError("a bug")
+        raise error
 
     echo.reply = fail
     assert await talk(path, b"free\n") == b""
-    assert "a bug" in caplog.text
+    assert str(error) in caplog.text
     echo.reply = lambda line: line
     assert await talk(path, b"free\n") == b"free"
 
