@@ -149,13 +149,14 @@ class Starter:
 
     def reap(self) -> None:
         """Takes note of templates that have ended; to be called after SIGCHLD."""
-        for template in self._templates:
+        # The end of one may be the start of the next.
+        for template in list(self._templates):
             if not template.exited.is_set():
                 self.has_exited(*os.waitpid(template.pid, os.WNOHANG))
 
     def has_exited(self, pid: int, status: int) -> None:
         """Takes note of the end of a process, if it is a template."""
-        for template in self._templates:
+        for template in list(self._templates):
             if template.pid == pid:
                 template.has_exited(status)
 
@@ -256,10 +257,20 @@ class Starter:
                 )
             self._execute_from_now_on(template)
 
+    def ends(self, template: Template) -> None:
+        """The next one is started at once, if there is hope for it: to bury this one may take a while."""
+        if template is self._template and template.served:
+            self._template = None
+            self._log.error("Template (pid %d) has ended", template.pid)
+            self.begin()
+
     def _execute_from_now_on(self, template: Template) -> None:
         self._template = None
         self._forks = False
         self._end(template)
+        self._execute_waiting()
+
+    def _execute_waiting(self) -> None:
         orders, self._waiting = self._waiting, deque()
         for order in orders:
             self._execute(order.worker, order.theirs)
@@ -285,6 +296,10 @@ class Starter:
                 self.begin()
             else:
                 self._give_up("the template has ended")
+        elif left and not self._forks:
+            self._execute_waiting()
+        elif left:
+            self.begin()
         self._send_orders()
         await template.exited.wait()
         template.stderr.drain()

@@ -27,8 +27,10 @@ from defang_mux.process.spawn import TemplateProcess
 HELLO_LIMIT_S: Final = 30.0
 # A fork takes milliseconds. Late by this much, the template was stopped, or hangs.
 ORDER_LIMIT_S: Final = 10.0
-# For the system to take away what KILL was sent to.
-_BURIAL_S: Final = 2.0
+# For the system to take away what KILL was sent to, and what else holds the socket. Requests wait for it, and are then
+# refused: nobody can tell whether a worker will still come for them. Where memory runs out, or a disk hangs, a process
+# takes its time to go; and those who wait have minutes.
+BURIAL_LIMIT_S: Final = 10.0
 
 _CREDENTIALS: Final = struct.Struct("3i")
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -49,6 +51,9 @@ class Owner(Protocol):
 
     def settled(self, template: "Template") -> None:
         """It is known whether the template can be used."""
+
+    def ends(self, template: "Template") -> None:
+        """It takes no more orders; what becomes of those that it has, will be known when `run` has ended."""
 
     def serving(self, order: Order, pid: int) -> None:
         """The order's worker runs."""
@@ -111,7 +116,8 @@ class Template:
         """Its process is gone; what else holds its socket gets a moment to let go."""
         self.exit_status = status
         self.exited.set()
-        self._deadline = self._scope.deadline = trio.current_time() + _BURIAL_S
+        self._deadline = self._scope.deadline = trio.current_time() + BURIAL_LIMIT_S
+        self._owner.ends(self)
 
     async def end(self, patience: Patience) -> None:
         """Ends it as a worker that is idle."""
@@ -124,7 +130,8 @@ class Template:
             if wrong is not None:
                 self._log.error("Template (pid %d): %s", self.pid, wrong)
                 self._kill()
-                with trio.move_on_after(_BURIAL_S):
+                self._owner.ends(self)
+                with trio.move_on_after(BURIAL_LIMIT_S):
                     await self._wait_silent()
         finally:
             self._control.close()

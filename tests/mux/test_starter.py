@@ -236,6 +236,79 @@ async def test_stopped_template_is_killed_when_an_order_takes_too_long(
     assert client.reply == b"ok\n"
 
 
+async def test_worker_that_its_dead_template_has_begun_to_fork_is_waited_for(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    first = Client(crew, nursery)
+    await settle()
+    template = kernel.templates[0]
+    template.say(*READY)
+    await settle()
+    one = kernel.fork(template)
+    await settle()
+    second = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    # Killed with a fork half done, on a machine that has no time for that: the fork has the template's socket.
+    template.exit_status = 9
+    crew.reap()
+    await trio.sleep(9)
+    assert await answer(kernel.fork(template)) == b"scan Q2 /d"
+    assert await answer(one) == SCAN
+    assert [first.reply, second.reply] == [b"ok\n"] * 2
+    template.close()
+    await settle()
+    assert crew.pids() == [one.pid, kernel.processes[1].pid, kernel.templates[1].process.pid]
+
+
+async def test_others_do_not_wait_until_a_dead_template_lets_go_of_its_socket(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    Client(crew, nursery)
+    await settle()
+    template = kernel.templates[0]
+    template.say(*READY)
+    await settle()
+    kernel.fork(template)
+    await settle()
+    template.exit_status = 9
+    crew.reap()
+    client = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    kernel.templates[1].say(*READY)
+    await settle()
+    assert await answer(kernel.fork(kernel.templates[1])) == b"scan Q2 /d"
+    assert client.reply == b"ok\n"
+    template.close()
+    await settle()
+    assert len(kernel.templates) == 2
+
+
+async def test_request_whose_worker_may_still_come_is_refused_in_the_end_and_not_given_to_another(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    Client(crew, nursery)
+    await settle()
+    template = kernel.templates[0]
+    template.say(*READY)
+    await settle()
+    kernel.fork(template)
+    await settle()
+    client = Client(crew, nursery, b"scan Q2 /d")
+    await settle()
+    template.exit_status = 9
+    crew.reap()
+    await settle()
+    kernel.templates[1].say(*READY)
+    await trio.sleep(21)
+    # Something still holds the socket, and so perhaps the pipe in which the request is.
+    assert client.reply == NO_ACTIVATION
+    assert is_waiting(kernel.templates[1])
+    template.close()
+
+
 @pytest.mark.parametrize(
     "packets",
     [
