@@ -7,11 +7,14 @@ What stands in one is told by `defang_worker/checks/auth`. Loaded by the first f
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.networks import is_in
+from defang_worker.checks.auth.cfws import Unreadable
 from defang_worker.checks.auth.claimed import is_claimed
-from defang_worker.checks.auth.method_result import MethodResult, TellsAuthentication, field_value
+from defang_worker.checks.auth.method_result import MethodResult, TellsAuthentication, field_value, written_value
+from defang_worker.checks.auth.payload import read_head, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +60,22 @@ def delete_claimed(message: Message) -> None:
         return
     if count := message.headers.delete_if(FIELD_NAME, lambda value: is_claimed(value, ids)):
         _log.info("%d %s deleted: they came in the name of this site", count, FIELD_NAME)
+
+
+def own_results(message: Message) -> str:
+    """All that fields in our name say, as the value of one; without those that were forged or cannot be read."""
+    delete_claimed(message)
+    ids = (authserv_id(message), *message.settings.authserv_aliases)
+    told = []
+    for value in message.headers.raw(FIELD_NAME):
+        text = re.sub(r"\r?\n", "\n", value.decode("ascii", "replace").replace("\ufffd", "?").rstrip())
+        try:
+            head = read_head(text)
+            if is_claimed(value, ids) and read_results(text, head.end):
+                told.append(text[head.end :].rstrip("; \t\n"))
+        except Unreadable:
+            continue
+    return written_value(ids[0]) + ("".join(told) or "; none")
 
 
 def _smtp_auth(envelope: Envelope) -> list[MethodResult]:

@@ -140,6 +140,15 @@ class MessageVerdict:
 
             authentication.add_results(cast("Message", self), results, smtp_auth=smtp_auth)
 
+    def own_authentication_results(self) -> str:
+        """What the Authentication-Results fields in the name of this site say, as one value; for `ArcSealer`.
+
+        Forged ones are deleted first, as by `add_authentication_results`.
+        """
+        from defang_worker.api import authentication  # noqa: PLC0415  # for filters that authenticate
+
+        return authentication.own_results(cast("Message", self))
+
     def add_relay_header(self) -> None:
         """Adds a field that tells the site's next mail server the client's address, signed (`relay_key_file`).
 

@@ -11,6 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from defang_worker.checks.auth.arc_check import Arc
+    from defang_worker.checks.auth.arc_result import ArcResult, ArcSeal, ArcWord
+    from defang_worker.checks.auth.arc_sealer import ArcSealer
     from defang_worker.checks.auth.dkim_check import Dkim
     from defang_worker.checks.auth.dkim_result import DkimResult, DkimSignature, DkimWord
     from defang_worker.checks.auth.dkim_signer import DkimKey, DkimSigner
@@ -46,6 +49,11 @@ if TYPE_CHECKING:
     from defang_worker.checks.viruses.result import Infection, VirusResult
 
 __all__ = [
+    "Arc",
+    "ArcResult",
+    "ArcSeal",
+    "ArcSealer",
+    "ArcWord",
     "Check",
     "CheckResult",
     "Clamd",
@@ -108,6 +116,11 @@ __all__ = [
 
 # Where each name lives. mypy reads the imports above, and a test holds the two together.
 _HOMES = {
+    "Arc": "auth.arc_check",
+    "ArcResult": "auth.arc_result",
+    "ArcSeal": "auth.arc_result",
+    "ArcSealer": "auth.arc_sealer",
+    "ArcWord": "auth.arc_result",
     "Check": "check",
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",

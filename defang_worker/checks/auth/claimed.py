@@ -11,7 +11,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from defang_worker.checks.auth.cfws import Unreadable
 from defang_worker.checks.auth.method_result import a_labels
+from defang_worker.checks.auth.payload import read_head
 from defang_worker.mime.fields import decode_words
 
 if TYPE_CHECKING:
@@ -19,19 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["is_claimed"]
 
-_BLANKS: Final = re.compile(r"(?:\r?\n(?=[ \t])|[ \t])+")
-# RFC 2045's token, and what RFC 8601 adds to it for internationalized mail.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~\x80-\U0010ffff]+")
-_QUOTED: Final = re.compile(r'"((?:[^"\\\r\n\0]|\r?\n[ \t]|\\[^\r\n\0])*)"')
-_COMMENT_STEP: Final = re.compile(r"[^()\\]+|\\.|[()]|\\\Z", re.DOTALL)
-_VERSION: Final = re.compile(r"[0-9]+")
 # A carriage return that ends no line, or a NUL: programs end the line there, or the field.
 _STRAY: Final = re.compile(r"\r(?!\n)|\0|\n(?![ \t])")
 _CONTROLS: Final = re.compile(r"[\x00-\x20\x7f]+")
-
-
-class _Unreadable(Exception):
-    pass
 
 
 def is_claimed(value: bytes, ids: tuple[str, ...]) -> bool:
@@ -42,11 +34,11 @@ def is_claimed(value: bytes, ids: tuple[str, ...]) -> bool:
     text = value.removesuffix(b"\r").decode("utf-8", "surrogateescape")
     if not _STRAY.search(text):
         try:
-            name, version = _head(text)
-        except _Unreadable:
+            head = read_head(text)
+        except Unreadable:
             pass
         else:
-            return version != 1 or _same(name) in {_same(one) for one in ids}
+            return head.version != 1 or _same(head.authserv_id) in {_same(one) for one in ids}
     wanted = _pattern(ids)
     return any(wanted.search(reading) for reading in _readings(text, value))
 
@@ -54,50 +46,6 @@ def is_claimed(value: bytes, ids: tuple[str, ...]) -> bool:
 def _same(name: str) -> str:
     """Names that are equal are the same host's: without case and final dot, with A-labels."""
     return a_labels(name.lower().rstrip(".")).lower()
-
-
-def _head(text: str) -> tuple[str, int]:
-    """Whose it is, and the version; raises _Unreadable unless the field's beginning keeps to the grammar."""
-    at = _skip(text, 0)
-    if match := _QUOTED.match(text, at):
-        name = re.sub(r"\\(.)", r"\1", match[1])
-        # What needs its quotes is no host's name, but may be one to a program that strips or decodes it.
-        if not _TOKEN.fullmatch(name):
-            raise _Unreadable
-    elif match := _TOKEN.match(text, at):
-        name = match[0]
-    else:
-        raise _Unreadable
-    behind_name = match.end()
-    at = _skip(text, behind_name)
-    version = 1
-    # A version needs something before it, or it would be the end of the name.
-    if at > behind_name and (match := _VERSION.match(text, at)):
-        version = int(match[0][:9])
-        at = _skip(text, match.end())
-    if text[at : at + 1] not in (";", ""):
-        raise _Unreadable
-    return name, version
-
-
-def _skip(text: str, at: int) -> int:
-    """Behind blanks and comments."""
-    while True:
-        if match := _BLANKS.match(text, at):
-            at = match.end()
-        elif text.startswith("(", at):
-            at = _behind_comment(text, at)
-        else:
-            return at
-
-
-def _behind_comment(text: str, at: int) -> int:
-    depth = 0
-    for step in _COMMENT_STEP.finditer(text, at):
-        depth += {"(": 1, ")": -1}.get(step[0], 0)
-        if depth == 0:
-            return step.end()
-    raise _Unreadable
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dkim.util import InvalidTagValueList, parse_tag_value
+try:
+    from dkim.util import InvalidTagValueList, parse_tag_value
+except ImportError as missing:  # pragma: no cover  # the tests have it
+    raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
 
 from defang_worker.checks.auth.dkim_result import DkimWord
 

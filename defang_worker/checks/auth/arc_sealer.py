@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`ArcSealer`: seals a message that goes on to other hosts, with what was found when it came (RFC 8617, section 5.1).
+
+For hosts that change mail and hand it on: their changes break its signatures, and a next host that trusts them reads in
+the seal that these held before. dkimpy computes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from typing import TYPE_CHECKING, Final
+
+try:
+    import dkim
+    from dkim.canonicalization import CanonicalizationPolicy
+    from dkim.crypto import HASH_ALGORITHMS, parse_pem_private_key
+except ImportError as missing:  # pragma: no cover  # the tests have it
+    raise ImportError(f"ARC needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
+
+from defang_worker.checks.auth.arc_chain import ARC_FIELDS, MAX_SETS, highest_instance, is_ended, read_chain
+from defang_worker.checks.auth.arc_result import ArcWord
+from defang_worker.checks.auth.arc_verify import sealed_fields
+from defang_worker.checks.auth.dkim_signer import DEFAULT_FIELDS, DEFAULT_OVERSIGNED
+from defang_worker.checks.auth.signed_text import SignedText
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from defang_worker.api.message import Message
+    from defang_worker.checks.auth.arc_chain import Field
+    from defang_worker.checks.auth.arc_result import ArcResult
+    from defang_worker.checks.auth.dkim_signer import DkimKey
+
+__all__ = ["ArcSealer"]
+
+_ALGORITHM: Final = b"rsa-sha256"
+_NAMES: Final = (b"ARC-Authentication-Results", b"ARC-Message-Signature", b"ARC-Seal")
+# Section 4.1.2: these are deleted on the way, or belong to the chain.
+_FORBIDDEN: Final = {b"authentication-results", *ARC_FIELDS, b"received", b"return-path"}
+# The names of what is signed have to fit a line of RESULTS. Of more fields the upper ones are not covered.
+_MAX_OF_A_NAME: Final = 20
+
+
+class ArcSealer:
+    """Seals messages with an RSA key, published as for DKIM.
+
+    All fields of the names in `fields` and all DKIM signatures are covered, and of those in `oversigned` one more than
+    there are. Raises ValueError for names that may not be covered, and for an Ed25519 key: most hosts cannot verify one
+    in a seal, and the chain is broken to them.
+    """
+
+    def __init__(
+        self,
+        key: DkimKey,
+        *,
+        fields: Sequence[str] = DEFAULT_FIELDS,
+        oversigned: Sequence[str] = DEFAULT_OVERSIGNED,
+    ) -> None:
+        if key.algorithm.encode() != _ALGORITHM:
+            raise ValueError("an ARC seal needs an RSA key")
+        self.key: Final = key
+        names = dict.fromkeys(name.lower().encode("ascii") for name in ("From", *fields, *oversigned, "DKIM-Signature"))
+        if forbidden := names.keys() & _FORBIDDEN:
+            raise ValueError(f"not to be signed: {b', '.join(sorted(forbidden)).decode()}")
+        self._names: Final = tuple(names)
+        self._oversigned: Final = {b"from", *(name.lower().encode("ascii") for name in oversigned)}
+
+    def seal(self, message: Message, chain: ArcResult) -> bool:
+        """Puts a set before the header, with the Authentication-Results of this site; for the end of `filter_wrapup`,
+        behind a DKIM signature. `chain` is what `Arc` found.
+
+        False if nothing may be added to the chain: it was found broken before, has 50 sets, or could not be verified
+        for want of an answer from the DNS. Raises ValueError if the filter has changed a chain that holds.
+        """
+        found = self.header_fields(message.as_delivered(), message.own_authentication_results(), chain)
+        for name, value in found:
+            message.headers.insert(name, value)
+        return bool(found)
+
+    def header_fields(self, raw: bytes, results: str, chain: ArcResult) -> list[tuple[str, str]]:
+        """The three fields, name and value, the lowest first, or none; `results` as Authentication-Results has them."""
+        text = SignedText.of(raw)
+        instance = highest_instance(text.fields) + 1
+        if chain.is_unknown or instance > MAX_SETS or is_ended(text.fields):
+            return []
+        if chain.word is not ArcWord.FAIL and instance != len(chain.seals) + 1:
+            raise ValueError("the chain is not the one that was verified")
+        if not text.values(b"from"):
+            raise ValueError("a message without From cannot be sealed")
+        earlier: list[Field] = []
+        if chain.word is ArcWord.PASS:
+            earlier = [field for one in read_chain(text.fields) for field in one.fields]
+        work = _Work(self.key, instance, chain.word)
+        told = (_NAMES[0], f" i={instance}; {results}\r\n".replace("\r\n", "\n").replace("\n", "\r\n").encode("ascii"))
+        signature = work.signature(text, self._covered(text))
+        # Section 5.1.2: a chain that does not hold cannot be covered, so the seal of its end stands for itself.
+        seal = work.seal([*earlier, told, signature])
+        return [
+            (name.decode(), value.decode("ascii").strip().replace("\r\n", "\n"))
+            for name, value in (told, signature, seal)
+        ]
+
+    def _covered(self, text: SignedText) -> list[bytes]:
+        return [
+            name
+            for name in self._names
+            for _ in range(min(len(text.values(name)), _MAX_OF_A_NAME) + (name in self._oversigned))
+        ]
+
+
+class _Work:
+    """One set being made."""
+
+    def __init__(self, key: DkimKey, instance: int, status: ArcWord) -> None:
+        self._key = key
+        self._status = status.encode()
+        self._instance = str(instance).encode()
+        self._now = str(int(time.time())).encode()
+        self._policy = CanonicalizationPolicy.from_c_value(b"relaxed/relaxed")
+
+    def signature(self, text: SignedText, covered: Sequence[bytes]) -> Field:
+        """ARC-Message-Signature."""
+        digest = hashlib.sha256(self._policy.canonicalize_body(text.body)).digest()
+        # Blanks around the colons are where the field is folded.
+        more = [(b"c", b"relaxed/relaxed"), (b"h", b" : ".join(covered)), (b"bh", base64.b64encode(digest))]
+        return self._made(_NAMES[1], text.fields, covered, [], more)
+
+    def seal(self, fields: Sequence[Field]) -> Field:
+        """ARC-Seal, of these fields of ARC in their order."""
+        names = [name.lower() for name, _ in fields]
+        return self._made(_NAMES[2], sealed_fields(fields), names, [(b"cv", self._status)], [])
+
+    def _made(
+        self,
+        name: bytes,
+        fields: Sequence[Field],
+        covered: Sequence[bytes],
+        before: Sequence[Field],
+        behind: Sequence[Field],
+    ) -> Field:
+        signer = dkim.DKIM(None, signature_algorithm=_ALGORITHM)
+        signer.headers, signer.hasher = fields, HASH_ALGORITHMS[_ALGORITHM]
+        tags = [
+            (b"i", self._instance),
+            *before,
+            (b"a", _ALGORITHM),
+            (b"d", self._key.domain.encode("idna")),
+            (b"s", self._key.selector.encode("ascii")),
+            (b"t", self._now),
+            *behind,
+            # As long as a signature, so that folding leaves what is before it alone.
+            (b"b", b"0" * 60),
+        ]
+        return name, b" " + signer.gen_header(
+            tags, [*covered], self._policy, name, parse_pem_private_key(self._key.secret)
+        )
