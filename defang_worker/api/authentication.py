@@ -75,7 +75,12 @@ def own_results(message: Message) -> str:
                 told.append(text[head.end :].rstrip("; \t\n"))
         except Unreadable:
             continue
-    return written_value(ids[0]) + ("".join(told) or "; none")
+    return f"{written_value(ids[0])}{''.join(told)}" if told else no_results(message)
+
+
+def no_results(message: Message) -> str:
+    """The value of a field that tells nothing."""
+    return field_value(authserv_id(message), ())
 
 
 def _smtp_auth(envelope: Envelope) -> list[MethodResult]:

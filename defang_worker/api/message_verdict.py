@@ -147,6 +147,8 @@ class MessageVerdict:
         """
         from defang_worker.api import authentication  # noqa: PLC0415  # for filters that authenticate
 
+        if not self.journal.guard.allows("Message.own_authentication_results"):
+            return authentication.no_results(cast("Message", self))
         return authentication.own_results(cast("Message", self))
 
     def add_relay_header(self) -> None:

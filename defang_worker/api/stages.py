@@ -61,6 +61,7 @@ VERBS: Final[dict[str, frozenset[Stage]]] = {
     "Message.add_relay_header": _SCAN,
     "Message.add_spam_score_header": _SCAN,
     "Message.add_authentication_results": _SCAN,
+    "Message.own_authentication_results": _SCAN,
     "Message.quarantine": _SCAN,
     "Message.notify_sender": _SCAN,
     "Message.notify_recipients": _SCAN,

@@ -57,6 +57,7 @@ CALLS = {
     "Message.add_spam_score_header": (
         'message.add_spam_score_header(SpamResult(check="x", outcome=Outcome.FOUND, score=6))'
     ),
+    "Message.own_authentication_results": "message.own_authentication_results()",
     "Message.add_authentication_results": "message.add_authentication_results()",
     "Message.log_event": 'message.log_event("e")',
     "Message.strip_tracking_params": "message.strip_tracking_params()",
@@ -87,7 +88,10 @@ CALLS = {
     "Part.append_text": 'message.root.children[0].append_text("text")',
     "Part.append_html": 'message.root.children[1].children[0].append_html("text")',
 }
-NO_EFFECT = {"Message.log_event", "Message.remove_redundant_html", "Message.strip_tracking_params"}  # on this message
+NO_EFFECT = {  # on this message
+    *("Message.log_event", "Message.remove_redundant_html", "Message.strip_tracking_params"),
+    "Message.own_authentication_results",
+}
 # What only looks, and what stands for other verbs of the table.
 LOOKS = {
     "Envelope": {"run_checks"},
