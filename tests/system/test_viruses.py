@@ -21,6 +21,7 @@ from defang_worker.checks.budget import Deadline
 from tests.support.clamav import EICAR, MAX_BYTES, VIRUS_NAME, RealClamd, running_clamd
 from tests.support.daemons import Chain, private_home, running
 from tests.support.mta import Verdict
+from tests.support.tnef_maker import START, attachment
 from tests.system.interop.messages import Transaction
 from tests.system.interop.told import play
 
@@ -72,6 +73,39 @@ def nested(content: bytes) -> bytes:
     return outer.as_bytes()
 
 
+def in_text(content: bytes) -> bytes:
+    """The content as a file within the text, by uuencode, behind a field that hides it from many."""
+    raw = letter().as_bytes().replace(b"Content-Transfer-Encoding: 7bit", b"Content-Transfer-Encoding: x-uuencode", 1)
+    return raw.replace(b"Hello", b"begin 644 a.com\r\n" + _uuencoded(content) + b"`\r\nend")
+
+
+def _uuencoded(data: bytes) -> bytes:
+    lines = [binascii.b2a_uu(data[start : start + 45]) for start in range(0, len(data), 45)]
+    return b"".join(line.rstrip(b"\n") + b"\r\n" for line in lines)
+
+
+def in_winmail(content: bytes) -> bytes:
+    """The content as an attachment in a winmail.dat."""
+    raw = letter()
+    packed = START + attachment(content, b"a.com\0")
+    raw.add_attachment(packed, maintype="application", subtype="ms-tnef", filename="winmail.dat")
+    return raw.as_bytes()
+
+
+def in_second_type(content: bytes) -> bytes:
+    """The content in a part that is a text by its first Content-Type, and a multipart by its second."""
+    encoded = base64.encodebytes(content).replace(b"\n", b"\r\n")
+    return (
+        b'From: alice@example.com\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="out"\r\n\r\n'
+        b'--out\r\nContent-Type: text/plain\r\nContent-Type: multipart/mixed; boundary="in"\r\n\r\n'
+        b"--in\r\nContent-Type: application/octet-stream; name=a.com\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        b"%b\r\n--in--\r\n--out--\r\n" % encoded
+    )
+
+
+HIDING_PLACES = {"nested": nested, "text": in_text, "winmail": in_winmail, "second-type": in_second_type}
+
+
 def scan(check: Clamd | CommandScanner, raw: bytes) -> Message:
     message = Message(commands.decode(b"S<a@b>\nF\n"), raw.replace(b"\r\n", b"\n"), "/nowhere", Settings())
     message.scratch["result"] = message.run_checks(check)[check]
@@ -88,16 +122,15 @@ def test_eicar_in_a_zip_in_a_nested_message_in_base64_is_found(clamd: RealClamd,
     assert clean.outcome is Outcome.NOT_FOUND  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("place", HIDING_PLACES)
 @pytest.mark.parametrize("by", ["socket", "tcp"])
-def test_virus_in_a_file_within_the_text_is_found(clamd: RealClamd, by: str) -> None:
-    raw = letter().as_bytes().replace(b"Content-Transfer-Encoding: 7bit", b"Content-Transfer-Encoding: x-uuencode", 1)
-    raw = raw.replace(b"Hello", b"begin 644 a.com\r\n" + _uuencoded(EICAR) + b"`\r\nend")
-    assert scan(Clamd(getattr(clamd, by)), raw).scratch["result"].is_found  # type: ignore[attr-defined]
-
-
-def _uuencoded(data: bytes) -> bytes:
-    lines = [binascii.b2a_uu(data[start : start + 45]) for start in range(0, len(data), 45)]
-    return b"".join(line.rstrip(b"\n") + b"\r\n" for line in lines)
+def test_virus_is_found_with_its_part_wherever_it_hides(clamd: RealClamd, by: str, place: str) -> None:
+    check = Clamd(getattr(clamd, by), timeout_s=20)
+    result = scan(check, HIDING_PLACES[place](EICAR)).scratch["result"]
+    assert (result.outcome, result.names) == (Outcome.FOUND, (VIRUS_NAME,))  # type: ignore[attr-defined]
+    assert result.parts  # type: ignore[attr-defined]
+    clean = scan(check, HIDING_PLACES[place](b"harmless")).scratch["result"]
+    assert clean.outcome is Outcome.NOT_FOUND  # type: ignore[attr-defined]
 
 
 def test_clamd_tells_of_what_it_did_not_look_into(clamd: RealClamd) -> None:
@@ -124,35 +157,30 @@ def test_version_and_reachability_are_told(clamd: RealClamd) -> None:
     assert (gone.is_reachable, gone.version) == (False, "")
 
 
-def test_chain_refuses_the_virus_and_passes_the_rest(clamd: RealClamd) -> None:
+def test_chain_refuses_the_virus_wherever_it_hides_and_passes_the_rest(clamd: RealClamd) -> None:
     with private_home("viruses-") as home:
         record = home / "spool" / "records"
         source = home / "site.py"
         source.write_text(FILTER.format(address=clamd.socket, record=str(record)))
+        infected, clean = {}, {}
         with running(Chain(filter=source), home=home) as daemons:
             address = daemons.milter_address
-            infected, _ = play(address, Transaction(name="infected", message=nested(EICAR)), b"Q1")
-            clean, _ = play(address, Transaction(name="clean", message=nested(b"harmless")), b"Q2")
+            for place, hidden in HIDING_PLACES.items():
+                infected[place], _ = play(address, Transaction(name="x", message=hidden(EICAR)), place.encode())
+                clean[place], _ = play(address, Transaction(name="x", message=hidden(b"harmless")), b"CLEAN")
             logs = daemons.logs()
-        first, second = (json.loads(line)["scanners"][0] for line in record.read_text().splitlines())
-    assert (infected.verdict, clean.verdict) == (Verdict.REJECT, Verdict.ACCEPT)
-    assert infected.reply is not None
-    assert VIRUS_NAME.encode() in infected.reply.text
-    assert "Q1: check clamd: found in " in logs
-    assert (first["outcome"], first["names"], first["parts"]) == ("found", [VIRUS_NAME], ["2.2"])
-    assert second["outcome"] == "not-found"
-
-
-def test_chain_defers_mail_while_clamd_is_gone() -> None:
-    with private_home("viruses-") as home:
-        source = home / "site.py"
-        source.write_text(FILTER.format(address="/run/nobody.sock", record=""))
-        with running(Chain(filter=source), home=home) as daemons:
-            told = [play(daemons.milter_address, Transaction(name="x"), b"Q%d" % n)[0] for n in range(3)]
-            logs = daemons.logs()
-    assert [one.verdict for one in told] == [Verdict.TEMPFAIL] * 3
-    assert "Q0: check clamd: unknown in " in logs
-    assert "deferred, could not be checked: clamd" in logs
+        records = [json.loads(line)["scanners"][0] for line in record.read_text().splitlines()]
+    assert {place: told.verdict for place, told in infected.items()} == dict.fromkeys(HIDING_PLACES, Verdict.REJECT)
+    assert {place: told.verdict for place, told in clean.items()} == dict.fromkeys(HIDING_PLACES, Verdict.ACCEPT)
+    for told in infected.values():
+        assert told.reply is not None
+        assert VIRUS_NAME.encode() in told.reply.text
+    for found, not_found in zip(records[::2], records[1::2], strict=True):
+        assert (found["outcome"], found["names"]) == ("found", [VIRUS_NAME])
+        assert found["parts"]
+        assert not_found["outcome"] == "not-found"
+    for place in HIDING_PLACES:
+        assert f"{place}: check clamd: found in " in logs
 
 
 @pytest.mark.parametrize("preset", ["clamscan", "clamdscan"])

@@ -16,12 +16,12 @@ import pytest
 from defang_worker.mime import canonical
 from defang_worker.mime.defects import DEFECTS, Severity
 from defang_worker.structure.describe import describe
+from tests.support.tnef_maker import ATTACHMENT, OBJECT, PROPERTIES, RENDERING, START, STRING, UNICODE
+from tests.support.tnef_maker import attachment as tnef_attachment
+from tests.support.tnef_maker import attribute as tnef_attribute
+from tests.support.tnef_maker import properties as tnef_properties
 from tests.worker.mime.test_binhex import block as binhex_block
 from tests.worker.mime.test_binhex import letters as binhex_letters
-from tests.worker.mime.test_tnef import ATTACHMENT, OBJECT, PROPERTIES, RENDERING, START, STRING, UNICODE
-from tests.worker.mime.test_tnef import attachment as tnef_attachment
-from tests.worker.mime.test_tnef import attribute as tnef_attribute
-from tests.worker.mime.test_tnef import properties as tnef_properties
 from tests.worker.mime.test_yenc import block as yenc_block
 
 if TYPE_CHECKING:
