@@ -5,8 +5,8 @@ pymilter's setters take text and encode it as UTF-8, while a filter's values are
 is the one place where the change happens.
 """
 
+import binascii
 import re
-from base64 import b64encode
 from typing import Any, Final, Protocol
 
 # RFC 2047, section 2: an encoded word has at most 75 characters, of which `=?unknown-8bit?B??=` takes 19.
@@ -40,7 +40,7 @@ def plain_text(value: bytes) -> str:
 def _encoded_words(match: re.Match[bytes]) -> bytes:
     raw = match[0]
     words = [raw[at : at + _MAX_WORD_BYTES] for at in range(0, len(raw), _MAX_WORD_BYTES)]
-    return b"\n ".join(b"=?unknown-8bit?B?%b?=" % b64encode(word) for word in words)
+    return b"\n ".join(b"=?unknown-8bit?B?%b?=" % binascii.b2a_base64(word, newline=False) for word in words)
 
 
 def header_text(value: bytes) -> str:

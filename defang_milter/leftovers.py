@@ -7,7 +7,6 @@ Called once by `listener`, when the socket is ours. What a front end removes whi
 import fcntl
 import logging
 import os
-import shutil
 from pathlib import Path
 
 from defang_common.wire import spool
@@ -37,6 +36,8 @@ def _remove_all(directory: Path) -> None:
     for left in sorted(directory.glob(spool.DIRECTORY_PREFIX + "*")):
         if not left.is_dir() or left.is_symlink():
             continue
+        import shutil  # noqa: PLC0415  # where a front end was killed
+
         try:
             shutil.rmtree(left)
         except OSError as error:

@@ -19,7 +19,7 @@ from typing import Final
 
 import milter
 
-from defang_common.host import notify
+from defang_common.host import memory, notify
 from defang_common.host.daemon import StartFailed
 from defang_milter import address, leftovers
 from defang_milter.callbacks import Callbacks, Site
@@ -215,6 +215,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
             leftovers.remove(settings.spool, keep=settings.keep_failed or settings.keep_all)
         except OSError as error:
             raise StartFailed(f"{settings.spool}: {error.strerror}") from error
+        memory.give_back()
         with StopSignal() as stop:
             libmilter.start()
             _log.info("started: %s, multiplexor at %s", settings.socket, settings.mux_socket)

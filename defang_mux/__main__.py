@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """defang-mux: from the command line to a running multiplexor, and its exit status."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from defang_common import __version__
-from defang_common.host import daemon, descriptors
+from defang_common.host import daemon, descriptors, memory
 from defang_mux import command_line
 from defang_mux import settings as options
 from defang_mux.process import rlimits
@@ -126,15 +125,8 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
     for protection in protections:
         if protection.is_missing:
             _log.warning("protection of workers: %s %s", protection.name, protection.state)
-    _give_back_memory()
+    memory.give_back()
     return trio.run(supervise, settings, ready, protections)
-
-
-def _give_back_memory() -> None:
-    """Half a MiB that loading modules has left, where the C library is glibc. What is to come needs little."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ A program hands in its own keys, which it makes from its table of options, and g
 What a value means is the program's affair; `place` says where it stands. How a file is written is in `config_text`.
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -54,8 +52,8 @@ class ConfigFile:
         self._keys = {key.name: key for key in keys}
         self._text = _read(path)
         try:
-            data = tomllib.loads(self._text)
-        except tomllib.TOMLDecodeError as error:
+            data = _parsed(self._text)
+        except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
         self._own = self._own_table(data)
         self._shared = {name: value for name, value in data.items() if name not in TABLES}
@@ -85,6 +83,8 @@ class ConfigFile:
 
     def _unknown(self, name: str, *, in_table: bool) -> ConfigError:
         known = list(self._keys) if in_table else [*SHARED, *TABLES]
+        from difflib import get_close_matches  # noqa: PLC0415  # for a daemon that will not start
+
         similar = get_close_matches(name, known, n=1)
         if not in_table and name in self._keys:
             hint = f": it belongs into the table [{self._table}]"
@@ -130,6 +130,13 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    """Raises ValueError, which says what is wrong and where."""
+    import tomllib  # noqa: PLC0415  # most daemons have no file
+
+    return tomllib.loads(text)
+
+
 def _line_of(text: str, names: tuple[str, ...]) -> int:
     """The line on which the key's value ends: the first so many lines that are a file with that key.
 
@@ -138,8 +145,8 @@ def _line_of(text: str, names: tuple[str, ...]) -> int:
     lines = text.split("\n")
     for count in range(1, len(lines)):
         try:
-            found: Any = tomllib.loads("\n".join(lines[:count]))
-        except tomllib.TOMLDecodeError:
+            found: Any = _parsed("\n".join(lines[:count]))
+        except ValueError:
             continue
         for name in names:
             found = found.get(name) if isinstance(found, dict) else None

@@ -4,7 +4,6 @@
 For `--print-config`, and for the example in docs/configuration.md.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
@@ -66,5 +65,7 @@ def _string(key: Key, text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{key.name}: not UTF-8, and so not to be written in TOML: {text!r}") from None
+    import json  # noqa: PLC0415  # for the one command that prints a file
+
     # TOML's strings are JSON's, but that DEL has to be escaped.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

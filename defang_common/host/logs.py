@@ -7,7 +7,6 @@ Loggers: "defang.milter", "defang.mux", "defang.worker". Called once, before the
 """
 
 import errno
-import json
 import logging
 import os
 import re
@@ -17,7 +16,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -121,6 +119,9 @@ def _plain(_entry: _Entry, line: str) -> str:
 
 def _as_json(label: str) -> Render:
     """One object a line, so that what reads it needs no rule for where messages end."""
+    # Few sites want it.
+    import json  # noqa: PLC0415
+    from datetime import UTC, datetime  # noqa: PLC0415
 
     def render(entry: _Entry, line: str) -> str:
         queue_id = queue_id_of(line)
