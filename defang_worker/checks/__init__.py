@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from defang_worker.checks.auth.dmarc_result import DmarcResult, DmarcWord
     from defang_worker.checks.auth.method_result import MethodResult
     from defang_worker.checks.auth.spf import Spf, SpfResult, SpfWord
+    from defang_worker.checks.callahead.check import CallAhead
+    from defang_worker.checks.callahead.memory import CallMemory
+    from defang_worker.checks.callahead.result import CallAheadResult
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
     from defang_worker.checks.dns.lists import DnsList, DomainList, EmailList
@@ -54,6 +57,9 @@ __all__ = [
     "ArcSeal",
     "ArcSealer",
     "ArcWord",
+    "CallAhead",
+    "CallAheadResult",
+    "CallMemory",
     "Check",
     "CheckResult",
     "Clamd",
@@ -121,6 +127,9 @@ _HOMES = {
     "ArcSeal": "auth.arc_result",
     "ArcSealer": "auth.arc_sealer",
     "ArcWord": "auth.arc_result",
+    "CallAhead": "callahead.check",
+    "CallAheadResult": "callahead.result",
+    "CallMemory": "callahead.memory",
     "Check": "check",
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",
