@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from defang_worker.checks.spam.spamd_wire import Lesson
     from defang_worker.checks.tls.dane_check import Dane, DaneResult
     from defang_worker.checks.tls.dane_hosts import DaneDomain, DaneHost, DaneState
+    from defang_worker.checks.tls.mta_sts import MtaSts, MtaStsResult, StsDomain
+    from defang_worker.checks.tls.policy_store import KeptPolicy, PolicyStore
+    from defang_worker.checks.tls.sqlite_policies import SqlitePolicies
+    from defang_worker.checks.tls.sts_policy import StsMode, StsPolicy
     from defang_worker.checks.tls.tlsa import TlsaRecord
     from defang_worker.checks.viruses.clamd import Clamd
     from defang_worker.checks.viruses.command import CommandScanner
@@ -87,14 +91,18 @@ __all__ = [
     "GreylistResult",
     "Icap",
     "Infection",
+    "KeptPolicy",
     "LearnResult",
     "Lesson",
     "Listing",
     "ListingResult",
     "MailHost",
     "MethodResult",
+    "MtaSts",
+    "MtaStsResult",
     "MxResult",
     "Outcome",
+    "PolicyStore",
     "RateLimit",
     "RateLimitResult",
     "Resolver",
@@ -110,8 +118,12 @@ __all__ = [
     "Spf",
     "SpfResult",
     "SpfWord",
+    "SqlitePolicies",
     "SqliteStore",
     "Store",
+    "StsDomain",
+    "StsMode",
+    "StsPolicy",
     "Symbol",
     "Terms",
     "TlsaRecord",
@@ -157,14 +169,18 @@ _HOMES = {
     "GreylistResult": "greylist.greylist",
     "Icap": "viruses.icap",
     "Infection": "viruses.result",
+    "KeptPolicy": "tls.policy_store",
     "LearnResult": "spam.spamd",
     "Lesson": "spam.spamd_wire",
     "Listing": "dns.listing",
     "ListingResult": "dns.listing",
     "MailHost": "dns.mail_hosts",
     "MethodResult": "auth.method_result",
+    "MtaSts": "tls.mta_sts",
+    "MtaStsResult": "tls.mta_sts",
     "MxResult": "dns.sender_mx",
     "Outcome": "outcome",
+    "PolicyStore": "tls.policy_store",
     "RateLimit": "greylist.rate_limit",
     "RateLimitResult": "greylist.rate_limit",
     "Resolver": "dns.resolver",
@@ -180,8 +196,12 @@ _HOMES = {
     "Spf": "auth.spf",
     "SpfResult": "auth.spf",
     "SpfWord": "auth.spf",
+    "SqlitePolicies": "tls.sqlite_policies",
     "SqliteStore": "greylist.sqlite_store",
     "Store": "greylist.store",
+    "StsDomain": "tls.mta_sts",
+    "StsMode": "tls.sts_policy",
+    "StsPolicy": "tls.sts_policy",
     "Symbol": "spam.result",
     "Terms": "greylist.store",
     "TlsaRecord": "tls.tlsa",
