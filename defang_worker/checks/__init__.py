@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from defang_worker.checks.auth.arc_check import Arc
     from defang_worker.checks.auth.arc_result import ArcResult, ArcSeal, ArcWord
     from defang_worker.checks.auth.arc_sealer import ArcSealer
+    from defang_worker.checks.auth.bimi import Bimi
+    from defang_worker.checks.auth.bimi_result import BimiResult, BimiWord
     from defang_worker.checks.auth.dkim_check import Dkim
     from defang_worker.checks.auth.dkim_result import DkimResult, DkimSignature, DkimWord
     from defang_worker.checks.auth.dkim_signer import DkimKey, DkimSigner
@@ -61,6 +63,9 @@ __all__ = [
     "ArcSeal",
     "ArcSealer",
     "ArcWord",
+    "Bimi",
+    "BimiResult",
+    "BimiWord",
     "CallAhead",
     "CallAheadResult",
     "CallMemory",
@@ -142,6 +147,9 @@ _HOMES = {
     "CallAhead": "callahead.check",
     "CallAheadResult": "callahead.result",
     "CallMemory": "callahead.memory",
+    "Bimi": "auth.bimi",
+    "BimiResult": "auth.bimi_result",
+    "BimiWord": "auth.bimi_result",
     "Check": "check",
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",

@@ -93,7 +93,7 @@ class MtaSts(DomainsCheck[MtaStsResult]):
         super().__init__(name, **{"timeout_s": _TIMEOUT_S, **more})
         self.store: Final = SqlitePolicies(store) if isinstance(store, str) else store or MemoryPolicies()
         self.clock: Final = clock
-        self._host = PolicyHost(self.resolver, ca_file=ca_file, port=port, allow_private=allow_private)
+        self._host = PolicyHost(ca_file=ca_file, port=port, allow_private=allow_private)
         self._pauses = _Pauses()
 
     def _looked_up(self, domains: Sequence[str], deadline: Deadline) -> MtaStsResult:
@@ -129,7 +129,7 @@ class MtaSts(DomainsCheck[MtaStsResult]):
         now = self.clock()
         self._pauses.require_none((domain, wanted), now)
         try:
-            policy, text = self._host.fetch(domain, deadline)
+            policy, text = self._host.fetch(domain, self.resolver, deadline)
         except (NoPolicy, CouldNotTell, OSError) as fault:
             self._pauses.begin((domain, wanted), fault, now)
             raise

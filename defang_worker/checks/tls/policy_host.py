@@ -40,24 +40,21 @@ class NoPolicy(Exception):
 
 
 class PolicyHost:
-    """Fetches from port `port` of `mta-sts.` and the domain, whose addresses `resolver` finds.
+    """Fetches from port `port` of `mta-sts.` and the domain.
 
     `ca_file` has the authorities that count, in PEM, instead of this host's own; with `allow_private`, addresses that
     are not of the public Internet are asked, too.
     """
 
-    def __init__(
-        self, resolver: Resolver, *, ca_file: str | None = None, port: int = 443, allow_private: bool = False
-    ) -> None:
-        self._resolver = resolver
+    def __init__(self, *, ca_file: str | None = None, port: int = 443, allow_private: bool = False) -> None:
         self._ca_file = ca_file
         self._port = port
         self._allow_private = allow_private
         self._context: ssl.SSLContext | None = None
 
-    def fetch(self, domain: str, deadline: Deadline) -> tuple[StsPolicy, bytes]:
+    def fetch(self, domain: str, resolver: Resolver, deadline: Deadline) -> tuple[StsPolicy, bytes]:
         """The policy and its text; raises NoPolicy, or CouldNotTell or OSError if it cannot be had now."""
-        answer = self._answer(f"mta-sts.{domain}", deadline)
+        answer = self._answer(f"mta-sts.{domain}", resolver, deadline)
         if answer.status >= _SERVER_ERROR or answer.status in _FOR_NOW:
             raise ServiceFault(f"HTTP {answer.status}")
         if answer.status != _OK:
@@ -71,10 +68,10 @@ class PolicyHost:
         except MalformedPolicy as fault:
             raise NoPolicy(f"a malformed policy: {fault}") from fault
 
-    def _answer(self, host: str, deadline: Deadline) -> Answer:
+    def _answer(self, host: str, resolver: Resolver, deadline: Deadline) -> Answer:
         """What the first address says that can be reached."""
         reasons = []
-        addresses = self._addresses(host, deadline)
+        addresses = self._addresses(host, resolver, deadline)
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 return self._asked(host, address, deadline.sooner(deadline.left_s() / left))
@@ -82,8 +79,8 @@ class PolicyHost:
                 reasons.append(f"{address}: {str(fault) or type(fault).__name__}")
         raise ServiceFault("; ".join(reasons))
 
-    def _addresses(self, host: str, deadline: Deadline) -> list[str]:
-        answers = self._resolver.ask_all([Question(host, "A"), Question(host, "AAAA")], deadline)
+    def _addresses(self, host: str, resolver: Resolver, deadline: Deadline) -> list[str]:
+        answers = resolver.ask_all([Question(host, "A"), Question(host, "AAAA")], deadline)
         addresses = [address for answer in answers if answer.is_found for address in answer.addresses]
         if not addresses:
             if unknown := [answer.reason for answer in answers if answer.is_unknown]:

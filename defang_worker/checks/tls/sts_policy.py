@@ -23,7 +23,7 @@ _ID: Final = re.compile(r"[0-9A-Za-z]{1,32}")
 _AGE: Final = re.compile(r"[0-9]{1,10}")
 _LABEL: Final = r"[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?"
 _MX: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
-_FIELD: Final = re.compile(r"([0-9A-Za-z][0-9A-Za-z_.-]{0,31})[ \t]*:[ \t]*(.*?)[ \t]*")
+_FIELD_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,31}")
 _MAX_NAME_CHARS: Final = 255
 
 
@@ -86,10 +86,11 @@ def _fields(text: bytes) -> list[tuple[str, str]]:
         line = line.removesuffix("\r")  # noqa: PLW2901  # lines end in LF or CRLF
         if not line.strip(" \t"):
             continue
-        field = _FIELD.fullmatch(line)
-        if field is None:
+        name, colon, value = line.partition(":")
+        name = name.rstrip(" \t")
+        if not colon or not _FIELD_NAME.fullmatch(name):
             raise MalformedPolicy("a line is no field")
-        fields.append((field[1], field[2]))
+        fields.append((name, value.strip(" \t")))
     return fields
 
 

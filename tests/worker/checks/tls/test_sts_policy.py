@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from defang_worker.checks.tls.sts_policy import MalformedPolicy, StsMode, StsPolicy, policy_id
 
+# A text of 64 KB is read in milliseconds; with time squared it would be minutes.
+LONG_S = 5.0
 POLICY = b"version: STSv1\nmode: enforce\nmx: mx.example.com\nmx: *.mail.example.com\nmax_age: 86400\n"
 
 
@@ -113,6 +116,16 @@ def test_any_bytes_are_a_policy_or_malformed(text: bytes) -> None:
     with suppress(MalformedPolicy):
         StsPolicy.of(text)
     policy_id([text, b"v=STSv1;" + text])
+
+
+@pytest.mark.parametrize("filler", [b" ", b"\t", b":", b"a", b"a.", b"\n", b"\r", b"mx: *", b"x: y\n"])
+def test_very_long_policy_takes_no_long_time(filler: bytes) -> None:
+    started = time.process_time()
+    for start in (b"mx:", b"x", b"version: STSv1\nmode: enforce\nmax_age: 1\nmx: a."):
+        with suppress(MalformedPolicy):
+            StsPolicy.of(start + filler * (65536 // len(filler)) + b"!")
+    policy_id([b"v=STSv1;" + filler * (65536 // len(filler))])
+    assert time.process_time() - started < LONG_S
 
 
 NAMES = st.from_regex(r"[a-z0-9]{1,10}(\.[a-z0-9]{1,10}){0,3}", fullmatch=True)
