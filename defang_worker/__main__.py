@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -45,29 +46,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_line.parser()
     args = parser.parse_args(command_line.words_of(sys.argv[1:] if argv is None else argv))
     path = getattr(args, "filter", command_line.DEFAULT_FILTER)
+    ours = frozenset(threading.enumerate())
     if args.mode in {"structure", "check", "test-mail"}:
-        return _look(path, args)
+        return _left(_look(path, args), ours)
     formatter = log_lines.configure()
     try:
         match args.mode:
             case "quarantine" | "features":
-                return _administer(path, args)
+                status = _administer(path, args)
             case "test":
-                return _test(filter_file.load(path))
+                status = _test(filter_file.load(path))
             case "scan":
-                return _scan(path, args.directory)
+                status = _scan(path, args.directory)
             case "template":
-                return _serve_as_template(path, formatter)
+                return _serve_as_template(path, formatter, ours)
             case _:
+                # What a filter still does in threads when its worker is done, is its own affair.
                 return _serve_as_program(
                     path, formatter, _status_tags(parser) if args.status_tags else StatusTags(None)
                 )
     except filter_file.FilterNotLoaded as fault:
         _log.error("filter not loaded: %s", fault, exc_info=fault.__cause__)
-        return _EXIT_FILTER_NOT_LOADED
+        status = _EXIT_FILTER_NOT_LOADED
     except FilterFault as fault:
         _log.error("filter not started: %s", fault, exc_info=fault.__cause__)
-        return _EXIT_START_FAILED
+        status = _EXIT_START_FAILED
+    return _left(status, ours)
+
+
+def _left(status: int, ours: frozenset[threading.Thread]) -> int:
+    """The exit status; but the process ends here if the filter's file has started threads that would keep it.
+
+    Nobody waits for them: a filter that is no good, or on trial, has nothing to bring to an end.
+    """
+    if all(thread.daemon for thread in threading.enumerate() if thread not in ours):
+        return status
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _look(path: str, args: argparse.Namespace) -> int:
@@ -94,7 +111,7 @@ def _status_tags(parser: argparse.ArgumentParser) -> StatusTags:
         parser.error(f"status tags: descriptor {STATUS_DESCRIPTOR} is not open")
 
 
-def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
+def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: frozenset[threading.Thread]) -> int:
     """Loads the filter and forks workers; the exit status of the template, or of the worker that this has become."""
     # A server that is started as a program needs no sockets.
     from defang_common.wire.template import HELLO, encode_fault  # noqa: PLC0415
@@ -111,13 +128,13 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
         # The multiplexor logs it, and tells whoever asked for the filter to be read.
         trace = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
         control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
-        return _EXIT_FILTER_NOT_LOADED
+        return _left(_EXIT_FILTER_NOT_LOADED, ours)
     rehearse(formatter)
     if confinement.is_asked(os.environ):
         import defang_worker.confinement.apply  # noqa: F401, PLC0415  # loaded once for all workers
     has_tags = template.serve(control)
     if has_tags is None:
-        return os.EX_OK
+        return _left(os.EX_OK, ours)
     workdir.become_worker()
     stacks.write_when_it_ends()
     tags = StatusTags(STATUS_DESCRIPTOR if has_tags else None)
