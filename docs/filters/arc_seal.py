@@ -2,8 +2,8 @@
 """Seals mail that is changed here and goes on to other sites (ARC, RFC 8617): lists, forwarding, a footer.
 
 A change breaks the author's DKIM signature, and mail that goes on comes from another host. The seal tells the next site
-what held when the mail came here. Needs `pip install 'defang[spf,dkim]'` and an RSA key, as for DKIM: `openssl genrsa -out
-/etc/mail/dkim.key 2048`, readable for the daemons' user alone, published as `SELECTOR._domainkey.DOMAIN`.
+what held when the mail came here. Needs `pip install 'defang[spf,dkim]'` and an RSA key, as for DKIM, published as
+`SELECTOR._domainkey.DOMAIN`: `openssl genrsa -out /etc/mail/dkim.key 2048`, readable for the daemons' user alone.
 """
 
 from defang_worker import Filter, Message
