@@ -115,7 +115,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
     """Loads the filter and forks workers; the exit status of the template, or of the worker that this has become."""
     # A server that is started as a program needs no sockets.
     from defang_common.wire.template import HELLO, encode_fault  # noqa: PLC0415
-    from defang_worker import template  # noqa: PLC0415
+    from defang_worker import arguments, template  # noqa: PLC0415
     from defang_worker.rehearsal import rehearse  # noqa: PLC0415
 
     # A collection would leave holes in pages, which every worker would fill on its own.
@@ -135,6 +135,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
     has_tags = template.serve(control)
     if has_tags is None:
         return _left(os.EX_OK, ours)
+    arguments.show(b"-serveru" if has_tags else b"-server")
     workdir.become_worker()
     stacks.write_when_it_ends()
     tags = StatusTags(STATUS_DESCRIPTOR if has_tags else None)

@@ -55,6 +55,7 @@ def filter_unknown_command(command, words):
         "collects": gc.isenabled(), "loaded_in": loaded_in, "random": random.random(), "cwd": os.getcwd(),
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "ignored": [line.split()[1] for line in open("/proc/self/status") if line.startswith("SigIgn")],
+        "mode": open("/proc/self/cmdline").read().rstrip("\\0").rpartition("\\0")[2],
         "umask": open("/proc/self/status").read().split("Umask:")[1].split()[0],
     }) + VERSION
 
@@ -113,7 +114,7 @@ def test_forked_worker_finds_what_one_that_was_executed_finds(spool: Path, tags:
             assert one["started_in"] == [one["pid"]]
             assert (one["loaded_in"] == one["pid"]) == (start == "exec")
             found.append(
-                {name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask", "collects")}
+                {name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask", "collects", "mode")}
             )
             found[-1]["session"] = one["session"] == mux.program.pid
     assert found[0] == found[1]
