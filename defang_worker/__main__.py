@@ -139,7 +139,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
     workdir.become_worker()
     stacks.write_when_it_ends()
     tags = StatusTags(STATUS_DESCRIPTOR if has_tags else None)
-    return _serve(site, _private_descriptors(), loop.Worker(site, tags, formatter), tags)
+    return _serve(site, _private_descriptors(), loop.Worker(site, tags, formatter), tags, is_forked=True)
 
 
 def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
@@ -150,11 +150,13 @@ def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: St
     return _serve(site, descriptors, loop.Worker(site, tags, formatter), tags)
 
 
-def _serve(site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, tags: StatusTags) -> int:
+def _serve(
+    site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, tags: StatusTags, *, is_forked: bool = False
+) -> int:
     _confine(site, worker)
     # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _start(site)
+    _start(site, is_forked=is_forked)
     try:
         status.use(tags)
         loop.serve(worker, *descriptors)
@@ -200,10 +202,11 @@ def _private_descriptors() -> tuple[int, int]:
     return fd_in, fd_out
 
 
-def _start(site: SiteFilter) -> None:
+def _start(site: SiteFilter, *, is_forked: bool = False) -> None:
     if site.has("on_start"):
         site.call("on_start")
-    if gc.get_freeze_count() == 0 or site.has("on_start"):
+    # The template has frozen what a forked one has. To ask would count it, in a quarter of the time of a fork.
+    if not is_forked or site.has("on_start"):
         gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)
