@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, confinement, requests
@@ -130,8 +131,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
         control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
         return _left(_EXIT_FILTER_NOT_LOADED, ours)
     rehearse(formatter)
-    if confinement.is_asked(os.environ):
-        import defang_worker.confinement.apply  # noqa: F401, PLC0415  # loaded once for all workers
+    _tell_of_confinement(site)
     has_tags = template.serve(control)
     if has_tags is None:
         return _left(os.EX_OK, ours)
@@ -142,11 +142,21 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
     return _serve(site, _private_descriptors(), loop.Worker(site, tags, formatter), tags, is_forked=True)
 
 
+def _tell_of_confinement(site: SiteFilter) -> None:
+    """Says what is missing, for this process and those that it forks; what is asked wrongly, they say."""
+    with suppress(Malformed):
+        if confinement.is_asked(os.environ):
+            from defang_worker.confinement.apply import tell_what_is_missing  # noqa: PLC0415
+
+            tell_what_is_missing(confinement.decode(os.environ), site)
+
+
 def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
     stacks.write_when_it_ends()
     # Before the filter is loaded, which may print.
     descriptors = _private_descriptors()
     site = filter_file.load(path)
+    _tell_of_confinement(site)
     return _serve(site, descriptors, loop.Worker(site, tags, formatter), tags)
 
 
