@@ -26,7 +26,7 @@ NEW_BODY_CHUNK_BYTES: Final = 1024 * 1024
 _REMOVAL_TRIES: Final = 20
 _REMOVAL_PAUSE_S: Final = 0.05
 
-_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_APPEND: Final = os.O_WRONLY | os.O_APPEND
 
 
 def _write_all(descriptor: int, pieces: Sequence[bytes | bytearray]) -> None:
@@ -77,8 +77,13 @@ class WorkDir:
         path = self._files[name] = f"{self.path}/{name}"
         return os.open(path, flags, 0o640)
 
+    def _open_to_append(self, name: str) -> int:
+        # A file that we have begun and that has gone is not begun anew: without its beginning the filter would not know
+        # the sender, or see a part of the message.
+        return self._open(name, _APPEND if name in self._files else _APPEND | os.O_CREAT)
+
     def _append(self, name: str, data: bytes) -> None:
-        descriptor = self._open(name, _APPEND)
+        descriptor = self._open_to_append(name)
         try:
             _write_all(descriptor, [data])
         finally:
@@ -108,7 +113,7 @@ class WorkDir:
 
     def _flush(self) -> None:
         if self._input < 0:
-            self._input = self._open(spool.INPUTMSG, _APPEND)
+            self._input = self._open_to_append(spool.INPUTMSG)
         pieces, self._buffer = self._buffer, []
         self._buffered_bytes = 0
         _write_all(self._input, pieces)

@@ -194,9 +194,9 @@ _READERS: Final[dict[bytes, _Reader]] = {
 def decode(data: bytes, *, need_end: bool = True) -> Commands:
     """What the file says, up to its `F`.
 
-    Raises `NotFinished` if there is no `F` and `need_end` is set (in a scan it is; at MAIL and
-    RCPT the file is still growing). Unknown letters are collected, not refused: an older or
-    newer front end may write them.
+    With `need_end` (in a scan it is set; at MAIL and RCPT the file is still growing) raises `NotFinished`
+    if there is no `F`, and `Malformed` if there is no sender, for then its beginning is lost. Unknown letters are
+    collected, not refused: an older or newer front end may write them.
     """
     out = Commands()
     for line in data.split(b"\n"):
@@ -211,4 +211,6 @@ def decode(data: bytes, *, need_end: bool = True) -> Commands:
             break
     if need_end and not out.finished:
         raise NotFinished("COMMANDS has no closing F")
+    if need_end and not out.sender:
+        raise Malformed("COMMANDS names no sender")
     return out

@@ -109,6 +109,13 @@ def test_file_that_stops_early_is_not_finished(what: Commands) -> None:
         assert not commands.decode(data[:length], need_end=False).finished
 
 
+def test_a_file_that_lost_its_beginning_is_refused_in_a_scan() -> None:
+    rest = OBSERVED[OBSERVED.index(b"sSIZE") :]
+    with pytest.raises(Malformed, match="COMMANDS names no sender"):
+        commands.decode(rest)
+    assert commands.decode(rest, need_end=False).finished
+
+
 LINES = st.lists(st.tuples(st.sampled_from([*b"iSs=QHIERr!?UXJF", 0]), st.binary(max_size=12)), max_size=12)
 
 
@@ -198,41 +205,43 @@ def test_every_letter_has_its_row_and_its_line() -> None:
 
 
 def test_last_one_counts_where_something_is_told_again() -> None:
-    found = commands.decode(b"S<a>\nS<b>\nQ1\nQ2\nHa\nHb\nI1\nI2\nEa\nEb\nXa\nXb\nJ1\nJ2\n=i 1\n=i 2\nF\n")
+    found = commands.decode(
+        b"S<a>\nS<b>\nQ1\nQ2\nHa\nHb\nI1\nI2\nEa\nEb\nXa\nXb\nJ1\nJ2\n=i 1\n=i 2\nF\n", need_end=False
+    )
     assert (found.sender, found.queue_id, found.hostname, found.ip) == (b"<b>", b"2", b"b", b"2")
     assert (found.helo, found.message_id, found.relayed_ip, found.macros) == (b"b", b"b", b"2", {b"i": b"2"})
 
 
 def test_first_subject_counts_even_if_it_is_empty() -> None:
-    found = commands.decode(b"U\nUlater\nF\n")
+    found = commands.decode(b"U\nUlater\nF\n", need_end=False)
     assert (found.subject, found.subject_count) == (b"", 2)
 
 
 def test_without_queue_id_it_has_the_usual_stand_in() -> None:
-    assert commands.decode(b"F\n").queue_id == b"NOQUEUE"
+    assert commands.decode(b"F\n", need_end=False).queue_id == b"NOQUEUE"
 
 
 def test_value_of_one_word_keeps_raw_blanks() -> None:
-    assert commands.decode(b"Ehello you\nF\n").helo == b"hello you"
+    assert commands.decode(b"Ehello you\nF\n", need_end=False).helo == b"hello you"
 
 
 def test_missing_words_of_a_recipient_are_unknown() -> None:
-    assert commands.decode(b"R<r@x>\nF\n").recipients == [Recipient(address=b"<r@x>")]
+    assert commands.decode(b"R<r@x>\nF\n", need_end=False).recipients == [Recipient(address=b"<r@x>")]
 
 
 def test_words_are_split_before_they_are_decoded() -> None:
-    (recipient,) = commands.decode(b"R<a%20b@x> lo%20cal ? r%20t\nF\n").recipients
+    (recipient,) = commands.decode(b"R<a%20b@x> lo%20cal ? r%20t\nF\n", need_end=False).recipients
     assert (recipient.address, recipient.mailer, recipient.routed_address) == (b"<a b@x>", b"lo cal", b"r t")
 
 
 def test_unknown_and_empty_lines_are_passed_over_and_the_former_collected() -> None:
-    found = commands.decode(b"S<a>\n\nZnew thing\nF\n")
+    found = commands.decode(b"S<a>\n\nZnew thing\nF\n", need_end=False)
     assert found.sender == b"<a>"
     assert found.unknown_lines == [b"Znew thing"]
 
 
 def test_end_needs_no_newline() -> None:
-    assert commands.decode(b"S<a>\nF").finished
+    assert commands.decode(b"S<a>\nR<b>\nF").finished
 
 
 def test_argument_of_no_recipient_is_malformed() -> None:

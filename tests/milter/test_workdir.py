@@ -98,6 +98,17 @@ def test_commands_are_appended_and_not_made_for_nothing(path: Path) -> None:
     assert (path / "COMMANDS").read_bytes() == b"S<a>\nF\n"
 
 
+@pytest.mark.parametrize("name", ["COMMANDS", "INPUTMSG"])
+def test_a_file_that_has_gone_is_not_begun_anew(path: Path, name: str) -> None:
+    workdir = WorkDir(path.as_posix(), reopen=True)
+    workdir.append_commands(b"S<a@example.com>\n")
+    workdir.append_input(b"x" * BUFFER_BYTES)
+    (path / name).unlink()
+    go_on = {"COMMANDS": workdir.append_commands, "INPUTMSG": workdir.append_input}[name]
+    with pytest.raises(FileNotFoundError):
+        go_on(b"x" * BUFFER_BYTES)
+
+
 def test_results_are_read_whole_and_one_byte_beyond_the_limit(path: Path) -> None:
     workdir = WorkDir(str(path), reopen=False)
     with pytest.raises(FileNotFoundError):
