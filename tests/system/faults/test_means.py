@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the programs need, taken away while a message is at any stage: room on the disk, and descriptors."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemons import USER
+from tests.support.fault_site import ANSWER_LIMIT_S, ASKED, STAGES, Site, is_right, is_tempfail, open_files
+from tests.support.process import is_dead
+from tests.support.small_disk import full
+
+pytestmark = pytest.mark.system
+
+
+@contextmanager
+def descriptors_limited(pid: int, count: int) -> Iterator[None]:
+    """While inside, the process can have no more open. By its own user, for root need not have that right."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    before = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3]
+
+    def limit(soft: str) -> None:
+        subprocess.run(["prlimit", "--pid", str(pid), f"--nofile={soft}:"], user=USER, group=USER, check=True)
+
+    limit(str(count))
+    try:
+        yield
+    finally:
+        if not is_dead(pid):
+            limit(before)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_fills_up_at_any_stage_costs_a_retry(site: Site, stage: str) -> None:
+    with site.holding(stage) as (message,), full(site.daemons.spool):
+        message.let_go()
+        assert is_tempfail(message.result())
+    # A message without a directory has no name yet.
+    site.wait_logged(rf"^\S+ ({message.queue_id}|NOQUEUE): .*No space left on device")
+
+
+@pytest.mark.parametrize("spare", [0, 1, 3, 6])
+@pytest.mark.parametrize("victim", ["mux", "milter"])
+def test_a_daemon_without_descriptors_refuses_for_now_and_serves_when_there_are_some(
+    site: Site, victim: str, spare: int
+) -> None:
+    (pid,) = site.pids(victim, "")
+    # The first worker is busy, so that a new one is needed and its pipes with it.
+    with site.holding("scan") as (held,), ThreadPoolExecutor(max_workers=1) as pool:
+        with descriptors_limited(pid, open_files(pid) + spare):
+            outcome = pool.submit(site.play)
+            wait([outcome], timeout=1)
+        held.let_go()
+        assert is_right(held.result())
+        answer = outcome.result(ANSWER_LIMIT_S)
+        assert is_right(answer) or is_tempfail(answer)
+
+
+@pytest.mark.parametrize("stage", ASKED)
+def test_a_worker_without_descriptors_costs_a_retry_at_most(site: Site, stage: str) -> None:
+    with site.holding(stage) as (message,):
+        (pid,) = site.pids("worker", stage)
+        with descriptors_limited(pid, open_files(pid)):
+            message.let_go()
+            outcome = message.result()
+    # An answer to a check needs none. What comes next on the connection may.
+    assert is_tempfail(outcome) or (stage != "scan" and is_right(outcome)), outcome
+    if is_tempfail(outcome):
+        site.wait_logged(rf"^\S+ {message.queue_id}: .*Too many open files")
+
+
+def test_a_template_without_descriptors_is_replaced(site: Site) -> None:
+    site.kill(site.pids("worker", "between"))
+    (template,) = site.pids("template", "")
+    with descriptors_limited(template, open_files(template)):
+        outcome = site.play()
+    assert is_right(outcome) or is_tempfail(outcome)
