@@ -30,7 +30,7 @@ class DKIM:
         include_headers: Sequence[bytes],
         canon_policy: CanonicalizationPolicy,
         header_name: bytes,
-        pk: Mapping[str, int],
+        pk: object,
     ) -> bytes: ...
     def verify_sig(
         self,

@@ -54,7 +54,7 @@ class Arc(DnsCheck["Message", ArcResult]):
             return self._failed(str(broken))
         seals = tuple(map(_seal, chain))
         try:
-            oldest_pass = Validation(text, chain, ask).oldest_pass()
+            oldest_pass = Validation(text, chain, ask, deadline).oldest_pass()
         except NotValid as fault:
             outcome = Outcome.UNKNOWN if fault.is_open else Outcome.FOUND
             return self._failed(str(fault), outcome, seals)

@@ -7,22 +7,13 @@ the seal that these held before. dkimpy computes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import time
 from typing import TYPE_CHECKING, Final
-
-try:
-    import dkim
-    from dkim.canonicalization import CanonicalizationPolicy
-    from dkim.crypto import HASH_ALGORITHMS, parse_pem_private_key
-except ImportError as missing:  # pragma: no cover  # the tests have it
-    raise ImportError(f"ARC needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
 
 from defang_worker.checks.auth.arc_chain import ARC_FIELDS, MAX_SETS, highest_instance, is_ended, read_chain
 from defang_worker.checks.auth.arc_result import ArcWord
 from defang_worker.checks.auth.arc_verify import sealed_fields
 from defang_worker.checks.auth.dkim_signer import DEFAULT_FIELDS, DEFAULT_OVERSIGNED
+from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, time_tag
 from defang_worker.checks.auth.signed_text import SignedText
 
 if TYPE_CHECKING:
@@ -35,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArcSealer"]
 
-_ALGORITHM: Final = b"rsa-sha256"
 _NAMES: Final = (b"ARC-Authentication-Results", b"ARC-Message-Signature", b"ARC-Seal")
 # Section 4.1.2: these are deleted on the way, or belong to the chain.
 _FORBIDDEN: Final = {b"authentication-results", *ARC_FIELDS, b"received", b"return-path"}
@@ -58,7 +48,7 @@ class ArcSealer:
         fields: Sequence[str] = DEFAULT_FIELDS,
         oversigned: Sequence[str] = DEFAULT_OVERSIGNED,
     ) -> None:
-        if key.algorithm.encode() != _ALGORITHM:
+        if key.algorithm != "rsa-sha256":
             raise ValueError("an ARC seal needs an RSA key")
         self.key: Final = key
         names = dict.fromkeys(name.lower().encode("ascii") for name in ("From", *fields, *oversigned, "DKIM-Signature"))
@@ -117,42 +107,24 @@ class _Work:
         self._key = key
         self._status = status.encode()
         self._instance = str(instance).encode()
-        self._now = str(int(time.time())).encode()
-        self._policy = CanonicalizationPolicy.from_c_value(b"relaxed/relaxed")
 
     def signature(self, text: SignedText, covered: Sequence[bytes]) -> Field:
         """ARC-Message-Signature."""
-        digest = hashlib.sha256(self._policy.canonicalize_body(text.body)).digest()
         # Blanks around the colons are where the field is folded.
-        more = [(b"c", b"relaxed/relaxed"), (b"h", b" : ".join(covered)), (b"bh", base64.b64encode(digest))]
-        return self._made(_NAMES[1], text.fields, covered, [], more)
+        more = [(b"c", FORM), (b"h", b" : ".join(covered)), (b"bh", body_hash(text))]
+        return made_signature(_NAMES[1], [*self._tags(), *more], self._key, text.fields, covered)
 
     def seal(self, fields: Sequence[Field]) -> Field:
         """ARC-Seal, of these fields of ARC in their order."""
         names = [name.lower() for name, _ in fields]
-        return self._made(_NAMES[2], sealed_fields(fields), names, [(b"cv", self._status)], [])
+        return made_signature(_NAMES[2], self._tags((b"cv", self._status)), self._key, sealed_fields(fields), names)
 
-    def _made(
-        self,
-        name: bytes,
-        fields: Sequence[Field],
-        covered: Sequence[bytes],
-        before: Sequence[Field],
-        behind: Sequence[Field],
-    ) -> Field:
-        signer = dkim.DKIM(None, signature_algorithm=_ALGORITHM)
-        signer.headers, signer.hasher = fields, HASH_ALGORITHMS[_ALGORITHM]
-        tags = [
+    def _tags(self, *more: Field) -> list[Field]:
+        return [
             (b"i", self._instance),
-            *before,
-            (b"a", _ALGORITHM),
+            *more,
+            (b"a", self._key.algorithm.encode("ascii")),
             (b"d", self._key.domain.encode("idna")),
             (b"s", self._key.selector.encode("ascii")),
-            (b"t", self._now),
-            *behind,
-            # As long as a signature, so that folding leaves what is before it alone.
-            (b"b", b"0" * 60),
+            (b"t", time_tag()),
         ]
-        return name, b" " + signer.gen_header(
-            tags, [*covered], self._policy, name, parse_pem_private_key(self._key.secret)
-        )

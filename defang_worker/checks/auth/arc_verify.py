@@ -7,21 +7,27 @@ overlooks fields without a number and sets beyond the 50th, and tells nothing of
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.checks.auth.arc_chain import ARC_FIELDS, SEAL
 from defang_worker.checks.auth.dkim_key import Refused, usable_key
 from defang_worker.checks.auth.dkim_result import DkimWord
-from defang_worker.checks.auth.dkim_verify import body_for, check_tags, computed, is_partial, records, verifier
+from defang_worker.checks.auth.dkim_verify import (
+    check_tags,
+    compute,
+    records,
+    signed_body,
+    signed_names,
+    verifier,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from defang_worker.checks.auth.arc_chain import ArcSet, Field
     from defang_worker.checks.auth.signed_text import SignedText
+    from defang_worker.checks.budget import Deadline
     from defang_worker.checks.dns.answer import Answer
 
     Ask = Callable[[Iterable[str]], dict[str, Answer]]
@@ -46,15 +52,16 @@ class NotValid(Exception):
 class Validation:
     """Of one message with a chain of sets. `ask` gives the answers about names of keys."""
 
-    def __init__(self, text: SignedText, chain: Sequence[ArcSet], ask: Ask) -> None:
+    def __init__(self, text: SignedText, chain: Sequence[ArcSet], ask: Ask, deadline: Deadline) -> None:
         self._text = text
         self._chain = chain
         self._ask = ask
+        self._deadline = deadline
         self._answers: dict[str, Answer] = {}
-        self._body_hashes: dict[tuple[bytes, bytes | None, bytes], bytes] = {}
 
     def oldest_pass(self) -> int:
-        """The first set whose signature still holds, 0 if all do; raises NotValid if the chain does not hold.
+        """The first set whose signature still holds, 0 if all do; raises NotValid if the chain does not hold, and
+        TimeoutError.
 
         Keys of the sets below the last are asked for only if that one holds: else anybody could have us ask for a
         hundred names.
@@ -86,6 +93,8 @@ class Validation:
             raise NotValid(reason, is_open=refused.word is DkimWord.TEMPERROR) from refused
 
     def _key(self, tags: Tags) -> Tags:
+        # A hundred signatures may be as large as their makers like.
+        self._deadline.left_s()
         return usable_key(records(self._answers[_key_name(tags)]), tags)
 
     def _check_signature(self, one: ArcSet) -> None:
@@ -93,25 +102,14 @@ class Validation:
         # Section 4.1.2: i= is no identity here, and v= means nothing.
         tags = {name: value for name, value in one.signature_tags.items() if name not in (b"i", b"v")}
         check_tags(tags, time.time(), needed=_SIGNATURE_TAGS)
-        signed = [name.strip().lower() for name in tags[b"h"].split(b":")]
+        signed = signed_names(tags)
         if SEAL in signed:
             raise Refused(DkimWord.PERMERROR, "it signs ARC-Seal")
         key = self._key(tags)
-        is_partial(tags, self._text.body)
-        if self._body_hash(tags) != b"".join(tags.pop(b"bh").split()):
+        body = signed_body(self._text, tags)
+        compute(verifier(self._text.fields), one.signature, tags, signed, key)
+        if body.is_changed:
             raise Refused(DkimWord.FAIL, "the body was changed")
-        signer = verifier(self._text.fields, b"")
-        computed(signer, lambda dnsfunc: signer.verify_sig(tags, signed, one.signature, dnsfunc), key)
-
-    def _body_hash(self, tags: Tags) -> bytes:
-        """In base64; made once for all sets that want the same one."""
-        length = tags.pop(b"l", None)
-        wanted = (tags.get(b"c", b""), length, tags[b"a"])
-        if wanted not in self._body_hashes:
-            body = body_for(tags, self._text.body)
-            digest = hashlib.sha256(body if length is None else body[: int(length)]).digest()
-            self._body_hashes[wanted] = base64.b64encode(digest)
-        return self._body_hashes[wanted]
 
     def _check_seal(self, one: ArcSet) -> None:
         """Raises Refused unless all sets up to this one are as its seal has them."""
@@ -121,12 +119,11 @@ class Validation:
         check_tags(tags, time.time(), needed=_SEAL_TAGS)
         key = self._key(tags)
         fields = [field for each in self._chain[: one.instance] for field in each.fields][:-1]
-        signer = verifier(sealed_fields(fields), b"")
         names = [field[0].lower() for field in fields]
         # dkimpy looks for b= behind a blank or a semicolon.
         seal = (one.seal[0], b" " + one.seal[1])
         tags[b"c"] = b"relaxed/relaxed"
-        computed(signer, lambda dnsfunc: signer.verify_sig(tags, names, seal, dnsfunc), key)
+        compute(verifier(sealed_fields(fields)), seal, tags, names, key)
 
 
 def sealed_fields(fields: Sequence[Field]) -> list[Field]:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.auth.dkim_key import Refused, is_testing, usable_key
 from defang_worker.checks.auth.dkim_result import DkimResult, DkimSignature, DkimWord
-from defang_worker.checks.auth.dkim_verify import check_tags, computed, is_partial, records, signature_tags, verifier
+from defang_worker.checks.auth.dkim_verify import (
+    check_tags,
+    compute,
+    records,
+    signature_tags,
+    signed_body,
+    signed_names,
+    verifier,
+)
 from defang_worker.checks.auth.signed_text import SignedText
 from defang_worker.checks.dns.answer import Question
 from defang_worker.checks.dns.check import DnsCheck
@@ -21,6 +29,7 @@ from defang_worker.checks.outcome import Outcome
 
 if TYPE_CHECKING:
     from defang_worker.api.message import Message
+    from defang_worker.checks.auth.signed_text import Field
     from defang_worker.checks.budget import Deadline
     from defang_worker.checks.check import Job
     from defang_worker.checks.dns.answer import Answer
@@ -75,7 +84,7 @@ class Dkim(DnsCheck["Message", DkimResult]):
 def _verified(text: SignedText, resolver: Resolver, deadline: Deadline, at_most: int) -> list[DkimSignature]:
     """What comes of each signature, from the top."""
     now = time.time()
-    found = [_Verification(place, value, now) for place, value in enumerate(text.values(_FIELD))]
+    found = [_Verification(field, now) for field in text.named(_FIELD)]
     for one in found[at_most:]:
         one.refused = Refused(DkimWord.POLICY, "too many signatures")
     questions = {one: Question(one.key_name, "TXT") for one in found if one.refused is None}
@@ -86,13 +95,12 @@ def _verified(text: SignedText, resolver: Resolver, deadline: Deadline, at_most:
 class _Verification:
     """One signature on its way."""
 
-    def __init__(self, place: int, value: bytes, now: float) -> None:
-        self.place = place
-        """Which of the fields it is, from 0."""
+    def __init__(self, field: Field, now: float) -> None:
+        self.field = field
         self.refused: Refused | None = None
         self.tags: dict[bytes, bytes] = {}
         try:
-            self.tags = signature_tags(value)
+            self.tags = signature_tags(field[1])
             check_tags(self.tags, now)
         except Refused as refused:
             self.refused = refused
@@ -118,12 +126,15 @@ class _Verification:
         if self.refused is not None or answer is None:
             refused = self.refused or Refused(DkimWord.TEMPERROR, "the key was not asked for")
             return replace(told, result=refused.word, reason=refused.reason)
-        signer = verifier(text.fields, text.body)
+        signer = verifier(text.fields)
         try:
             key = usable_key(records(answer), self.tags)
             told = replace(told, is_testing=is_testing(key))
-            told = replace(told, is_partial=is_partial(self.tags, text.body))
-            computed(signer, lambda dnsfunc: signer.verify(self.place, dnsfunc=dnsfunc), key)
+            body = signed_body(text, self.tags)
+            told = replace(told, is_partial=body.is_partial)
+            compute(signer, self.field, self.tags, signed_names(self.tags), key)
+            if body.is_changed:
+                told = replace(told, result=DkimWord.FAIL, reason="the body was changed")
         except Refused as refused:
             told = replace(told, result=refused.word, reason=refused.reason)
         return replace(told, key_bits=signer.keysize or 0)

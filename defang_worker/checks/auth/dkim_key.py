@@ -6,9 +6,11 @@ RFC 6376, sections 3.6.1 and 6.1.2.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Final
 
 try:
+    from dkim.crypto import UnparsableKeyError, parse_public_key
     from dkim.util import InvalidTagValueList, parse_tag_value
 except ImportError as missing:  # pragma: no cover  # the tests have it
     raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
@@ -22,6 +24,8 @@ __all__ = ["Refused", "is_testing", "usable_key"]
 
 # An RSA key of 8192 bits has 1400; the time for larger ones would be at the sender's pleasure.
 _MAX_KEY_CHARS: Final = 1500
+# Everybody's is 65537, of 17 bits. With one as long as the key itself a single signature takes most of a second.
+_MAX_EXPONENT_BITS: Final = 64
 
 
 class Refused(Exception):
@@ -51,9 +55,19 @@ def usable_key(records: tuple[bytes, ...], signature: Mapping[bytes, bytes]) -> 
         raise Refused(DkimWord.PERMERROR, "the key is for another hash algorithm")
     if not {b"*", b"email"} & _listed(tags.get(b"s", b"*")):
         raise Refused(DkimWord.PERMERROR, "the key is not for mail")
+    if kind == b"rsa" and _exponent(key).bit_length() > _MAX_EXPONENT_BITS:
+        raise Refused(DkimWord.POLICY, "the key's exponent is too large")
     if b"s" in _listed(tags.get(b"t", b"")) and identity.lower() != signature[b"d"].lower():
         raise Refused(DkimWord.PERMERROR, "the key is not for subdomains")
     return tags
+
+
+def _exponent(key: bytes) -> int:
+    """Of an RSA key; 0 of what is none."""
+    try:
+        return parse_public_key(base64.b64decode(key))["publicExponent"]
+    except (UnparsableKeyError, ValueError, LookupError, TypeError):
+        return 0
 
 
 def is_testing(tags: Mapping[bytes, bytes]) -> bool:

@@ -20,6 +20,7 @@ try:
 except ImportError as missing:  # pragma: no cover  # the tests have it
     raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
 
+from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, time_tag
 from defang_worker.checks.auth.signed_text import SignedText
 
 if TYPE_CHECKING:
@@ -143,14 +144,19 @@ class DkimSigner:
 
 
 def _signature(key: DkimKey, text: SignedText, names: list[bytes]) -> str:
-    signer = dkim.DKIM(None)
-    signer.headers, signer.body = text.fields, text.body
-    field = signer.sign(
-        key.selector.encode("ascii"),
-        key.domain.encode("idna"),
-        key.secret,
-        signature_algorithm=key.algorithm.encode("ascii"),
-        canonicalize=(b"relaxed", b"relaxed"),
-        include_headers=names,
-    )
-    return field.partition(b":")[2].decode("ascii").strip().replace("\r\n", "\n")
+    domain = key.domain.encode("idna")
+    tags = [
+        (b"v", b"1"),
+        (b"a", key.algorithm.encode("ascii")),
+        (b"c", FORM),
+        (b"d", domain),
+        (b"i", b"@" + domain),
+        (b"q", b"dns/txt"),
+        (b"s", key.selector.encode("ascii")),
+        (b"t", time_tag()),
+        # Blanks around the colons are where the field is folded.
+        (b"h", b" : ".join(names)),
+        (b"bh", body_hash(text)),
+    ]
+    _, value = made_signature(b"DKIM-Signature", tags, key, text.fields, names)
+    return value.decode("ascii").strip().replace("\r\n", "\n")

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from typing import Literal
 
 import dkim
 import pytest
+from dkim.canonicalization import CanonicalizationPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.checks import Dkim, DkimKey, DkimResult, DkimSigner, DkimWord, Outcome
+from defang_worker.checks.auth.signed_text import SignedText, canonical_body
 from tests.support.dns_server import DnsServer, Fault
 from tests.worker.checks.auth.mail import PLAIN, message, rsa_key
 from tests.worker.checks.auth.names import KnownNames
@@ -65,6 +69,39 @@ def test_example_of_rfc_6376_is_good() -> None:
 def test_line_ends_of_the_message_do_not_matter(newline: bytes) -> None:
     raw = signed(b"From: a@example.com\n\n").replace(b"\n", newline)
     assert word(raw, rsa_key()[1])[0] is DkimWord.PASS
+
+
+@given(st.text(st.sampled_from("a \t\r\n"), max_size=40), st.sampled_from(["simple", "relaxed"]))
+def test_body_is_canonicalized_as_dkimpy_does(text: str, form: Literal["simple", "relaxed"]) -> None:
+    body = SignedText.of(b"A: b\n\n" + text.encode()).body
+    policy = CanonicalizationPolicy.from_c_value(f"{form}/{form}".encode())
+    assert canonical_body(body, form) == policy.canonicalize_body(body)
+
+
+@pytest.mark.parametrize("piece", [b"\r\n", b" ", b"\t ", b" \r\n", b"\r", b"a ", b"\r\r\n"])
+@pytest.mark.parametrize("form", ["simple", "relaxed"])
+def test_large_body_costs_one_pass(piece: bytes, form: Literal["simple", "relaxed"]) -> None:
+    """Ten times the length takes about ten times the time, not a hundred times."""
+
+    def took(count: int) -> float:
+        body = piece * count
+        started = time.process_time()
+        canonical_body(body, form)
+        return time.process_time() - started
+
+    took(1000)
+    assert took(3_000_000) < max(1.0, 60 * took(300_000))
+
+
+def test_key_whose_exponent_costs_too_much_is_not_used() -> None:
+    modulus, exponent = (1 << 1023) | 1, (1 << 1022) | 1
+    numbers = b"".join(_der(0x02, b"\0" + number.to_bytes(128)) for number in (modulus, exponent))
+    record = f"v=DKIM1; p={base64.b64encode(_der(0x30, numbers)).decode()}"
+    assert word(signed(), record) == (DkimWord.POLICY, "the key's exponent is too large")
+
+
+def _der(kind: int, content: bytes) -> bytes:
+    return bytes([kind, 0x82]) + len(content).to_bytes(2) + content
 
 
 def test_message_without_signature_is_none_and_nobody_is_asked() -> None:
