@@ -23,6 +23,7 @@ from defang_mux.pool.events import Watch
 from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Limits
+from defang_mux.process.adopted import children, end_adopted
 from defang_mux.process.crew import Crew, Orders
 from defang_mux.process.kill import Patience
 from defang_mux.process.poison_guard import Outcome, PoisonOrders
@@ -65,6 +66,8 @@ async def supervise(settings: Settings, ready: Callable[[], None], protections: 
     """
     now = trio.current_time()
     stop = trio.Event()
+    # Of whoever became this process, such as a shell by exec.
+    spared = children()
     with _signals() as signals, _listeners(settings) as listeners, _statistics(settings) as statistics:
         async with trio.open_nursery() as workers:
             watches, notify_doors = _watches(settings, listeners, statistics)
@@ -89,7 +92,7 @@ async def supervise(settings: Settings, ready: Callable[[], None], protections: 
             )  # fmt: skip
             ready()
             await _serve_clients(settings, crew, doors, stop)
-            await _wait_for_workers(settings, crew)
+            await _wait_for_workers(settings, crew, spared)
             workers.cancel_scope.cancel()
     _log.info("stopped")
     return 0
@@ -139,13 +142,17 @@ async def _press(grace_s: float, crew: Crew, clients: trio.CancelScope) -> None:
     clients.cancel()
 
 
-async def _wait_for_workers(settings: Settings, crew: Crew) -> None:
+async def _wait_for_workers(settings: Settings, crew: Crew, spared: list[int]) -> None:
+    """Until nothing is left of them, nor of what they have left themselves; bounded."""
     # The ladder's time, and some for the system to clean up behind a KILL.
     with trio.move_on_after(settings.stop_grace_s + settings.kill_grace_s + _LAST_WORDS_S):
         await crew.wait_gone()
     left = crew.pids()
     if left:
         _log.error("workers that could not be ended: %s", left)
+    left = await end_adopted(spared=spared)
+    if left:
+        _log.error("processes that workers have left, and that could not be ended: %s", left)
 
 
 async def _heed_signals(

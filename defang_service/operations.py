@@ -6,6 +6,7 @@ kernel tells when a process has ended. Called by `__main__`, which makes exit st
 """
 
 import fcntl
+import json
 import os
 import pwd
 import subprocess
@@ -103,19 +104,31 @@ class Operations:
 
     def reload(self) -> None:
         """Makes the multiplexor take the changed filter, if that can be used. Raises `Failed`."""
-        self.check()
-        path = address.unix_path(self.service.mux.socket)
-        command = [self._program("md-mx-ctrl"), "-s", str(path or self.service.mux.socket), "reread"]
+        if not self._health().get("tries_filter"):
+            self.check()
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="backslashreplace", timeout=_RELOAD_LIMIT_S, check=False
-            )
+            done = self._ask_mux("reread", limit_s=_RELOAD_LIMIT_S)
         except (OSError, subprocess.SubprocessError) as error:
             raise Failed(f"whether it is reloaded, the multiplexor's log will tell: {error}") from None
         said = (done.stdout + done.stderr).strip()
         if done.returncode:
             raise Failed(f"not reloaded: {said}")
         self.say(said or "the filter is read anew")
+
+    def _ask_mux(self, word: str, *, limit_s: float) -> subprocess.CompletedProcess[str]:
+        path = address.unix_path(self.service.mux.socket)
+        command = [self._program("md-mx-ctrl"), "-s", str(path or self.service.mux.socket), word]
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="backslashreplace", timeout=limit_s, check=False
+        )
+
+    def _health(self) -> dict[str, Any]:
+        """What the multiplexor says of itself (protocol.md, Health); nothing if it does not."""
+        try:
+            told = json.loads(self._ask_mux("jsonhealth", limit_s=_PROBE_LIMIT_S).stdout)
+        except (OSError, subprocess.SubprocessError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
 
     def check(self) -> None:
         """Lets a worker load the filter, as the daemons' user and in the spool. Raises `Failed` with what it says."""
@@ -134,8 +147,13 @@ class Operations:
             raise Failed(f"the filter cannot be used:\n{done.stdout.rstrip()}")
 
     def status(self) -> Status:
-        """Says of each daemon whether it runs and accepts connections."""
+        """Says of each daemon whether it runs and accepts connections, and of the filter if it cannot be loaded."""
         found = [self._state(daemon) for daemon in (self.service.mux, self.service.milter)]
+        if found[0] is Status.RUNNING:
+            fault = self._health().get("filter_fault")
+            if fault is not None:
+                self.say(f"all mail is put off: {fault}")
+                found[0] = Status.UNKNOWN
         if len(set(found)) == 1:
             return found[0]
         return Status.UNKNOWN if Status.UNKNOWN in found else Status.DEAD

@@ -13,7 +13,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, confinement, requests
@@ -45,29 +47,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_line.parser()
     args = parser.parse_args(command_line.words_of(sys.argv[1:] if argv is None else argv))
     path = getattr(args, "filter", command_line.DEFAULT_FILTER)
+    ours = frozenset(threading.enumerate())
     if args.mode in {"structure", "check", "test-mail"}:
-        return _look(path, args)
+        return _left(_look(path, args), ours)
     formatter = log_lines.configure()
     try:
         match args.mode:
             case "quarantine" | "features":
-                return _administer(path, args)
+                status = _administer(path, args)
             case "test":
-                return _test(filter_file.load(path))
+                status = _test(filter_file.load(path))
             case "scan":
-                return _scan(path, args.directory)
+                status = _scan(path, args.directory)
             case "template":
-                return _serve_as_template(path, formatter)
+                return _serve_as_template(path, formatter, ours)
             case _:
+                # What a filter still does in threads when its worker is done, is its own affair.
                 return _serve_as_program(
                     path, formatter, _status_tags(parser) if args.status_tags else StatusTags(None)
                 )
     except filter_file.FilterNotLoaded as fault:
         _log.error("filter not loaded: %s", fault, exc_info=fault.__cause__)
-        return _EXIT_FILTER_NOT_LOADED
+        status = _EXIT_FILTER_NOT_LOADED
     except FilterFault as fault:
         _log.error("filter not started: %s", fault, exc_info=fault.__cause__)
-        return _EXIT_START_FAILED
+        status = _EXIT_START_FAILED
+    return _left(status, ours)
+
+
+def _left(status: int, ours: frozenset[threading.Thread]) -> int:
+    """The exit status; but the process ends here if the filter's file has started threads that would keep it.
+
+    Nobody waits for them: a filter that is no good, or on trial, has nothing to bring to an end.
+    """
+    if all(thread.daemon for thread in threading.enumerate() if thread not in ours):
+        return status
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _look(path: str, args: argparse.Namespace) -> int:
@@ -94,11 +112,11 @@ def _status_tags(parser: argparse.ArgumentParser) -> StatusTags:
         parser.error(f"status tags: descriptor {STATUS_DESCRIPTOR} is not open")
 
 
-def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
+def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: frozenset[threading.Thread]) -> int:
     """Loads the filter and forks workers; the exit status of the template, or of the worker that this has become."""
     # A server that is started as a program needs no sockets.
     from defang_common.wire.template import HELLO, encode_fault  # noqa: PLC0415
-    from defang_worker import template  # noqa: PLC0415
+    from defang_worker import arguments, template  # noqa: PLC0415
     from defang_worker.rehearsal import rehearse  # noqa: PLC0415
 
     # A collection would leave holes in pages, which every worker would fill on its own.
@@ -111,17 +129,26 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter) -> int:
         # The multiplexor logs it, and tells whoever asked for the filter to be read.
         trace = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
         control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
-        return _EXIT_FILTER_NOT_LOADED
+        return _left(_EXIT_FILTER_NOT_LOADED, ours)
     rehearse(formatter)
-    if confinement.is_asked(os.environ):
-        import defang_worker.confinement.apply  # noqa: F401, PLC0415  # loaded once for all workers
+    _tell_of_confinement(site)
     has_tags = template.serve(control)
     if has_tags is None:
-        return os.EX_OK
+        return _left(os.EX_OK, ours)
+    arguments.show(b"-serveru" if has_tags else b"-server")
     workdir.become_worker()
     stacks.write_when_it_ends()
     tags = StatusTags(STATUS_DESCRIPTOR if has_tags else None)
-    return _serve(site, _private_descriptors(), loop.Worker(site, tags, formatter), tags)
+    return _serve(site, _private_descriptors(), loop.Worker(site, tags, formatter), tags, is_forked=True)
+
+
+def _tell_of_confinement(site: SiteFilter) -> None:
+    """Says what is missing, for this process and those that it forks; what is asked wrongly, they say."""
+    with suppress(Malformed):
+        if confinement.is_asked(os.environ):
+            from defang_worker.confinement.apply import tell_what_is_missing  # noqa: PLC0415
+
+            tell_what_is_missing(confinement.decode(os.environ), site)
 
 
 def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: StatusTags) -> int:
@@ -129,14 +156,17 @@ def _serve_as_program(path: str, formatter: log_lines.QueueIdFormatter, tags: St
     # Before the filter is loaded, which may print.
     descriptors = _private_descriptors()
     site = filter_file.load(path)
+    _tell_of_confinement(site)
     return _serve(site, descriptors, loop.Worker(site, tags, formatter), tags)
 
 
-def _serve(site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, tags: StatusTags) -> int:
+def _serve(
+    site: SiteFilter, descriptors: tuple[int, int], worker: loop.Worker, tags: StatusTags, *, is_forked: bool = False
+) -> int:
     _confine(site, worker)
     # Ctrl-C at a multiplexor in the foreground reaches every process; its workers end when their input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _start(site)
+    _start(site, is_forked=is_forked)
     try:
         status.use(tags)
         loop.serve(worker, *descriptors)
@@ -182,10 +212,11 @@ def _private_descriptors() -> tuple[int, int]:
     return fd_in, fd_out
 
 
-def _start(site: SiteFilter) -> None:
+def _start(site: SiteFilter, *, is_forked: bool = False) -> None:
     if site.has("on_start"):
         site.call("on_start")
-    if gc.get_freeze_count() == 0 or site.has("on_start"):
+    # The template has frozen what a forked one has. To ask would count it, in a quarter of the time of a fork.
+    if not is_forked or site.has("on_start"):
         gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)

@@ -80,7 +80,7 @@ class Durations:
 class Ledger:
     """A ring of entries, and sums. `durations` is None unless somebody will ask for them."""
 
-    __slots__ = ("counts", "deaths", "durations", "recent", "reread_fault", "timeouts")
+    __slots__ = ("counts", "deaths", "durations", "filter_fault", "recent", "reread_fault", "timeouts", "tries_filter")
 
     def __init__(self, *, with_durations: bool = False) -> None:
         self.recent: deque[Entry] = deque(maxlen=MOST_KEPT)
@@ -91,6 +91,10 @@ class Ledger:
         """Workers that were given up at the busy timeout."""
         self.reread_fault: str | None = None
         """Why the filter was not read anew at the latest try; None if it was, or nobody tried."""
+        self.filter_fault: str | None = None
+        """Why the filter cannot be loaded, so that there are no workers; None if it can, or nobody knows."""
+        self.tries_filter = False
+        """Whether a filter is loaded on trial before workers have it, as far as is known."""
         self.durations = {kind: Durations() for kind in Kind} if with_durations else None
 
     @property

@@ -343,6 +343,11 @@ class Crew:
         if worker.reason is not None:
             worker.signal(signal.SIGTERM)
 
+    def tried(self, fault: str | None, *, by_template: bool) -> None:
+        """The filter was loaded, or why not."""
+        self._ledger.filter_fault = fault
+        self._ledger.tries_filter = by_template
+
     def unborn(self, worker: Worker, reason: str) -> None:
         """There is no process for it; its request is refused."""
         worker.unborn_because = reason

@@ -49,6 +49,9 @@ class Owner(Protocol):
     def reap(self) -> None:
         """Takes note of children that have ended."""
 
+    def tried(self, fault: str | None, *, by_template: bool) -> None:
+        """The filter has been loaded for the workers to come, or why not; or nobody has tried, but they will."""
+
 
 def become_subreaper() -> bool:
     """Whether the grandchildren of our children become ours, whose parents end (prctl(2)): Linux can."""
@@ -99,7 +102,9 @@ class Starter:
             try:
                 self._template = self._new_template()
             except OSError as error:
-                self._give_up(f"{self._program.path}: {error.strerror}")
+                reason = f"{self._program.path}: {error.strerror}"
+                self._owner.tried(reason, by_template=True)
+                self._give_up(reason)
 
     def start(self, worker: Worker, theirs: tuple[int, ...]) -> None:
         """Starts a process for the worker, now or as soon as there is a template; owns `theirs`."""
@@ -139,6 +144,9 @@ class Starter:
             return _ENDING
         if self._is_faulty(template):
             self._end(template)
+            if self._template is None and self._forks:
+                # There is none that goes on.
+                self._owner.tried(template.fault, by_template=True)
             return template.fault
         before, self._template = self._template, template
         if before is not None:
@@ -243,9 +251,11 @@ class Starter:
         """A template has loaded the filter, or not."""
         if template is not self._template:
             return
+        fault = template.fault if self._is_faulty(template) else None
+        self._owner.tried(fault, by_template=template.speaks)
         if template.forks:
             self._send_orders()
-        elif self._is_faulty(template):
+        elif fault is not None:
             self._template = None
             self._end(template)
             self._log.error("Filter not loaded: %s", template.fault)

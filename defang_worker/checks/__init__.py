@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from defang_worker.checks.auth.arc_check import Arc
     from defang_worker.checks.auth.arc_result import ArcResult, ArcSeal, ArcWord
     from defang_worker.checks.auth.arc_sealer import ArcSealer
+    from defang_worker.checks.auth.bimi import Bimi
+    from defang_worker.checks.auth.bimi_result import BimiResult, BimiWord
     from defang_worker.checks.auth.dkim_check import Dkim
     from defang_worker.checks.auth.dkim_result import DkimResult, DkimSignature, DkimWord
     from defang_worker.checks.auth.dkim_signer import DkimKey, DkimSigner
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from defang_worker.checks.auth.dmarc_result import DmarcResult, DmarcWord
     from defang_worker.checks.auth.method_result import MethodResult
     from defang_worker.checks.auth.spf import Spf, SpfResult, SpfWord
+    from defang_worker.checks.callahead.check import CallAhead
+    from defang_worker.checks.callahead.memory import CallMemory
+    from defang_worker.checks.callahead.result import CallAheadResult
     from defang_worker.checks.check import Check, FailurePolicy
     from defang_worker.checks.dns.listing import Listing, ListingResult, Zone
     from defang_worker.checks.dns.lists import DnsList, DomainList, EmailList
@@ -42,6 +47,10 @@ if TYPE_CHECKING:
     from defang_worker.checks.spam.spamd_wire import Lesson
     from defang_worker.checks.tls.dane_check import Dane, DaneResult
     from defang_worker.checks.tls.dane_hosts import DaneDomain, DaneHost, DaneState
+    from defang_worker.checks.tls.mta_sts import MtaSts, MtaStsResult, StsDomain
+    from defang_worker.checks.tls.policy_store import KeptPolicy, PolicyStore
+    from defang_worker.checks.tls.sqlite_policies import SqlitePolicies
+    from defang_worker.checks.tls.sts_policy import StsMode, StsPolicy
     from defang_worker.checks.tls.tlsa import TlsaRecord
     from defang_worker.checks.viruses.clamd import Clamd
     from defang_worker.checks.viruses.command import CommandScanner
@@ -54,6 +63,12 @@ __all__ = [
     "ArcSeal",
     "ArcSealer",
     "ArcWord",
+    "Bimi",
+    "BimiResult",
+    "BimiWord",
+    "CallAhead",
+    "CallAheadResult",
+    "CallMemory",
     "Check",
     "CheckResult",
     "Clamd",
@@ -81,14 +96,18 @@ __all__ = [
     "GreylistResult",
     "Icap",
     "Infection",
+    "KeptPolicy",
     "LearnResult",
     "Lesson",
     "Listing",
     "ListingResult",
     "MailHost",
     "MethodResult",
+    "MtaSts",
+    "MtaStsResult",
     "MxResult",
     "Outcome",
+    "PolicyStore",
     "RateLimit",
     "RateLimitResult",
     "Resolver",
@@ -104,8 +123,12 @@ __all__ = [
     "Spf",
     "SpfResult",
     "SpfWord",
+    "SqlitePolicies",
     "SqliteStore",
     "Store",
+    "StsDomain",
+    "StsMode",
+    "StsPolicy",
     "Symbol",
     "Terms",
     "TlsaRecord",
@@ -121,6 +144,12 @@ _HOMES = {
     "ArcSeal": "auth.arc_result",
     "ArcSealer": "auth.arc_sealer",
     "ArcWord": "auth.arc_result",
+    "CallAhead": "callahead.check",
+    "CallAheadResult": "callahead.result",
+    "CallMemory": "callahead.memory",
+    "Bimi": "auth.bimi",
+    "BimiResult": "auth.bimi_result",
+    "BimiWord": "auth.bimi_result",
     "Check": "check",
     "CheckResult": "outcome",
     "Clamd": "viruses.clamd",
@@ -148,14 +177,18 @@ _HOMES = {
     "GreylistResult": "greylist.greylist",
     "Icap": "viruses.icap",
     "Infection": "viruses.result",
+    "KeptPolicy": "tls.policy_store",
     "LearnResult": "spam.spamd",
     "Lesson": "spam.spamd_wire",
     "Listing": "dns.listing",
     "ListingResult": "dns.listing",
     "MailHost": "dns.mail_hosts",
     "MethodResult": "auth.method_result",
+    "MtaSts": "tls.mta_sts",
+    "MtaStsResult": "tls.mta_sts",
     "MxResult": "dns.sender_mx",
     "Outcome": "outcome",
+    "PolicyStore": "tls.policy_store",
     "RateLimit": "greylist.rate_limit",
     "RateLimitResult": "greylist.rate_limit",
     "Resolver": "dns.resolver",
@@ -171,8 +204,12 @@ _HOMES = {
     "Spf": "auth.spf",
     "SpfResult": "auth.spf",
     "SpfWord": "auth.spf",
+    "SqlitePolicies": "tls.sqlite_policies",
     "SqliteStore": "greylist.sqlite_store",
     "Store": "greylist.store",
+    "StsDomain": "tls.mta_sts",
+    "StsMode": "tls.sts_policy",
+    "StsPolicy": "tls.sts_policy",
     "Symbol": "spam.result",
     "Terms": "greylist.store",
     "TlsaRecord": "tls.tlsa",

@@ -24,14 +24,16 @@ _DOWN: Final = (ServiceDown, ConnectionRefusedError, FileNotFoundError, Permissi
 
 
 class Endpoints:
-    """Addresses in the order in which they are wanted; the one that worked last is asked first."""
+    """Addresses in the order in which they are wanted; the one that worked last is asked first, unless that order is to
+    be kept."""
 
-    def __init__(self, addresses: str | Sequence[str]) -> None:
+    def __init__(self, addresses: str | Sequence[str], *, keeps_order: bool = False) -> None:
         self.addresses: Final = (addresses,) if isinstance(addresses, str) else tuple(addresses)
         if not self.addresses:
             raise ValueError("a service needs an address")
         self.circuits: Final = tuple(map(Circuit, self.addresses))
         self._preferred = 0
+        self._keeps_order = keeps_order
         self._in_use: Circuit | None = None
 
     def call(self, ask: Callable[[str, Deadline], _Value], deadline: Deadline) -> _Value:
@@ -57,7 +59,7 @@ class Endpoints:
                 raise
             else:
                 circuit.worked()
-                self._preferred = number
+                self._preferred = 0 if self._keeps_order else number
                 return value
             finally:
                 self._in_use = None

@@ -27,7 +27,11 @@ class Answer:
     status: int
     server: str
     """What it calls itself; empty if it does not."""
+    content_type: str = ""
+    """What it calls the body, in small letters and without parameters."""
     body: bytes
+    has_end: bool = True
+    """Whether the server told where the body ends; if not, somebody on the way may have cut it, with TLS too."""
 
 
 class _Reader(io.RawIOBase):
@@ -89,4 +93,10 @@ def exchange(
         raise ServiceFault(f"answered with more than {at_most} bytes")
     if response.length:
         raise ServiceFault("closed the connection early")
-    return Answer(status=response.status, server=response.getheader("Server") or "", body=content)
+    return Answer(
+        status=response.status,
+        server=response.getheader("Server") or "",
+        content_type=(response.getheader("Content-Type") or "").partition(";")[0].strip().lower(),
+        body=content,
+        has_end=response.chunked or response.getheader("Content-Length") is not None,
+    )

@@ -71,16 +71,26 @@ class Stream:
             raise ServiceDown(f"cannot connect: {fault.strerror or fault}") from fault
         return cls(connected, deadline)
 
-    def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
+    def hurry(self, seconds: float) -> None:
+        """From now on the deadline is in so many seconds, if that is sooner."""
+        self._deadline = self._deadline.sooner(seconds)
+
+    def start_tls(self, context: ssl.SSLContext, server_name: str, at_most_s: float | None = None) -> None:
         """Makes it a TLS connection; closes it and raises ServiceDown if the other end is not what it should be."""
         try:
-            self.socket.settimeout(self._deadline.left_s())
+            self.socket.settimeout(self._deadline.left_s(at_most_s))
             self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
         except OSError as fault:
             self.socket.close()
             if isinstance(fault, TimeoutError):
                 raise
             raise ServiceDown(f"no TLS: {fault}") from fault
+
+    @property
+    def tls_version(self) -> str:
+        """The version of TLS, as in "TLSv1.3"; empty without TLS."""
+        version = getattr(self.socket, "version", None)
+        return (version and version()) or ""
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +169,7 @@ class Stream:
             self._read = self.socket.recv(_READ_BYTES)
         except BlockingIOError:
             return False
-        except OSError:
-            return True
+        except OSError as fault:
+            # With TLS there may be records that hold no answer, such as tickets, or the beginning of one.
+            return type(fault).__name__ != "SSLWantReadError"
         return True

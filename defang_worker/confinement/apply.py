@@ -29,13 +29,17 @@ _READABLE: Final = (
 def confine(asked: Confinement, site: SiteFilter) -> None:
     """Does what is asked, as far as the kernel can; raises OSError where it can and does not."""
     if asked.writable is not None and (version := landlock.version()):
-        wanted = dict.fromkeys((*asked.writable, *_written_to(site.settings)))
-        missing = landlock.confine(readable=_read_by(site), writable=wanted, has=version)
-        for path in missing:
-            if path in wanted:
-                _log.warning("Landlock: %s is not there, so nothing can be written to it", path)
+        landlock.confine(readable=_read_by(site), writable=_written(asked.writable, site.settings), has=version)
     if asked.deny_calls and (own := seccomp.architecture()):
         seccomp.deny(own)
+
+
+def tell_what_is_missing(asked: Confinement, site: SiteFilter) -> None:
+    """A line in the log for each place that nothing can be written to; once is enough for workers that are alike."""
+    if asked.writable is not None and landlock.version():
+        for path in _written(asked.writable, site.settings):
+            if not os.path.exists(path):  # noqa: PTH110
+                _log.warning("Landlock: %s is not there, so nothing can be written to it", path)
 
 
 def _read_by(site: SiteFilter) -> list[str]:
@@ -45,7 +49,7 @@ def _read_by(site: SiteFilter) -> list[str]:
     return list(dict.fromkeys((*_READABLE, *ours, *filters)))
 
 
-def _written_to(settings: Settings) -> list[str]:
-    """What the filter's settings name, and the place of temporary files."""
+def _written(asked: tuple[str, ...], settings: Settings) -> list[str]:
+    """What is asked for, what the filter's settings name, and the place of temporary files."""
     logs = [os.path.dirname(name) for name in (settings.event_log, settings.record_log) if name.startswith("/")]  # noqa: PTH120
-    return [settings.quarantine_dir, *logs, tempfile.gettempdir()]
+    return list(dict.fromkeys((*asked, settings.quarantine_dir, *logs, tempfile.gettempdir())))

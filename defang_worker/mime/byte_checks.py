@@ -21,6 +21,10 @@ def _first_nul(buffer: Buffer, start: int, end: int) -> int:
     return buffer.find(b"\0", start, end)
 
 
+def _first_cr(buffer: Buffer, start: int, end: int) -> int:
+    return buffer.find(b"\r", start, end)
+
+
 def _first_crlf(buffer: Buffer, start: int, end: int) -> int:
     return buffer.find(b"\r\n", start, end)
 
@@ -54,9 +58,9 @@ def check_bytes(tree: Tree, regular: list[RegularLines], note: Note) -> None:
 
 
 def _searches(buffer: Buffer, regular: list[RegularLines]) -> Iterator[tuple[str, _Search]]:
-    yield "nul-byte", _first_nul
+    yield "nul-byte", _except(regular, _first_nul)
     yield "line-too-long", _except(regular, first_long_line)
-    if buffer.find(b"\r") < 0:
+    if _except([lines for lines in regular if not lines.is_crlf], _first_cr)(buffer, 0, len(buffer)) < 0:
         return
     yield "bare-cr", _except(regular, first_bare_cr)
     yield "double-cr", _except(regular, first_double_cr)

@@ -30,8 +30,8 @@ from defang_worker.mime.decode import (
 )
 from defang_worker.mime.headers import Buffer
 
-# What is checked at once: small enough for the processor's cache.
-_LINES_AT_ONCE: Final = 1024
+# What is checked at once: small enough for the processor's cache, and for the C library to keep the memory.
+_PIECE_BYTES: Final = 120 * 1024
 # Less could be a word, a key, or a number in hexadecimal.
 _SHORTEST_UNDECLARED_BYTES: Final = 32
 _QUARTETS: Final = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
@@ -117,41 +117,55 @@ def regular_lines(buffer: Buffer, start: int, end: int, taker: Taker | None) -> 
     if characters < SHORTEST_LINE_BYTES or characters % 4:
         return start
     at = start
-    # The last lines may be shorter and padded.
-    while at + 2 * line_bytes < end:
-        count = min(_LINES_AT_ONCE, (end - at) // line_bytes - 1)
-        lines = buffer[at : at + count * line_bytes]
-        if lines[line_bytes - 1 :: line_bytes] != b"\n" * count:
-            break
-        if end_bytes == 2 and lines[characters::line_bytes] != b"\r" * count:
-            break
-        if taker is not None and taker.wants(end - at):
-            decoded = _decoded_or_nothing(lines)
-            if len(decoded) * 4 != characters * count * 3:
+    most = _PIECE_BYTES // line_bytes
+    with memoryview(buffer) as view:
+        # The last lines may be shorter and padded.
+        while at + 2 * line_bytes < end:
+            count = min(most, (end - at) // line_bytes - 1)
+            # The one copy that is made of them, for what follows changes them.
+            lines = bytearray(view[at : at + count * line_bytes])
+            if lines[line_bytes - 1 :: line_bytes] != b"\n" * count:
                 break
-            taker.take(decoded)
-        elif not _is_alphabet(lines, line_bytes, end_bytes):
-            break
-        at += count * line_bytes
+            if end_bytes == 2 and lines[characters::line_bytes] != b"\r" * count:
+                break
+            if taker is not None and taker.wants(end - at):
+                decoded = _decoded_or_nothing(lines, line_bytes, end_bytes)
+                if len(decoded) * 4 != characters * count * 3:
+                    break
+                taker.take(decoded)
+            elif not _is_alphabet(lines, line_bytes, end_bytes):
+                break
+            at += count * line_bytes
     return at
 
 
-def _is_alphabet(lines: bytes, line_bytes: int, end_bytes: int) -> bool:
-    """Tell whether lines of quartets have nothing but the alphabet in them, padding excluded too.
+# The decoder is several times faster where no line end interrupts it. To overwrite these takes less time than to take
+# them out, where nobody wants to have what comes out.
 
-    The decoder is several times faster where no line end interrupts it, and these have to become something.
-    """
-    filled = bytearray(lines)
+
+def _is_alphabet(lines: bytearray, line_bytes: int, end_bytes: int) -> bool:
+    """Tell whether lines of quartets have nothing but the alphabet in them, padding excluded too; they are lost."""
     count = len(lines) // line_bytes
     for back in range(end_bytes):
-        filled[line_bytes - 1 - back :: line_bytes] = b"A" * count
+        lines[line_bytes - 1 - back :: line_bytes] = b"A" * count
     # Each line end adds one or two characters, so that the last quartet may be incomplete.
-    filled += b"AAA"[: -len(filled) % 4]
+    lines += b"AAA"[: -len(lines) % 4]
     try:
-        pybase64.b64decode_as_bytearray(filled, validate=True)
+        pybase64.b64decode_as_bytearray(lines, validate=True)
     except binascii.Error:
         return False
     return True
+
+
+def _decoded_or_nothing(lines: bytearray, line_bytes: int, end_bytes: int) -> bytes:
+    """Return the content of lines of quartets, b"" if they have anything else in them; they are lost."""
+    for _ in range(end_bytes):
+        del lines[line_bytes - 1 :: line_bytes]
+        line_bytes -= 1
+    try:
+        return pybase64.b64decode(lines, validate=True)
+    except binascii.Error:
+        return b""
 
 
 def irregularities(buffer: Buffer, start: int, end: int, lines_end: int | None = None) -> list[Damage]:
@@ -170,13 +184,6 @@ def _faults(body: bytes) -> list[Damage]:
     if len(body) <= _FEW_LINES_BYTES and _REGULAR.fullmatch(body) and len(body.translate(None, b"\r\n")) % 4 == 0:
         return []
     return base64_faults(body)
-
-
-def _decoded_or_nothing(lines: bytes) -> bytes:
-    try:
-        return pybase64.b64decode(lines)
-    except binascii.Error:
-        return b""
 
 
 # How else it can be read

@@ -12,7 +12,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from defang_worker.api.hooks import SiteFilter
+from defang_worker.api.hooks import FilterFault, SiteFilter
+from defang_worker.api.verdicts import CheckFailed
 from defang_worker.trial.result import Fault, Timing
 
 if TYPE_CHECKING:
@@ -65,7 +66,13 @@ class WatchedFilter(SiteFilter):
     def ask(self, hook: str, *arguments: Any) -> Any:
         """As any filter does; what it says is noted."""
         self.seen.answered = None
-        response = SiteFilter.ask(self, hook, *arguments)
+        try:
+            response = SiteFilter.ask(self, hook, *arguments)
+        except FilterFault as fault:
+            # A check that could not tell is no fault of the filter's, which answers by letting it pass.
+            if isinstance(fault.__cause__, CheckFailed):
+                self.seen.answered = fault.__cause__.response.verdict
+            raise
         self.seen.answered = response.verdict
         return response
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Refuses viruses by ClamAV's daemon; mail that is too large for it passes with a mark, other failures defer it.
 
-`defang-worker features` shows whether clamd answers. An engine by ICAP is asked at the same time as clamd if it is
-named in `checks`, too.
+Needs `pip install 'defang[clamav]'`; `defang-worker features` shows whether clamd answers. An engine by ICAP is asked
+at the same time as clamd if it is named in `checks`, too.
 """
 
 from defang_worker import Filter, Message, Settings

@@ -23,6 +23,8 @@ SUGGESTED_MINIMUM = next(path for path in FILTERS if path.stem == "suggested_min
 README = (FILTERS[0].parent / "README.md").read_text()
 PUBLIC = {"defang_worker", "defang_worker.archives", "defang_worker.checks"}
 MAX_LINES = 67
+# One is not about a single thing, but a whole site, to be taken over as it is.
+WHOLE_SITES = {"classic_site": 140}
 WAIT_S = 60
 
 
@@ -33,7 +35,7 @@ def test_example_loads(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
 def test_example_is_short_and_says_what_it_shows(path: Path) -> None:
-    assert path.read_text().count("\n") <= MAX_LINES
+    assert path.read_text().count("\n") <= WHOLE_SITES.get(path.stem, MAX_LINES)
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 

@@ -55,6 +55,7 @@ def filter_unknown_command(command, words):
         "collects": gc.isenabled(), "loaded_in": loaded_in, "random": random.random(), "cwd": os.getcwd(),
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "ignored": [line.split()[1] for line in open("/proc/self/status") if line.startswith("SigIgn")],
+        "mode": open("/proc/self/cmdline").read().rstrip("\\0").rpartition("\\0")[2],
         "umask": open("/proc/self/status").read().split("Umask:")[1].split()[0],
     }) + VERSION
 
@@ -113,7 +114,7 @@ def test_forked_worker_finds_what_one_that_was_executed_finds(spool: Path, tags:
             assert one["started_in"] == [one["pid"]]
             assert (one["loaded_in"] == one["pid"]) == (start == "exec")
             found.append(
-                {name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask", "collects")}
+                {name: one[name] for name in ("open", "session", "cwd", "mask", "ignored", "umask", "collects", "mode")}
             )
             found[-1]["session"] = one["session"] == mux.program.pid
     assert found[0] == found[1]
@@ -318,3 +319,14 @@ def test_confined_workers_are_kept_to_their_directories_calls_and_cpu_time(
     assert told["cpu-seconds"] == "at most 2 a request"
     assert told["landlock"].endswith(f"writing to {spool}:{named} and to what the filter names")
     assert told["system-calls"] == "those that no filter needs are denied"
+
+
+def test_directory_that_is_missing_is_told_once_and_not_by_each_worker(spool: Path) -> None:
+    text = "from defang_worker import Settings\nsettings = Settings(quarantine_dir='/nowhere/quarantine')\n" + FILTER
+    with running(spool, "--landlock", "-m", "3", "-x", "3", "-w", "0", text=text) as mux:
+        wait_until(lambda: mux.state() == "III", "three workers")
+        for _ in range(3):
+            assert mux.ask("ping") == "PONG\n"
+        mux.program.wait_log("Landlock: /nowhere/quarantine is not there")
+    # All that they have said is in the log once they have ended.
+    assert mux.program.log_text().count("/nowhere/quarantine is not there") == 1

@@ -106,6 +106,27 @@ def test_log_that_nobody_reads_stops_no_request_and_no_stop(spool: Path) -> None
         os.close(log)
 
 
+@pytest.mark.parametrize("takes_term", [True, False])
+def test_what_a_worker_has_left_in_a_session_of_its_own_ends_with_the_multiplexor(
+    spool: Path, takes_term: bool
+) -> None:
+    trap = "" if takes_term else "trap '' TERM"
+    write_program(spool / "left.sh", f"#!/bin/sh\n{trap}\nsetsid sleep 1000 &\nsleep 1000\n")
+    # Started by a process that has ended, so that its parent is the multiplexor.
+    worker = f"""#!/bin/sh
+while read line; do
+    (setsid {spool}/left.sh </dev/null >/dev/null 2>&1 & echo $! >{spool}/left)
+    echo ok
+done
+"""
+    with running(spool, "-x", "1", worker=write_program(spool / "worker", worker)) as mux:
+        assert mux.ask("scan Q1 /d") == "ok\n"
+        pid = int((spool / "left").read_text())
+        wait_until(lambda: len(descendants(pid)) == 2, "what it starts")
+        left_behind = [pid, *descendants(pid)]
+    assert all(is_dead(pid) for pid in left_behind)
+
+
 def test_worker_killed_between_requests_costs_no_request(spool: Path) -> None:
     with running(spool, "-m", "2", "-x", "2", "-w", "1") as mux:
         wait_until(lambda: mux.state() == "II", "two idle workers")

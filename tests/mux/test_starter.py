@@ -124,6 +124,7 @@ async def test_program_that_is_no_template_is_started_for_each_worker(  # noqa: 
     assert again.reply == b"ok\n"
     assert len(kernel.templates) == 1
     assert "are started as programs" in caplog.text
+    assert (crew._ledger.filter_fault, crew._ledger.tries_filter) == (None, False)
     assert "ERROR" not in {record.levelname for record in caplog.records}
 
 
@@ -172,6 +173,8 @@ async def test_fault_of_the_filter_refuses_what_waits_is_logged_whole_and_paces_
     await settle()
     assert [client.reply for client in clients] == [NO_ACTIVATION] * 2
     assert "/f.py:7: NameError\nTraceback" in caplog.text
+    assert crew._ledger.filter_fault == "/f.py:7: NameError\nTraceback"
+    assert crew._ledger.tries_filter
     assert pool_of(crew).in_state(State.STOPPED) == 2
     die(crew, kernel.templates[0])
     # One fault, one step of the throttle.
@@ -184,6 +187,7 @@ async def test_fault_of_the_filter_refuses_what_waits_is_logged_whole_and_paces_
     await settle()
     assert await answer(kernel.fork(kernel.templates[1])) == SCAN
     assert waiting.reply == b"ok\n"
+    assert crew._ledger.filter_fault is None
 
 
 async def test_template_that_dies_with_orders_is_replaced_and_they_are_kept(
@@ -481,11 +485,28 @@ async def test_faulty_filter_changes_nothing_and_is_told(  # noqa: PLR0917  # fi
     assert reading.fault == crew._ledger.reread_fault
     assert reading.fault == ("it ended" if end is None else "/f.py:1: SyntaxError\nx")
     assert f"nothing has changed: {reading.fault}" in caplog.text
+    assert crew._ledger.filter_fault is None
     client = Client(crew, nursery)
     await settle()
     assert await answer(worker) == SCAN
     assert client.reply == b"ok\n"
     assert is_waiting(before)
+
+
+async def test_fault_that_takes_the_place_of_another_is_remembered(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make()
+    await settle()
+    for number, fault in enumerate(("first", "second")):
+        kernel.templates[number].say(b"template 1", b"fault " + fault.encode())
+        await settle()
+        assert crew._ledger.filter_fault == fault
+        Rereading(crew, nursery)
+        await settle()
+    kernel.templates[2].say(*READY)
+    await settle()
+    assert crew._ledger.filter_fault is None
 
 
 async def test_orders_that_wait_for_a_template_go_to_the_new_one(

@@ -177,6 +177,16 @@ def test_workers_that_die_at_once_are_critical() -> None:
     assert facts["reasons"][0].startswith("workers die before their first answer")
 
 
+def test_filter_that_cannot_be_loaded_is_critical_before_any_mail_comes() -> None:
+    ledger = Ledger()
+    ledger.filter_fault = "/f.py:7: NameError\nTraceback"
+    facts = health_of(pool_of(), ledger)
+    assert facts["level"] == 2
+    assert facts["reasons"] == ["the filter cannot be loaded: /f.py:7: NameError"]
+    assert facts["filter_fault"] == facts["reasons"][0]
+    assert health_of(pool_of(), Ledger())["filter_fault"] is None
+
+
 # What people and monitors see
 
 

@@ -17,13 +17,16 @@ JOIN_LIMIT_S = 10.0
 
 
 class ScriptedService:
-    """Listens on a unix socket, or on a port of 127.0.0.1, and serves every connection by `handler`, in a thread each.
+    """Listens on a unix socket, or on a port of 127.0.0.1 or `host`, and serves every connection by `handler`, in a
+    thread each.
 
     The handler may be replaced while it runs. Without `is_up` connections are refused until it is told to `come_up`. At
     the end all connections are closed, which ends whatever waits on one.
     """
 
-    def __init__(self, handler: Handler, path: Path | None = None, *, is_up: bool = True) -> None:
+    def __init__(
+        self, handler: Handler, path: Path | None = None, host: str = "127.0.0.1", *, is_up: bool = True
+    ) -> None:
         self.handler = handler
         self._is_up = is_up
         self.connections = 0
@@ -31,10 +34,12 @@ class ScriptedService:
         """Set at the end: for handlers that hang until then."""
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
-        self._listener.bind(("127.0.0.1", 0) if path is None else str(path))
+        family = socket.AF_UNIX if path is not None else socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.socket(family)
+        self._listener.bind((host, 0) if path is None else str(path))
         name = self._listener.getsockname()
-        self.address = name if isinstance(name, str) else f"127.0.0.1:{name[1]}"
+        shown = f"[{host}]" if ":" in host else host
+        self.address = name if isinstance(name, str) else f"{shown}:{name[1]}"
 
     def __enter__(self) -> Self:
         if self._is_up:

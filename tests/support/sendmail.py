@@ -60,7 +60,8 @@ DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr=127.0.0.1, Port={port}')dnl
 class Sendmail:
     """One private Sendmail below `home`, which must lie where only root can write.
 
-    A milter that is silent for `scan_limit_s` at the end of a message counts as failed.
+    A milter that is silent for `scan_limit_s` at the end of a message counts as failed. `more` is further m4 of the
+    configuration, in which {home} and {port} are filled in.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Sendmail:
         milter: str | None = None,
         scan_limit_s: int = 60,
         queue_only: bool = False,
+        more: str = "",
     ) -> None:
         self.home = home
         self._argv = [*WITH_HOST_NAME, hostname, SENDMAIL, f"-C{home}/sendmail.cf"]
@@ -89,7 +91,7 @@ class Sendmail:
             port=self.port,
             deliver_to_port=deliver_to_port,
             delivery_mode="queueonly" if queue_only else "background",
-            milter=clause,
+            milter=clause + more.format(home=home, port=self.port),
         )
         (home / "sendmail.mc").write_text(source)
         made = subprocess.run(

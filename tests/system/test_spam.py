@@ -17,6 +17,12 @@ from defang_worker.checks import Check, Outcome, Rspamd, Spamd, SpamdLearn, Spam
 from defang_worker.checks.budget import Deadline
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.support.certificate import CERTIFICATE
+from tests.support.daemons import Chain
+from tests.support.mail_samples import plain
+from tests.support.mail_site import MILTER_OPTIONS, SCAN_LIMIT_S, MakeReceiver, mail_site
+from tests.support.postfix import Postfix
+from tests.support.sendmail import Sendmail
+from tests.support.smtp_client import submit
 from tests.support.spam_services import GTUBE, Addresses, running_rspamd, running_spamd
 
 pytestmark = pytest.mark.system
@@ -144,6 +150,58 @@ def test_example_with_spamassassin_marks_spam_and_adds_the_report(spamd: Address
     assert b"Generic Test for Unsolicited Bulk Email" in result.delivered
     large = run_filter(_letter(GTUBE).attach("a.bin", bytes(100 * 1024)), site)
     assert large.changes == ()
+
+
+# Through mail servers
+
+
+def with_sendmail(home: Path, sink_port: int, milter: str) -> Sendmail:
+    return Sendmail(
+        home, hostname="mx.example.org", deliver_to_port=sink_port, milter=milter, scan_limit_s=SCAN_LIMIT_S
+    )
+
+
+def with_postfix(home: Path, sink_port: int, milter: str) -> Postfix:
+    return Postfix(home, hostname="mx.example.org", deliver_to_port=sink_port, milter=milter, scan_limit_s=SCAN_LIMIT_S)
+
+
+@pytest.mark.parametrize("receiver", [with_sendmail, with_postfix])
+def test_spam_is_marked_by_spamd_on_its_way_through_a_mail_server(
+    spamd: Addresses, tmp_path: Path, receiver: MakeReceiver
+) -> None:
+    source = _example("spamassassin", tmp_path, ("127.0.0.1:783", spamd.tcp), ("= 15.0", "= None"))
+    with mail_site(receiver, Chain(filter=source, milter_options=MILTER_OPTIONS)) as site:
+        for name, text in (("spam", GTUBE), ("lunch", "Shall we meet at noon? Bring the map, please.")):
+            letter = plain(name, name, more=["X-Spam-Score: 0 () FORGED"], body=f"{text}\r\n".encode())
+            assert submit(site.receiver.port, letter, recipients=[f"{name}@example.net"]).code == 250
+        marked = site.sink.wait_for(b"spam@example.net").content
+        ordinary = site.sink.wait_for(b"lunch@example.net").content
+        assert site.daemons.logs().count("check spamd: ") == 2
+    (score,) = re.findall(rb"^X-Spam-Score: (.*(?:\r\n\s.*)*)\r$", marked, re.MULTILINE)
+    assert re.match(rb"\d{3,}\.\d \(\*+\)\s[\w,\s]*\bGTUBE\b", score)
+    assert b"Generic Test for Unsolicited Bulk Email" in marked
+    assert b"X-Spam-Score" not in ordinary
+    assert ordinary.endswith(b"\r\nShall we meet at noon? Bring the map, please.\r\n")
+
+
+@pytest.mark.parametrize("receiver", [with_sendmail, with_postfix])
+def test_mail_server_does_what_rspamd_decides(rspamd: Addresses, tmp_path: Path, receiver: MakeReceiver) -> None:
+    source = _example("rspamd", tmp_path, ("127.0.0.1:11333", rspamd.tcp))
+    with mail_site(receiver, Chain(filter=source, milter_options=MILTER_OPTIONS)) as site:
+        letters = {
+            "spam": plain("spam", "lunch", body=f"{GTUBE}\r\n".encode()),
+            "cheap": plain("cheap", "cheap"),
+            "lunch": plain("lunch", "lunch"),
+        }
+        codes = {
+            name: submit(site.receiver.port, letter, recipients=[f"{name}@example.net"]).code
+            for name, letter in letters.items()
+        }
+        assert codes == {"spam": 554, "cheap": 250, "lunch": 250}
+        marked, ordinary = (site.sink.wait_for(b"%b@example.net" % name).content for name in (b"cheap", b"lunch"))
+        assert site.sink.received(b"spam@example.net") == []
+    assert re.search(rb"^X-Spam: Yes\r$", marked, re.MULTILINE)
+    assert b"X-Spam:" not in ordinary
 
 
 # rspamd

@@ -236,8 +236,13 @@ def test_a_start_with_a_filter_that_cannot_be_loaded_says_so_and_puts_mail_off(s
     assert "nothing_of_that_name" in said
     assert "all mail is put off" in said
     assert sysv.send("hello").verdict is Verdict.TEMPFAIL
-    sysv.filter.write_text(good)
+    assert "nothing_of_that_name" in sysv.ask("status", 4)
+    sysv.filter.write_text(f"open({str(sysv.home / 'loads')!r}, 'a').write('x')\n{good}")
+    (sysv.home / "loads").touch()
+    (sysv.home / "loads").chmod(0o666)
     sysv.ask("reload")
+    assert (sysv.home / "loads").read_text() == "x"
+    sysv.ask("status")
     assert sysv.send("hello").verdict is Verdict.ACCEPT
 
 

@@ -134,6 +134,31 @@ def test_filter_that_cannot_be_loaded_has_an_exit_status_of_its_own(spool: Path)
     ]
 
 
+THREAD = (
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(9e9,)).start()\n"
+    "def filter_begin(message):\n    pass\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "status"),
+    [
+        ("nonsense\n", ["-server"], os.EX_CONFIG),
+        ("nonsense\n", ["test"], os.EX_CONFIG),
+        ("", ["test"], os.EX_OK),
+        ("", ["check"], os.EX_OK),
+        ("def on_start():\n    raise ValueError\n", ["-server"], os.EX_TEMPFAIL),
+    ],
+)
+def test_threads_of_the_file_keep_nobody_who_has_no_use_for_it(
+    spool: Path, more: str, words: list[str], status: int
+) -> None:
+    (spool / "filter.py").write_text(THREAD + more)
+    done = run("-f", str(spool / "filter.py"), *words)
+    assert done.returncode == status
+    assert done.stdout or done.stderr
+
+
 def test_filter_that_cannot_start_has_another(spool: Path) -> None:
     (spool / "filter.py").write_text("def on_start():\n    raise OSError('no database')\n")
     done = run("-f", str(spool / "filter.py"), "-server", stdin=b"ping\n")

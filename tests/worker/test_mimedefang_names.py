@@ -38,7 +38,7 @@ OPTIONS = {
 WORDS = {
     *("warning", "subject", "preamble", "per_message", "prepend", "parts", "changes", "lower", "is_global", "v"),
     *("defang-mux", "defang-worker structure", "defang-worker features", "detail", "get_quarantine_dir", "WrongStage"),
-    *("apparently_to",),
+    *("apparently_to", "permanent"),
 }
 
 

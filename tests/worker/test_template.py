@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def test_template_forks_workers_that_serve_and_ends_with_its_socket(spool: Path)
             os.close(stdin)
             assert os.read(stdout, 100) == b""
             os.close(stdout)
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "status"), [("nonsense\n", wire.Fault, os.EX_CONFIG), ("", wire.Unforkable, os.EX_OK)]
+)
+def test_threads_of_the_file_do_not_keep_a_template_that_is_of_no_use(
+    spool: Path, more: str, said: type[wire.Said], status: int
+) -> None:
+    path = spool / "filter.py"
+    start = "import threading, time\nthreading.Thread(target=time.sleep, args=(9e9,)).start()\n"
+    path.write_text(f"{start}def filter_begin(message):\n    pass\n{more}")
+    with template(path) as (control, process):
+        assert hear(control) == wire.Hello()
+        assert isinstance(hear(control), said)
+        control.shutdown(socket.SHUT_WR)
+        assert process.wait(WAIT_S) == status
 
 
 def test_first_message_of_a_forked_worker_loads_no_module(spool: Path, workdir: Path) -> None:

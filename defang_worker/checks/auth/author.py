@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`author_domain`: the domain that a reader sees in From, for DMARC. Pure."""
+"""`author_domain`: the domain that a reader sees in From, for DMARC; `author_addresses`, with it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from email.utils import getaddresses
 
-__all__ = ["author_domain"]
+__all__ = ["author_addresses", "author_domain"]
 
 
-def author_domain(fields: Iterable[tuple[bytes, bytes]]) -> str:
-    """In small letters, as the DNS has it; raises ValueError if there is not one From with one domain in it."""
+def author_addresses(fields: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    """The addresses in From; raises ValueError if there is not one From."""
     values = [value for name, value in fields if name.lower() == b"from"]
     if len(values) != 1:
         raise ValueError(f"{len(values)} From fields")
     text = " ".join(values[0].decode("utf-8", "replace").split())
-    domains = {_ascii(address.rpartition("@")[2]) for _, address in getaddresses([text]) if "@" in address}
+    return [address for _, address in getaddresses([text]) if "@" in address]
+
+
+def author_domain(fields: Iterable[tuple[bytes, bytes]]) -> str:
+    """In small letters, as the DNS has it; raises ValueError if there is not one From with one domain in it."""
+    domains = {_ascii(address.rpartition("@")[2]) for address in author_addresses(fields)}
     if len(domains) != 1:
         raise ValueError(f"{len(domains)} domains in From")
     return domains.pop()

@@ -122,6 +122,7 @@ class _Verification:
             identity=self._text(b"i") or f"@{self._text(b'd').lower()}",
             algorithm=self._text(b"a"),
             tag=self._text(b"b")[:8],
+            signed_fields=tuple(name.lower() for name in self._text(b"h").split(":") if name),
         )
         if self.refused is not None or answer is None:
             refused = self.refused or Refused(DkimWord.TEMPERROR, "the key was not asked for")

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.auth.method_result import MethodResult
 from defang_worker.checks.outcome import CheckResult
@@ -55,6 +55,8 @@ class DkimSignature:
     """Whether the domain says that it is only trying DKIM (t=y): a failure is then to mean nothing."""
     is_partial: bool = False
     """Whether the end of the body is not signed (l=): anybody could have added something there."""
+    signed_fields: tuple[str, ...] = ()
+    """The names of the header fields that it is for (h=), in small letters."""
 
     @property
     def is_pass(self) -> bool:
@@ -82,6 +84,10 @@ class DkimSignature:
                 ("header.b", self.tag),
             ),
         )
+
+
+# What records tell; the names of all fields would be most of it.
+_TOLD: Final = frozenset(one.name for one in fields(DkimSignature)) - {"signed_fields"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +122,7 @@ class DkimResult(CheckResult):
         told = CheckResult.as_record(self)
         if self.signatures:
             told["signatures"] = [
-                {name: value for name, value in asdict(one).items() if value not in ("", 0, False)}
+                {name: value for name, value in asdict(one).items() if value not in ("", 0, False) and name in _TOLD}
                 for one in self.signatures
             ]
         return told

@@ -6,27 +6,27 @@ Runs SPF and DKIM itself. All names of a tree walk are asked for at once: that i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.auth.author import author_domain
 from defang_worker.checks.auth.dkim_check import Dkim
 from defang_worker.checks.auth.dkim_result import DkimWord
 from defang_worker.checks.auth.dmarc_record import DmarcPolicy, Record, Walk, names_of_walk
 from defang_worker.checks.auth.dmarc_result import DmarcResult, DmarcWord, alignment, disposition, may_align
+from defang_worker.checks.auth.inner_check import inner_job
 from defang_worker.checks.auth.spf import Spf
 from defang_worker.checks.dns.answer import Question, Status
 from defang_worker.checks.dns.check import DnsCheck
-from defang_worker.checks.faults import CouldNotTell
-from defang_worker.checks.outcome import CheckResult, Outcome
+from defang_worker.checks.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from defang_worker.api.message import Message
     from defang_worker.checks.auth.dkim_result import DkimResult
     from defang_worker.checks.auth.spf import SpfResult
     from defang_worker.checks.budget import Deadline
-    from defang_worker.checks.check import Check, Job
+    from defang_worker.checks.check import Job
     from defang_worker.checks.dns.answer import Answer
     from defang_worker.checks.dns.resolver import Resolver
 
@@ -42,8 +42,6 @@ _OUTCOMES: Final = {
     # Readers would see one author, and another would be checked.
     DmarcWord.PERMERROR: Outcome.FOUND,
 }
-
-_Result = TypeVar("_Result", bound=CheckResult)
 
 
 class Dmarc(DnsCheck["Message", DmarcResult]):
@@ -61,7 +59,7 @@ class Dmarc(DnsCheck["Message", DmarcResult]):
 
     def prepare(self, subject: Message) -> Job[DmarcResult] | DmarcResult:
         """Takes the author's domain, and what SPF and DKIM need."""
-        spf, dkim = _job(self.spf, subject), _job(self.dkim, subject)
+        spf, dkim = inner_job(self.spf, subject), inner_job(self.dkim, subject)
         try:
             author = author_domain(subject.headers_as_they_came())
         except ValueError as fault:
@@ -101,22 +99,6 @@ class Dmarc(DnsCheck["Message", DmarcResult]):
     def _told(self, word: DmarcWord, why: str, **facts: Any) -> DmarcResult:
         detail = f"{word} {facts.get('domain', '')}".rstrip() + f": {why}"
         return self.result(_OUTCOMES[word], detail, word=word, **facts)  # type: ignore[no-any-return]
-
-
-def _job(check: Check[Any, _Result], subject: Message) -> Callable[[Deadline], _Result]:
-    """What gives a check's result, as unknown if it cannot tell."""
-    prepared = check.prepare(subject)
-    if isinstance(prepared, CheckResult):
-        result = prepared
-        return lambda _: result
-
-    def ask(deadline: Deadline) -> _Result:
-        try:
-            return prepared(deadline)
-        except (TimeoutError, CouldNotTell, OSError) as fault:
-            return check.unknown(str(fault) or type(fault).__name__)  # type: ignore[no-any-return]
-
-    return ask
 
 
 def _walks(

@@ -38,6 +38,8 @@ class Record:
     is_dkim_strict: bool = False
     is_testing: bool = False
     """One step less than the policy is wanted (t=y)."""
+    is_partial: bool = False
+    """It is wanted for a share of the mail (pct=), says a record of RFC 7489; to RFC 9989 that means nothing."""
     psd: str = "u"
     """`y`: a public suffix, below which organizations are; `n`: an organization; `u`: not told."""
 
@@ -56,6 +58,7 @@ class Record:
             is_spf_strict=tags.get("aspf", "r") == "s",
             is_dkim_strict=tags.get("adkim", "r") == "s",
             is_testing=tags.get("t", "n") == "y",
+            is_partial=tags.get("pct", "100") != "100",
             psd=tags.get("psd", "u"),
         )
 

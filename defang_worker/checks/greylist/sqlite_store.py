@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`SqliteStore`: visits in a SQLite file that all workers of a host share.
-
-With a write-ahead log readers do not wait for the writer, and a visit is one short transaction. What a power cut can
-take is the latest visits, never the file: `synchronous = NORMAL`.
-"""
+"""`SqliteStore`: visits in a SQLite file that all workers of a host share. A visit is one short transaction."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import contextmanager, suppress
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.checks.greylist.store import Terms, Visit
+from defang_worker.checks.sqlite_file import SqliteFile, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
 
     from defang_worker.checks.budget import Deadline
 
@@ -45,20 +38,17 @@ class SqliteStore:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._lock = Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._inherited: sqlite3.Connection | None = None
-        self._opened_by = 0
+        self._file = SqliteFile(path, _SCHEMA)
         self._visits = 0
 
     def get(self, key: str, now: float, deadline: Deadline) -> Visit | None:
         """What is known; raises sqlite3.Error, OSError or TimeoutError."""
-        with self._use(deadline) as connection:
+        with self._file.use(deadline) as connection:
             return _visit(connection, key, now)
 
     def touch(self, key: str, now: float, terms: Terms, deadline: Deadline) -> tuple[Visit | None, Visit]:
         """Counts a visit; raises as above."""
-        with self._use(deadline) as connection, _transaction(connection):
+        with self._file.use(deadline) as connection, transaction(connection):
             before = _visit(connection, key, now)
             first_at = before.first_at if before else now
             after = Visit(
@@ -75,70 +65,12 @@ class SqliteStore:
 
     def expire(self, now: float, deadline: Deadline, *, at_most: int = 1000) -> int:
         """Forgets; raises as above."""
-        with self._use(deadline) as connection, _transaction(connection):
+        with self._file.use(deadline) as connection, transaction(connection):
             return connection.execute(_EXPIRE, (now, at_most)).rowcount
 
     def close(self) -> None:
         """Closes the file."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and self._opened_by == os.getpid():
-            connection.close()
-
-    @contextmanager
-    def _use(self, deadline: Deadline) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread at a time, waiting for other workers until the deadline. One that failed is
-        opened anew by the next, for the file may have been replaced."""
-        if not self._lock.acquire(timeout=deadline.left_s()):
-            raise TimeoutError("no turn at the store in time")
-        try:
-            connection = self._opened(deadline)
-            connection.execute(f"PRAGMA busy_timeout = {int(deadline.left_s() * 1000) or 1}")
-            yield connection
-        except sqlite3.Error:
-            with suppress(sqlite3.Error):
-                self._close()
-            raise
-        finally:
-            self._lock.release()
-
-    def _opened(self, deadline: Deadline) -> sqlite3.Connection:
-        if self._connection is not None and self._opened_by == os.getpid():
-            return self._connection
-        # A forked child is neither to use nor to close its parent's connection.
-        self._inherited, self._connection = self._connection, None
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(descriptor)
-        connection = sqlite3.connect(
-            self.path, timeout=deadline.left_s(), isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            with _transaction(connection):
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    connection.execute(statement)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._opened_by = connection, os.getpid()
-        return connection
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Takes the write lock at once: one taken later is refused, not waited for, if somebody has written since."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+        self._file.close()
 
 
 def _visit(connection: sqlite3.Connection, key: str, now: float) -> Visit | None:

@@ -22,7 +22,7 @@ from typing import Any, Self
 from defang_worker.checks import Check, Clamd, CommandScanner, DomainList, Icap, RateLimit, Rspamd, Spamd, SqliteStore
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.dns.resolver import Resolver
-from defang_worker.checks.greylist.store import Terms, Visit
+from defang_worker.checks.greylist.store import Visit
 from defang_worker.checks.viruses import icap_wire
 from tests.support import dns_server
 from tests.support.dns_server import DnsServer
@@ -181,9 +181,6 @@ class _BlockedStore(SqliteStore):
         self._release.wait()
         # So much that the limit was passed long ago.
         return Visit(first_at=now, latest_at=now, count=1_000_000, expires_at=now + 1000)
-
-    def touch(self, key: str, now: float, terms: Terms, deadline: Deadline) -> tuple[Visit | None, Visit]:
-        return super().touch(key, now, terms, deadline)
 
 
 class StoreRig(Rig):

@@ -11,7 +11,17 @@ import pytest
 
 from defang_worker import Settings, checks
 from defang_worker.api import filter_file
-from defang_worker.checks import Check, CheckResult, FailurePolicy, Outcome, Rspamd, RspamdResult, Spamd
+from defang_worker.checks import (
+    CallAhead,
+    CallAheadResult,
+    Check,
+    CheckResult,
+    FailurePolicy,
+    Outcome,
+    Rspamd,
+    RspamdResult,
+    Spamd,
+)
 from defang_worker.checks.runner import Results
 from defang_worker.effects.recorded import RecordedEffects
 from tests.worker.conftest import make_worker
@@ -50,9 +60,11 @@ def test_outcomes_policies_and_members_are_those_of_the_code() -> None:
         assert all(hasattr(cls, name) for name in names)
 
 
-@pytest.mark.parametrize(("heading", "cls"), [("SpamAssassin", Spamd), ("rspamd", Rspamd)])
-def test_arguments_of_spam_checks_are_told(heading: str, cls: type) -> None:
-    section = PAGE.split(f"## Spam: {heading}\n")[1].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("heading", "cls"), [("Spam: SpamAssassin", Spamd), ("Spam: rspamd", Rspamd), ("Call-ahead", CallAhead)]
+)
+def test_arguments_of_checks_are_told(heading: str, cls: type) -> None:
+    section = PAGE.split(f"## {heading}\n")[1].partition("\n## ")[0]
     rows = section.split("| Argument | Meaning |")[1].partition("\n\n")[0]
     told = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?`) \|", rows, re.MULTILINE)))
     real = {
@@ -68,6 +80,12 @@ def test_arguments_of_spam_checks_are_told(heading: str, cls: type) -> None:
 def test_members_of_spam_results_are_told() -> None:
     section = PAGE.split("## Spam: SpamAssassin\n")[1].partition("\n## A check")[0]
     own = set(dir(RspamdResult)) - set(dir(CheckResult))
+    assert {name for name in own if not name.startswith("_")} <= set(re.findall(r"`(\w+)", section))
+
+
+def test_members_of_a_call_aheads_result_are_told() -> None:
+    section = PAGE.split("## Call-ahead\n")[1].partition("\n## ")[0]
+    own = set(dir(CallAheadResult)) - set(dir(CheckResult))
     assert {name for name in own if not name.startswith("_")} <= set(re.findall(r"`(\w+)", section))
 
 

@@ -48,6 +48,7 @@ def test_an_odd_line_end_is_found_wherever_it_stands(nth: int) -> None:
     at = line_ends(MESSAGE)[nth]
     assert "bare-lf" in found_in(MESSAGE[:at] + b"\r\n" + MESSAGE[at + 1 :])
     assert "bare-cr" in found_in(MESSAGE[:at] + b"\n\rx" + MESSAGE[at + 1 :])
+    assert "nul-byte" in found_in(MESSAGE[: at + 1] + b"\0" + MESSAGE[at + 1 :])
     crlf = as_crlf(MESSAGE)
     at = line_ends(crlf)[nth]
     assert "bare-lf" in found_in(crlf[: at - 1] + crlf[at:])

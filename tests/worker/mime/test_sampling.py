@@ -94,6 +94,21 @@ def test_directory_at_the_end_of_a_very_large_content_is_found(left_bytes: int) 
     assert tree.root._content is not None
 
 
+@pytest.mark.parametrize("line_bytes", [16, 64, 512, 760, 996])
+@pytest.mark.parametrize("size_bytes", [900_000, 1_000_000, 1_500_000])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_directory_at_the_end_is_found_whatever_the_length_of_lines(
+    line_bytes: int, size_bytes: int, line_end: bytes
+) -> None:
+    content = (BINARY + NOISE * 4)[:size_bytes] + b"PK\x05\x06" + bytes(16) + b"\x60\xea" + bytes(60_000)
+    encoded = base64.b64encode(content)
+    lines = (encoded[at : at + line_bytes] for at in range(0, len(encoded), line_bytes))
+    head, _, _ = message(b"").partition(b"\n\n")
+    tree = parse(head + b"\n\n" + line_end.join(lines) + line_end)
+    examine(tree)
+    assert tree.root._content is not None
+
+
 @pytest.mark.parametrize("odd", [b"=", b"-", b"!", b"\x80", b"\0"])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_odd_byte_in_the_middle_of_a_very_large_content_is_found(odd: bytes, line_end: bytes) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from defang_worker import CommandFailed, Filter, Lookup, Message, Part
+from defang_worker import CommandFailed, Connection, Envelope, Filter, Lookup, Message, Part, Recipient
+from defang_worker.checks import Outcome
 from defang_worker.testing import Fate, FilterFailed, MessageBuilder, look_up, run_command, run_filter, run_tick
+from tests.worker.checks.fakes import FakeCheck
 
 
 class Site(Filter):
@@ -163,3 +165,21 @@ def test_command_shows_its_text_and_raises_what_it_is_refused_for() -> None:
 def test_what_fails_beside_the_mail_fails_the_test(call: Callable[[], object], text: str) -> None:
     with pytest.raises(FilterFailed, match=text):
         call()
+
+
+class CannotTell(Filter):
+    check = FakeCheck("odd", Outcome.UNKNOWN)
+
+    def filter_relay(self, connection: Connection) -> None:
+        if connection.ip == "192.0.2.9":
+            connection.run_checks(self.check)
+
+    def filter_recipient(self, envelope: Envelope, recipient: Recipient) -> None:
+        envelope.run_checks(self.check)
+
+
+@pytest.mark.parametrize(("ip", "stage"), [("192.0.2.9", "relay"), ("192.0.2.1", "recipient")])
+def test_check_that_cannot_tell_is_no_fault_of_the_filter(ip: str, stage: str) -> None:
+    result = run_filter(MessageBuilder(), CannotTell(), relay_ip=ip)
+    assert (result.verdict, result.fault, result.stage) == (Fate.TEMPFAIL, None, stage)
+    assert result.reply == "Could not be checked now (odd), please try again later"

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`Tls`: whether a call is to be encrypted (STARTTLS, RFC 3207), and by which certificates the server is known."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Tls", "TlsUse"]
+
+
+class TlsUse(StrEnum):
+    """How much TLS matters."""
+
+    NEVER = "never"
+    """The call is in clear."""
+    MAY = "may"
+    """TLS if the server offers it, whatever its certificate; in clear if that fails."""
+    MUST = "must"
+    """TLS with a certificate of the server's name that is trusted, or no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The setting with its context."""
+
+    use: TlsUse
+    context: ssl.SSLContext | None = None
+
+    @classmethod
+    def of(cls, setting: TlsUse | str | ssl.SSLContext) -> Tls:
+        """TLS as it is set; a context is one that has to be. Raises ValueError for another word."""
+        if isinstance(setting, ssl.SSLContext):
+            return cls(TlsUse.MUST, setting)
+        match TlsUse(setting):
+            case TlsUse.NEVER:
+                return cls(TlsUse.NEVER)
+            case TlsUse.MAY:
+                return cls(TlsUse.MAY, _anybody())
+            case TlsUse.MUST:
+                return cls(TlsUse.MUST, ssl.create_default_context())
+
+
+def _anybody() -> ssl.SSLContext:
+    """A context for whoever is there: against one who only listens that is better than none (RFC 7435)."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
