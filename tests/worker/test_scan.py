@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tempfile
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from defang_common.wire import results
 from defang_worker import scan as scan_module
 from defang_worker.api import filter_file
+from defang_worker.api.message import Message
 from defang_worker.effects.recorded import RecordedEffects
 from tests.worker.conftest import COMMANDS, LoadFilter, make_worker
 
@@ -127,6 +129,18 @@ def test_structure_that_a_filter_first_looks_at_itself_is_limited_too(load_filte
     )
     assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
     assert (workdir / "RESULTS").read_bytes().startswith(b"B554 5.7.1 The%20structure")
+
+
+def test_no_message_is_kept_however_small(load_filter: LoadFilter, workdir: Path) -> None:
+    site = load_filter(
+        """
+        def filter_part(message, part):
+            assert part.size == 10
+        """
+    )
+    before = {id(found) for found in gc.get_objects() if isinstance(found, Message)}
+    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    assert not [found for found in gc.get_objects() if isinstance(found, Message) and id(found) not in before]
 
 
 def test_large_message_is_not_kept(load_filter: LoadFilter, workdir: Path) -> None:
