@@ -17,7 +17,7 @@ def _of_even_lines(chunk: bytes) -> bytearray | None:
         return None
     length = second - first
     count = len(range(first, len(chunk), length))
-    if chunk[first::length].count(b"\r") != count or chunk[first + 1 :: length].count(b"\n") != count:
+    if chunk[first::length] != b"\r" * count or chunk[first + 1 :: length] != b"\n" * count:
         return None
     out = bytearray(chunk)
     del out[first::length]
