@@ -41,7 +41,7 @@ def test_a_percentile_is_the_time_within_which_so_many_were_answered() -> None:
     assert one.latency_ms(100) == pytest.approx(99.0)
 
 
-@pytest.mark.parametrize(("ours_ms", "word"), [(1.7, "reached (0.35)"), (1.8, "MISSED (0.35)")])
+@pytest.mark.parametrize(("ours_ms", "word"), [(1.4, "reached (0.3)"), (1.6, "MISSED (0.3)")])
 def test_a_ratio_is_held_against_its_target(ours_ms: float, word: str) -> None:
     lines = report.ratios([measured(OURS, cpu_ms=ours_ms), measured(THEIRS, cpu_ms=5.0)]).splitlines()
     assert cells(lines[2])[:3] == ["2.7k", f"{ours_ms / 5:.2f}", word]
