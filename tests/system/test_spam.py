@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from defang_worker.checks import Check, Outcome, Rspamd, Spamd, SpamdLearn, Spam
 from defang_worker.checks.budget import Deadline
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.support.certificate import CERTIFICATE
-from tests.support.daemons import Chain
+from tests.support.daemons import Chain, private_home
 from tests.support.mail_samples import plain
 from tests.support.mail_site import MILTER_OPTIONS, SCAN_LIMIT_S, MakeReceiver, mail_site
 from tests.support.postfix import Postfix
+from tests.support.process import Program
 from tests.support.sendmail import Sendmail
 from tests.support.smtp_client import submit
 from tests.support.spam_services import GTUBE, Addresses, running_rspamd, running_spamd
@@ -118,16 +120,75 @@ def test_spamd_says_what_it_speaks(spamd: Addresses) -> None:
     assert (feature.is_reachable, feature.version) == (True, "SPAMD/1.5")
 
 
-def test_configuration_in_the_manual_is_one_of_spamassassins(tmp_path: Path) -> None:
-    page = (DOCS / "checks.md").read_text()
+def _page_configuration(directory: Path, *changes: tuple[str, str]) -> Path:
+    """SpamAssassin's configuration as docs/spamassassin.md has it, DCC's plugin loaded; its directory."""
+    page = (DOCS / "spamassassin.md").read_text()
     (wanted,) = [block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "bayes_path" in block]
+    for old, new in changes:
+        assert old in wanted
+        wanted = wanted.replace(old, new)
     for file in Path("/etc/spamassassin").glob("*.pre"):
         text = file.read_text()
-        (tmp_path / file.name).write_text(re.sub(r"^# *(loadplugin .*::DCC)$", r"\1", text, flags=re.MULTILINE))
-    (tmp_path / "local.cf").write_text(wanted)
-    argv = ["spamassassin", "--lint", "--local", f"--siteconfigpath={tmp_path}"]
+        (directory / file.name).write_text(re.sub(r"^# *(loadplugin .*::DCC)$", r"\1", text, flags=re.MULTILINE))
+    (directory / "local.cf").write_text(wanted)
+    return directory
+
+
+def test_configuration_in_the_manual_is_one_of_spamassassins(tmp_path: Path) -> None:
+    argv = ["spamassassin", "--lint", "--local", f"--siteconfigpath={_page_configuration(tmp_path)}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_spamd_as_the_manual_has_it_learns_for_the_whole_site(tmp_path: Path) -> None:
+    page = (DOCS / "spamassassin.md").read_text()
+    with private_home("spamd-") as base:
+        home = base / "home"
+        (home / "bayes").mkdir(parents=True)
+        for path in (home, home / "bayes"):
+            shutil.chown(path, "nobody", "nogroup")
+        (base / "run").mkdir()
+        shutil.chown(base / "run", "nobody", "nogroup")
+        (base / "cf").mkdir()
+        config = _page_configuration(base / "cf", ("/var/lib/spamassassin", str(home)))
+        (options,) = re.findall(r'^OPTIONS="(.*)"$', page, re.MULTILINE)
+        for old, new in [
+            ("debian-spamd", "nobody"),
+            ("/var/lib/spamassassin", str(home)),
+            ("/run/spamd", str(base / "run")),
+            ("--max-children=5", "--max-children=2 --min-children=1"),
+        ]:
+            assert old in options
+            options = options.replace(old, new)
+        argv = ["/usr/sbin/spamd", "--local", f"--siteconfigpath={config}", "--syslog=stderr", *options.split()]
+        program = Program("spamd", argv, log=base / "log")
+        try:
+            program.wait_ready(str(base / "run" / "spamd.sock"))
+            source = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+            site = tmp_path / "learning.py"
+            site.write_text(source.replace("/run/spamd", str(base / "run")))
+            taught = [
+                run_filter(
+                    _letter(f"to {recipient}").header("Message-ID", f"<{number}@x>"),
+                    site,
+                    recipients=(recipient,),
+                    macros=macros,
+                ).verdict
+                for number, (recipient, macros) in enumerate(
+                    [
+                        ("spam@learn.example.org", {"auth_authen": "joe"}),
+                        ("ham@learn.example.org", {"auth_authen": "joe"}),
+                        ("spam@learn.example.org", {}),
+                        ("bob@example.org", {"auth_authen": "joe"}),
+                    ]
+                )
+            ]
+        finally:
+            program.stop()
+        dump = ["sa-learn", f"--siteconfigpath={config}", "--dump", "magic"]
+        told = subprocess.run(dump, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert taught == ["discard", "discard", "accept", "accept"]
+    assert re.findall(r" (\d+) +0  non-token data: (nspam|nham)", told) == [("1", "nspam"), ("1", "nham")]
 
 
 def _example(name: str, directory: Path, *changes: tuple[str, str]) -> Path:

@@ -16,6 +16,11 @@ from defang_worker.checking.rules import check_source
 from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.examples.test_what_examples_do import names
+from tests.support.dns_server import DnsServer
+from tests.support.fake_scanners import VIRUS, FakeClamd
+from tests.support.fake_smtp import FakeSmtp
+from tests.support.fake_spam_services import FakeSpamd
+from tests.support.scripted_service import Handler, ScriptedService
 from tests.worker.conftest import make_worker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "from-mimedefang.md").read_text()
@@ -109,11 +114,40 @@ TRIED: dict[str, list[Looks]] = {
         lambda run: not run(LETTER).log,
     ],
 }
+LISTED = "7.2.0.192.bl.example.net A 127.0.0.2"
+REPORT = b"---- ---------------------- ------\n 6.8 CHEAP                  It is cheap\n"
+SPAM = FakeSpamd(spam=b"True ; 6.8 / 5.0", body=REPORT)
+CALLED = FakeSmtp(replies={"RCPT TO:<nobody@example.org>": "550 5.1.1 User unknown"})
+# Pairs that ask a service: what in them names it, and who plays it.
+PLAYED: dict[str, tuple[str, Handler]] = {
+    "Ask the server behind for its recipients": ('"mail.example.org"', CALLED),
+    "Viruses": ('"/run/clamav/clamd.ctl"', FakeClamd()),
+    "Spam": ('"127.0.0.1:783"', SPAM),
+}
+ASK: dict[str, list[Looks]] = {
+    "Ask the server behind for its recipients": [
+        lambda run: run(LETTER, recipients=("nobody@example.org",)).reply == "User unknown",
+        lambda run: not run(LETTER, recipients=("bob@example.org", "nobody@elsewhere.example")).refused,
+    ],
+    "Viruses": [
+        lambda run: said(run(attached("a.bin", VIRUS))) == ("message", "discard"),
+        lambda run: "virus Test.Virus" in str(run(attached("a.bin", VIRUS)).quarantined),
+        lambda run: not run(LETTER).modified,
+    ],
+    "Spam": [
+        lambda run: (
+            run(MessageBuilder().header("X-Spam-Score", "0")).headers.all("X-Spam-Score") == ["6.8 (******) CHEAP"]
+        ),
+        lambda run: names(run(LETTER)) == ["", "", "SpamAssassinReport.txt"],
+        lambda run: not run(attached("a.bin", bytes(102400))).modified,
+    ],
+}
+LIST = "Refuse a client that a list names"
 SERVED = "Lookups, ticks and commands"
 
 
 def test_every_pair_is_tried() -> None:
-    assert PAIRS.keys() == {*TRIED, SERVED}
+    assert PAIRS.keys() == {*TRIED, *ASK, LIST, SERVED}
     assert PAGE.count("```perl") == PAGE.count("```python") == len(PAIRS)
 
 
@@ -127,6 +161,29 @@ def test_python_does_what_its_heading_says(heading: str, spool: Path) -> None:
 
     for number, looks in enumerate(TRIED[heading]):
         assert looks(run), number
+
+
+@pytest.mark.parametrize("heading", ASK)
+def test_python_asks_a_service_for_what_its_heading_says(heading: str, spool: Path) -> None:
+    address, handler = PLAYED[heading]
+    with ScriptedService(handler) as service:
+        path = spool / "site.py"
+        assert PAIRS[heading].count(address) == 1
+        path.write_text(PAIRS[heading].replace(address, f'"{service.address}"'))
+        for number, looks in enumerate(ASK[heading]):
+            assert looks(lambda message, **session: run_filter(message, path, **session)), number
+        service.handler = lambda connected: None
+        down = run_filter(LETTER, path, recipients=("carol@example.org",))
+    assert (down.verdict, down.reply.startswith("Could not be checked now")) == ("tempfail", True)
+
+
+def test_python_asks_a_list_for_what_its_heading_says(spool: Path) -> None:
+    with DnsServer(LISTED) as server:
+        path = spool / "site.py"
+        path.write_text(PAIRS[LIST].replace('"ignore")', f'"ignore", resolver="{server.address}")'))
+        assert run_filter(LETTER, path, relay_ip="192.0.2.7").reply == "192.0.2.7 is listed"
+        assert not run_filter(LETTER, path, relay_ip="192.0.2.8").modified
+    assert server.names_asked() == ["7.2.0.192.bl.example.net", "8.2.0.192.bl.example.net"]
 
 
 def test_lookups_and_commands_are_answered(spool: Path) -> None:
