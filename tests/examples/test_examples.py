@@ -76,7 +76,7 @@ def left_by_suggested_minimum(name: str) -> bool:
         b'Content-Type: application/octet-stream\nContent-Disposition: attachment; filename="%b"\n\nx\n--b--\n'
     ) % name.encode()
     site = filter_file.load(str(SUGGESTED_MINIMUM))
-    message = Message(commands.decode(b"F\n"), raw, "/nowhere", site.settings)
+    message = Message(commands.decode(b"S<a@b>\nF\n"), raw, "/nowhere", site.settings)
     for part in message.root.children:
         site.ask("filter_part", message, part)
     assert not message.is_rejected
