@@ -132,7 +132,25 @@ def _main(argv: list[str] | None) -> int:
     if interactive:
         return _converse(path)
     line = b" ".join(percent.encode(os.fsencode(word)) for word in words)
-    return run(path, " ".join(words), line, out=sys.stdout, err=sys.stderr)
+    status = run(path, " ".join(words), line, out=sys.stdout, err=sys.stderr)
+    if words == ["status"] and status == 0:
+        sys.stdout.write(_protections(path))
+    return status
+
+
+def _protections(path: str) -> str:
+    """What stands below the status of workers; nothing if the multiplexor knows no protections.
+
+    One that has no such command would pass it on to a worker, so its list of commands is asked for first. Programs
+    that read what is printed by its place (with `-i`, as the original's monitors do) are not shown it.
+    """
+    try:
+        if b"\nprotections " not in ask(path, b"help", _QUESTION_LIMIT_S):
+            return ""
+        lines = _text(ask(path, b"protections", _QUESTION_LIMIT_S)).splitlines()
+    except AskFailed:
+        return ""
+    return "\nProtections of workers:\n" + "".join(f"  {line}\n" for line in lines)
 
 
 def _help(path: str, *, asked: bool) -> int:

@@ -31,11 +31,12 @@ BAD_BACK = "error: Invalid 'back' amount (must be 10-600)\n"
 
 
 class FakeMux:
-    """Gives one reply to everything and remembers what was sent."""
+    """Gives one reply to everything that has none of its own in `replies`, and remembers what was sent."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reply = b""
+        self.replies: dict[bytes, bytes] = {}
         self.got: list[bytes] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(path))
@@ -50,7 +51,7 @@ class FakeMux:
                 return
             with connection:
                 self.got.append(connection.recv(65536))
-                connection.sendall(self.reply)
+                connection.sendall(self.replies.get(self.got[-1], self.reply))
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -228,6 +229,25 @@ def test_failed_reread_is_an_error_with_all_its_lines(mux: FakeMux) -> None:
     assert ours(mux, "reread") == (1, b"", b"error: /f.py:3: NameError\nTraceback:\n  x\n")
     mux.reply = b"Forced reread of filter rules\n"
     assert ours(mux, "reread") == (0, b"Forced reread of filter rules\n", b"")
+
+
+def test_status_goes_on_with_protections_for_people_alone(mux: FakeMux) -> None:
+    mux.replies = {
+        b"status\n": b"IS 5 2 0 0 9\n",
+        b"help\n": b"status           -- x\nprotections      -- y\n",
+        b"protections\n": b"core-dumps none\nlandlock not wanted\n",
+    }
+    workers = b"Max workers: 2\nWorker 0: idle\nWorker 1: stopped\n"
+    assert ours(mux, "status") == (
+        0, workers + b"\nProtections of workers:\n  core-dumps none\n  landlock not wanted\n", b"",
+    )  # fmt: skip
+    assert ours(mux, "-i", lines=b"status\n")[1] == workers
+
+
+def test_protections_are_not_asked_of_a_multiplexor_that_would_pass_the_question_on(mux: FakeMux) -> None:
+    mux.replies = {b"status\n": b"I 5 2 0 0 9\n", b"help\n": b"help -- x\nstatus -- y\n"}
+    assert ours(mux, "status") == (0, b"Max workers: 1\nWorker 0: idle\n", b"")
+    assert mux.got == [b"status\n", b"help\n"]
 
 
 def test_error_reply_to_status_goes_to_standard_error(mux: FakeMux) -> None:
