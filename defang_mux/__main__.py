@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +19,8 @@ from defang_mux import command_line
 from defang_mux import settings as options
 from defang_mux.process import rlimits
 from defang_mux.settings import Settings
+
+Unread = Callable[[], str | None]
 
 _log: Final = logging.getLogger("defang.mux")
 _PROGRAM: Final = "defang-mux"
@@ -43,20 +46,24 @@ def _obey(parsed: command_line.Parsed | Literal["help", "version"]) -> int:
     if parsed == "version":
         sys.stdout.write(f"{_PROGRAM} version {__version__}\n")
         return 0
-    settings, notes, print_config = parsed
+    settings, notes, print_config, file = parsed
     for note in notes:
         sys.stderr.write(f"{_PROGRAM}: {note}\n")
     if print_config:
         sys.stdout.write(command_line.as_config(settings))
         return 0
     try:
-        return _run(settings)
+        return _run(settings, partial(command_line.unread, file) if file is not None else _nothing_unread)
     except daemon.StartFailed as error:
         sys.stderr.write(f"{_PROGRAM}: {error}\n")
         return 1
 
 
-def _run(settings: Settings) -> int:
+def _nothing_unread() -> None:
+    """Without a file."""
+
+
+def _run(settings: Settings, unread: Unread) -> int:
     if not os.access(settings.worker, os.X_OK):
         raise daemon.StartFailed(f"worker program {settings.worker} is not there, or not executable")
     limits = (
@@ -84,7 +91,7 @@ def _run(settings: Settings) -> int:
             log_to=settings.log_to,
             log_format=settings.log_format,
         ),
-        lambda ready: _serve(settings, ready),
+        lambda ready: _serve(settings, ready, unread),
     )
 
 
@@ -101,7 +108,7 @@ def _check_filter(path: Path) -> None:
         raise daemon.StartFailed(f"filter {path} is a directory")
 
 
-def _serve(settings: Settings, ready: Callable[[], None]) -> int:
+def _serve(settings: Settings, ready: Callable[[], None], unread: Unread) -> int:
     if settings.rules is not None:
         _check_filter(settings.rules)
     # After the daemon has detached: its parent has no use for an event loop.
@@ -126,7 +133,7 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> int:
         if protection.is_missing:
             _log.warning("protection of workers: %s %s", protection.name, protection.state)
     memory.give_back()
-    return trio.run(supervise, settings, ready, protections)
+    return trio.run(supervise, settings, ready, protections, unread)
 
 
 if __name__ == "__main__":

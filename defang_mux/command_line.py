@@ -43,11 +43,15 @@ class UsageError(Exception):
 
 
 class Parsed(NamedTuple):
-    """What is to be done: settings, lines about adjusted numbers, and whether they are only to be printed."""
+    """What is to be done: settings, lines about adjusted numbers, and whether they are only to be printed.
+
+    `file` is the configuration file that was read, if one was.
+    """
 
     settings: Settings
     notes: list[str]
     print_config: bool
+    file: ConfigFile | None
 
 
 def parse(argv: list[str]) -> Parsed | Literal["help", "version"]:
@@ -60,6 +64,7 @@ def parse(argv: list[str]) -> Parsed | Literal["help", "version"]:
     values: dict[str, Any] = {}
     notes: list[str] = []
     print_config = False
+    file: ConfigFile | None = None
     for word, option, given in _split(argv):
         match option.name:
             case "help":
@@ -67,7 +72,8 @@ def parse(argv: list[str]) -> Parsed | Literal["help", "version"]:
             case "version":
                 return "version"
             case "config":
-                from_file = _from_file(Path(str(given)), notes)
+                file = _file(Path.cwd() / str(given))
+                from_file = _from_file(file, notes)
             case "print-config":
                 print_config = True
             case "embed":
@@ -77,7 +83,7 @@ def parse(argv: list[str]) -> Parsed | Literal["help", "version"]:
     values = from_file | values
     _check_writable(values.get("writable_dirs"), confined=values.get("landlock", False))
     _fill_in(values, notes)
-    return Parsed(Settings(**values), notes, print_config)
+    return Parsed(Settings(**values), notes, print_config, file)
 
 
 def keys() -> list[Key]:
@@ -115,11 +121,34 @@ def _kind(option: Option) -> Kind:
     return Kind.PATH if option.field in PATHS else Kind.TEXT
 
 
-def _from_file(path: Path, notes: list[str]) -> dict[str, Any]:
+def unread(file: ConfigFile) -> str | None:
+    """What stands in the file by now and does not count before the next start, in words; None if nothing does.
+
+    A file that only the user may read who started us is not looked at.
+    """
     try:
-        file = ConfigFile(path, TABLE, keys())
+        file.path.open("rb").close()
+    except PermissionError:
+        return None
+    except OSError as error:
+        return f"the next start would fail: {file.path}: {error.strerror}"
+    try:
+        changed = file.news()
+    except ConfigError as error:
+        return f"the next start would fail: {error}"
+    if not changed:
+        return None
+    return f"{file.path} has changed since the start, and counts from the next one on: {', '.join(changed)}"
+
+
+def _file(path: Path) -> ConfigFile:
+    try:
+        return ConfigFile(path, TABLE, keys())
     except ConfigError as error:
         raise UsageError(str(error)) from None
+
+
+def _from_file(file: ConfigFile, notes: list[str]) -> dict[str, Any]:
     return {
         option.field: _value(option, file.values[option.name], file.place(option.name), notes)
         for option in OPTIONS

@@ -8,7 +8,7 @@ which things end. Called by `__main__` in the daemon.
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -59,10 +59,15 @@ class StopRequested(Exception):  # a request, not an error
     """Ends listeners and timers, and with them begins the stop."""
 
 
-async def supervise(settings: Settings, ready: Callable[[], None], protections: tuple[Protection, ...] = ()) -> int:
+async def supervise(
+    settings: Settings,
+    ready: Callable[[], None],
+    protections: tuple[Protection, ...],
+    unread: Callable[[], str | None],
+) -> int:
     """Serves until SIGTERM; the exit status. Calls `ready` when the sockets accept connections.
 
-    `protections` are those of the workers, for whoever asks.
+    `protections` are those of the workers, for whoever asks; `unread` says what a reread leaves to the next start.
     """
     now = trio.current_time()
     stop = trio.Event()
@@ -74,12 +79,13 @@ async def supervise(settings: Settings, ready: Callable[[], None], protections: 
             pool = Pool(_limits(settings), now=now, epoch_offset_s=time.time() - now, watched=bool(watches))
             ledger = Ledger(with_durations=settings.metrics is not None)
             crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
-            workers.start_soon(_heed_signals, signals, crew, stop, statistics, workers)
+            reread = partial(_reread, crew, unread)
+            workers.start_soon(_heed_signals, signals, partial(workers.start_soon, reread), crew, stop, statistics)
             crew.begin()
             control = Control(
                 pool, ledger, version=__version__, clock=trio.current_time, protections=protection_report(protections)
             )
-            doors = [*_doors(settings, listeners, control, crew), *notify_doors]
+            doors = [*_doors(settings, listeners, control, crew, reread), *notify_doors]
             doors += _metrics_doors(settings, listeners, pool, ledger, crew)
             if settings.status_interval_s:
                 report = partial(status_line, pool)
@@ -155,8 +161,21 @@ async def _wait_for_workers(settings: Settings, crew: Crew, spared: list[int]) -
         _log.error("processes that workers have left, and that could not be ended: %s", left)
 
 
+async def _reread(crew: Crew, unread: Callable[[], str | None]) -> bytes:
+    """The reply to `reread`."""
+    fault = await crew.reread()
+    note = unread()
+    if note is not None:
+        _log.warning("%s", note)
+    return reread_reply(fault, note)
+
+
 async def _heed_signals(
-    signals: AsyncIterator[int], crew: Crew, stop: trio.Event, statistics: Statistics | None, rereads: trio.Nursery
+    signals: AsyncIterator[int],
+    reread: Callable[[], object],
+    crew: Crew,
+    stop: trio.Event,
+    statistics: Statistics | None,
 ) -> None:
     async for number in signals:
         if number == signal.SIGCHLD:
@@ -166,7 +185,7 @@ async def _heed_signals(
         elif not stop.is_set():
             if number == signal.SIGHUP and statistics is not None:
                 statistics.reopen()
-            rereads.start_soon(crew.reread)
+            reread()
 
 
 @contextmanager
@@ -252,10 +271,12 @@ def _listeners(settings: Settings) -> Iterator[_Listeners]:
         yield _Listeners(private=private, public=public, maps=maps, notify=notify, metrics=metrics)
 
 
-def _doors(settings: Settings, listeners: _Listeners, control: Control, crew: Crew) -> list[Door]:
+def _doors(
+    settings: Settings, listeners: _Listeners, control: Control, crew: Crew, reread: Callable[[], Awaitable[bytes]]
+) -> list[Door]:
     async def reply(line: bytes) -> bytes:
         if line == b"reread":
-            return reread_reply(await crew.reread())
+            return await reread()
         own = control.reply(line, privileged=True)
         return await crew.answer(line) if own is None else own
 

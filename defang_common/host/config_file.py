@@ -47,7 +47,7 @@ class ConfigFile:
     """What a file says to one program. Raises `ConfigError` for all that is wrong with it but the other's table."""
 
     def __init__(self, path: Path, table: str, keys: Iterable[Key]) -> None:
-        self._path = path
+        self.path = path
         self._table = table
         self._keys = {key.name: key for key in keys}
         self._text = _read(path)
@@ -68,16 +68,23 @@ class ConfigFile:
         }
         """By the names of the keys."""
 
+    def news(self) -> list[str]:
+        """The keys that have another value in the file by now. Raises `ConfigError` if it is wrong by now."""
+        now = ConfigFile(self.path, self._table, self._keys.values()).values
+        return sorted(
+            name for name in now.keys() | self.values.keys() if now.get(name, ...) != self.values.get(name, ...)
+        )
+
     def place(self, name: str) -> str:
         """Where the key stands: file, line and name."""
         in_table = name in self._own
-        return f"{self._path}, line {self._line_of(name, in_table)}: {name}"
+        return f"{self.path}, line {self._line_of(name, in_table)}: {name}"
 
     def _own_table(self, data: dict[str, Any]) -> dict[str, Any]:
         for table in TABLES:
             if not isinstance(data.get(table, {}), dict):
                 line = _line_of(self._text, (table,))
-                raise ConfigError(f"{self._path}, line {line}: {table} is a table: [{table}]")
+                raise ConfigError(f"{self.path}, line {line}: {table} is a table: [{table}]")
         own: dict[str, Any] = data.get(self._table, {})
         return own
 
@@ -93,7 +100,7 @@ class ConfigFile:
         else:
             hint = f"; shared are {', '.join(SHARED)}, and tables {' and '.join(TABLES)}" if not in_table else ""
         where = f" in [{self._table}]" if in_table else ""
-        return ConfigError(f"{self._path}, line {self._line_of(name, in_table)}: no key {name}{where}{hint}")
+        return ConfigError(f"{self.path}, line {self._line_of(name, in_table)}: no key {name}{where}{hint}")
 
     def _line_of(self, name: str, in_table: bool) -> int:  # noqa: FBT001  # a fact, not a switch
         return _line_of(self._text, (self._table, name) if in_table else (name,))

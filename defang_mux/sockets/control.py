@@ -75,9 +75,10 @@ def help_text(*, privileged: bool) -> bytes:
     return "".join(f"{row.usage:<17}-- {row.words}\n" for row in shown).encode()
 
 
-def reread_reply(fault: str | None) -> bytes:
-    """The reply to `reread`: done, or why not, on as many lines as that takes."""
-    return REREAD if fault is None else b"error: " + fault.encode("utf-8", "backslashreplace") + b"\n"
+def reread_reply(fault: str | None, note: str | None) -> bytes:
+    """The reply to `reread`: done, or why not, on as many lines as that takes; and what was not read, in a note."""
+    reply = REREAD if fault is None else f"error: {fault}\n".encode("utf-8", "backslashreplace")
+    return reply if note is None else reply + f"note: {note}\n".encode("utf-8", "backslashreplace")
 
 
 def _plain_reports(version: str) -> dict[bytes, Report]:

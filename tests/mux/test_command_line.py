@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from defang_mux.command_line import Parsed, UsageError, as_config, parse
+from defang_mux.command_line import Parsed, UsageError, as_config, parse, unread
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -53,6 +53,32 @@ def test_the_command_line_counts_more_than_the_file_wherever_it_names_it(spool: 
         settings = parsed(*words).settings
         assert (settings.max_workers, settings.verbose, settings.group_access) == (9, False, True)
         assert settings.autoscale
+
+
+def test_what_has_changed_in_the_file_since_it_was_read_is_told_by_its_keys(spool: Path) -> None:
+    path = written(spool, 'user = "a"\n[mux]\nmax-workers = 7\n[milter]\nlabel = "x"\n')
+    file = parsed("--config", path, "-x", "9").file
+    assert file is not None
+    assert unread(file) is None
+    written(spool, '# The same\nuser = "a"\n[mux]\nmax-workers = 7\n[milter]\nlabel = "another daemon\'s"\n')
+    assert unread(file) is None
+    written(spool, "[mux]\nmax-workers = 8\nverbose = true\n")
+    told = f"{path} has changed since the start, and counts from the next one on: max-workers, user, verbose"
+    assert unread(file) == told
+    written(spool, "[mux]\nmax-worker = 8\n")
+    assert unread(file) == (
+        f"the next start would fail: {path}, line 2: no key max-worker in [mux]: is max-workers meant?"
+    )
+    path.unlink()
+    assert unread(file) == f"the next start would fail: {path}: No such file or directory"
+
+
+def test_file_is_found_again_from_another_directory(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spool)
+    file = parsed("--config", written(spool, "[mux]\nmax-workers = 7\n").name).file
+    monkeypatch.chdir("/")
+    assert file is not None
+    assert unread(file) is None
 
 
 def test_what_follows_from_other_settings_follows_from_those_of_the_file(spool: Path) -> None:

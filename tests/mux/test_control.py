@@ -117,8 +117,9 @@ def test_reread_is_for_the_privileged(desk: Desk) -> None:
 
 
 def test_reply_to_reread_says_that_it_was_done_or_why_not() -> None:
-    assert reread_reply(None) == b"Forced reread of filter rules\n"
-    assert reread_reply("/f.py:3: NameError\nTraceback") == b"error: /f.py:3: NameError\nTraceback\n"
+    assert reread_reply(None, None) == b"Forced reread of filter rules\n"
+    assert reread_reply("/f.py:3: NameError\nTraceback", None) == b"error: /f.py:3: NameError\nTraceback\n"
+    assert reread_reply(None, "x") == b"Forced reread of filter rules\nnote: x\n"
 
 
 def test_help_lists_a_command_a_line_and_hides_what_is_refused(desk: Desk) -> None:

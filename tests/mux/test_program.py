@@ -310,6 +310,12 @@ def test_a_file_says_what_the_options_say_and_is_printed(spool: Path) -> None:
         assert mux.ask("status").split()[3:4] == ["5"]
         assert mux.ask("free") == "3\n"
         assert ask(spool / "open.sock", "free") == "3\n"
+        assert mux.ask("reread") == "Forced reread of filter rules\n"
+        text = config.read_text()
+        config.write_text(f"{text}verbose = true\n")
+        note = f"{config} has changed since the start, and counts from the next one on: verbose\n"
+        assert mux.ask("reread") == f"Forced reread of filter rules\nnote: {note}"
+        mux.program.wait_log(re.escape(note))
     done = subprocess.run(
         [sys.executable, "-m", "defang_mux", "--config", config, "--print-config"],
         capture_output=True,

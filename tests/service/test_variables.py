@@ -21,9 +21,8 @@ from defang_worker.command_line import DEFAULT_FILTER
 def _mux(environment: dict[str, str]) -> mux_settings.Settings:
     parsed = mux_command_line.parse(list(service_of(environment).mux.options))
     assert not isinstance(parsed, str)
-    settings, notes, _ = parsed
-    assert notes == []
-    return settings
+    assert parsed.notes == []
+    return parsed.settings
 
 
 def _milter(environment: dict[str, str]) -> milter_settings.Settings:
