@@ -6,8 +6,10 @@ Pure. A result tells; what becomes of a message for it is the filter's affair, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum, StrEnum
+from math import isfinite
 from typing import Any, Final
 
 __all__ = ["CheckResult", "Outcome"]
@@ -52,13 +54,46 @@ class CheckResult:
         return self.outcome is Outcome.UNKNOWN
 
     def as_record(self) -> dict[str, Any]:
-        """The result for a message's JSON record: members of its own only where they say something."""
+        """The result for a message's JSON record: members of its own only where they say something.
+
+        Of what JSON has no kind for, dataclasses and mappings are objects, and all else is text.
+        """
         told: dict[str, Any] = {"check": self.check, "outcome": self.outcome.value}
         if self.detail:
             told["detail"] = self.detail
         for member in fields(self):
-            value = getattr(self, member.name)
-            if member.name not in _OWN_MEMBERS and value not in (None, "", (), [], {}):
-                told[member.name] = value
+            if member.name in _OWN_MEMBERS:
+                continue
+            plain = _plain(getattr(self, member.name))
+            if plain not in (None, "", [], {}):
+                told[member.name] = plain
         told["elapsed_ms"] = round(self.elapsed_s * 1000, 3)
         return told
+
+
+def _plain(value: object) -> Any:
+    """The value in kinds that JSON has."""
+    plain: Any
+    match value:
+        case Enum():
+            plain = _plain(value.value)
+        # JSON has no numbers for these.
+        case float() if not isfinite(value):
+            plain = str(value)
+        case None | bool() | int() | float() | str():
+            plain = value
+        case CheckResult():
+            plain = value.as_record()
+        case bytes() | bytearray() | memoryview():
+            plain = bytes(value).decode("utf-8", "surrogateescape")
+        case Mapping():
+            plain = {str(_plain(name)): _plain(one) for name, one in value.items()}
+        case list() | tuple():
+            plain = [_plain(one) for one in value]
+        case set() | frozenset():
+            plain = sorted((_plain(one) for one in value), key=repr)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            plain = {member.name: _plain(getattr(value, member.name)) for member in fields(value)}
+        case _:
+            plain = str(value)
+    return plain
