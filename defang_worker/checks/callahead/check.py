@@ -141,8 +141,10 @@ class CallAhead(_ServersCheck):
         self.calls_client: Final = calls_client
 
     def prepare(self, subject: Envelope) -> Job[CallAheadResult] | CallAheadResult:
-        """Takes sender, the recipient that is asked about, and whom to call for it."""
-        recipient = subject.recipients[-1]
+        """Takes sender, recipient, and whom to call for it; raises TypeError if no recipient is asked about."""
+        recipient = getattr(subject, "tested", None)
+        if recipient is None:
+            raise TypeError(f"{self.name} asks about a recipient: it is for filter_recipient")
         try:
             places = self.servers if isinstance(self.servers, tuple) else _places(self.servers(recipient))
             if not places:

@@ -25,6 +25,7 @@ def envelope(
     ip: str = "192.0.2.7",
     args: str = "",
     host: str = "",
+    tested: bool = True,
     **macros: str,
 ) -> Envelope:
     """An envelope whose recipient is being asked about; `host` is where the mail server would send it."""
@@ -44,7 +45,7 @@ def envelope(
         headers=QueuedHeaders(journal),
         journal=journal,
         commands=CommandsFile("/nowhere", read),
-        tested=Recipient(address=Address(recipient), host=host),
+        tested=Recipient(address=Address(recipient), host=host) if tested else None,
         states=States(),
     )
 

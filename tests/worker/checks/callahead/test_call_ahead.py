@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from defang_worker import Settings
+from defang_worker import Address, Recipient, Settings
 from defang_worker.api.verdicts import CheckFailed
 from defang_worker.checks import CallAhead, Outcome, Resolver
 from defang_worker.checks.budget import Deadline
@@ -185,6 +186,50 @@ def test_envelope_of_what_could_not_be_told_is_deferred() -> None:
         pytest.raises(CheckFailed, match=r"Could not be checked now \(call-ahead\)"),
     ):
         envelope().run_checks(call_ahead(service.address))
+
+
+@pytest.mark.parametrize("fault", ["refused", "hanging", "slow", "closing early", "garbage"])
+def test_policies_happen_whatever_the_fault(fault: str) -> None:
+    def closes(connected: socket.socket) -> None:
+        connected.sendall(b"220 mail")
+
+    with ScriptedService(closes, is_up=fault != "refused") as service:
+        if fault != "refused":
+            handlers: dict[str, Handler] = {"hanging": service.hang, "slow": service.trickle, "closing early": closes}
+            service.handler = handlers.get(fault, FakeSmtp(greeting="HTTP/1.1 200 OK"))
+        timeout_s = 0.3 if fault in ("hanging", "slow") else 20.0
+        subjects = {policy: envelope() for policy in ("tempfail", "mark", "ignore")}
+        checks = {policy: call_ahead(service.address, on_failure=policy, timeout_s=timeout_s) for policy in subjects}
+        with pytest.raises(CheckFailed, match=r"Could not be checked now \(call-ahead\)"):
+            subjects["tempfail"].run_checks(checks["tempfail"])
+        for policy in ("mark", "ignore"):
+            assert subjects[policy].run_checks(checks[policy])[checks[policy]].outcome is Outcome.UNKNOWN
+    marks = {policy: subject.journal.results([]) for policy, subject in subjects.items()}
+    assert {policy: len(entries) for policy, entries in marks.items()} == {"tempfail": 0, "mark": 1, "ignore": 0}
+    assert "X-Defang-Unchecked" in str(marks["mark"])
+
+
+def test_next_hop_of_the_manual_is_as_sendmail_tells_it() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "checks.md").read_text()
+    (source,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def next_hop" in block]
+    names: dict[str, Any] = {}
+    exec(source, names)  # our own page
+    told = [
+        names["next_hop"](Recipient(address=Address(f"<bob@{domain}>"), mailer=mailer, host=host))
+        for domain, mailer, host in [
+            ("example.org", "esmtp", "[192.0.2.1]"),
+            ("EXAMPLE.org", "relay", "mail.example.org"),
+            ("example.org", "local", ""),
+            ("example.net", "esmtp", "example.net"),
+        ]
+    ]
+    assert told == ["[192.0.2.1]", "mx:mail.example.org", "", ""]
+
+
+@pytest.mark.parametrize("subject", [envelope(tested=False), object()])
+def test_call_without_a_recipient_is_a_fault_of_the_filter(subject: Any) -> None:
+    with pytest.raises(TypeError, match="call-ahead asks about a recipient: it is for filter_recipient"):
+        asked(call_ahead("127.0.0.1:9"), subject)
 
 
 def test_server_may_depend_on_the_recipient() -> None:
