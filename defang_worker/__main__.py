@@ -115,7 +115,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
     """Loads the filter and forks workers; the exit status of the template, or of the worker that this has become."""
     # A server that is started as a program needs no sockets.
     from defang_common.wire.template import HELLO, encode_fault  # noqa: PLC0415
-    from defang_worker import arguments, template  # noqa: PLC0415
+    from defang_worker import arguments, preloading, template  # noqa: PLC0415
     from defang_worker.rehearsal import rehearse  # noqa: PLC0415
 
     # A collection would leave holes in pages, which every worker would fill on its own.
@@ -129,6 +129,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
         trace = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
         control.say(encode_fault(f"{fault}\n{trace}".rstrip()))
         return _left(_EXIT_FILTER_NOT_LOADED, ours)
+    preloading.load_for(path)
     rehearse(formatter)
     _tell_of_confinement(site)
     has_tags = template.serve(control)
