@@ -21,11 +21,14 @@ __all__ = ["MethodResult", "TellsAuthentication", "a_labels", "field_value", "wr
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
 _DOMAIN: Final = re.compile(r"[0-9A-Za-z.\-]+")
 # A local part may have quotes of its own, as MAIL has it.
-_LOCAL_PART: Final = re.compile(rf"""(?:{_TOKEN.pattern})?|"(?:[ !#-\[\]-~]|\\[ -~])*\"""")
+_QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\[ -~])*)"')
 # RFC 8601, section 2.2: ptype and property are keywords.
 _PROPERTY: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
 _KEYWORD: Final = re.compile(r"[a-z][a-z0-9-]*")
-_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
+# Within quotes these are allowed, escaped if need be. But there are readers that know of no escape, or that look for
+# semicolons and comments first: to them a stranger's address would be the end of its result, and the next one. Others
+# look for "dkim=pass" anywhere.
+_UNSAFE: Final = re.compile(r'[^ -~]|["\\;()]|=(?= *pass)', re.IGNORECASE)
 # The longest address: 64 of the local part (RFC 5321, section 4.5.3.1.1), 255 of the domain. What is longer is nothing
 # that was verified, and a part of it could read as something else.
 _MAX_VALUE_CHARS: Final = 320
@@ -64,7 +67,7 @@ class MethodResult:
         """As the field has it, in pieces between which it may be folded."""
         found = [f"{self.method}={self.result}"]
         if self.comment:
-            found.append(f"({_shown(re.sub(r'[()]', '', self.comment))})")
+            found.append(f"({_shown(self.comment)})")
         if self.reason:
             found.append(f'reason="{_shown(self.reason)}"')
         found += [
@@ -83,7 +86,7 @@ class TellsAuthentication(Protocol):
 
 def _shown(text: str) -> str:
     """Text for a comment or a quoted string that needs no quoting."""
-    return re.sub(r'["\\]', "'", _NOT_PRINTABLE.sub("?", text))[:_MAX_TEXT_CHARS]
+    return _UNSAFE.sub("'", text)[:_MAX_TEXT_CHARS]
 
 
 def a_labels(domain: str) -> str:
@@ -97,23 +100,20 @@ def a_labels(domain: str) -> str:
 
 
 def written_value(value: str) -> str:
-    """A value as the field has it, quoted where it has to be; what is not printable ASCII is a question mark."""
-    if not value.isascii():
-        local, at, domain = value.rpartition("@")
-        value = f"{local}{at}{a_labels(domain)}"
-    value = _NOT_PRINTABLE.sub("?", value)
+    """A value as the field has it, quoted where it has to be; what could mislead a reader is a question mark."""
     local, at, domain = value.rpartition("@")
+    domain = a_labels(domain)
     # RFC 8601, section 2.2: an address may stand without quotes, or with its local part in them.
     if at and _DOMAIN.fullmatch(domain):
-        return f"{_word(local, _LOCAL_PART)}@{domain}"
-    return _word(value, _TOKEN)
+        if quoted := _QUOTED.fullmatch(local):
+            local = re.sub(r"\\(.)", r"\1", quoted[1])
+        return f"{_word(local)}@{domain}"
+    return _word(f"{local}{at}{domain}")
 
 
-def _word(text: str, plain: re.Pattern[str]) -> str:
-    if plain.fullmatch(text):
-        return text
-    quoted = re.sub(r'(["\\])', r"\\\1", text)
-    return f'"{quoted}"'
+def _word(text: str) -> str:
+    text = _UNSAFE.sub("?", text)
+    return text if not text or _TOKEN.fullmatch(text) else f'"{text}"'
 
 
 def field_value(authserv_id: str, results: Sequence[MethodResult]) -> str:
