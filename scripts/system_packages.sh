@@ -21,7 +21,8 @@ trap 'exit 1' INT TERM HUP
 # One that is there already is the administrator's, and stays.
 # Of systemd only the checker of units is used, and Tcl is what MIMEDefang's monitors are written in. mimedefang.pl of
 # 3.3 cannot be loaded without Net::DNS, which its package merely recommends, and looks into zips with Archive::Zip.
-packages="sendmail-bin sendmail-base sendmail-cf m4 mimedefang libnet-dns-perl libarchive-zip-perl clamav-daemon \
+packages="sendmail-bin sendmail-base sendmail-cf m4 mimedefang libnet-dns-perl libarchive-zip-perl libmail-dkim-perl \
+libmail-authenticationresults-perl clamav-daemon \
 clamdscan clamav spamassassin spamd rspamd tcl systemd iproute2"
 # shellcheck disable=SC2086  # a list of words
 if [ -n "$(missing_packages $packages)" ]; then

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MethodResult", "TellsAuthentication", "a_labels", "field_value", "written_value"]
 
-# RFC 2045, section 5.1.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
-_DOMAIN: Final = re.compile(r"[0-9A-Za-z.\-]+")
+# RFC 2045's token, or an address. RFC 8601, section 2.2, has local parts in quotes of their own, too, but there are
+# readers to whom these break the whole field; quotes around all of it they understand.
+_PLAIN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+|[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]*@[0-9A-Za-z.\-]+")
 # A local part may have quotes of its own, as MAIL has it.
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\[ -~])*)"')
 # RFC 8601, section 2.2: ptype and property are keywords.
@@ -102,18 +102,10 @@ def a_labels(domain: str) -> str:
 def written_value(value: str) -> str:
     """A value as the field has it, quoted where it has to be; what could mislead a reader is a question mark."""
     local, at, domain = value.rpartition("@")
-    domain = a_labels(domain)
-    # RFC 8601, section 2.2: an address may stand without quotes, or with its local part in them.
-    if at and _DOMAIN.fullmatch(domain):
-        if quoted := _QUOTED.fullmatch(local):
-            local = re.sub(r"\\(.)", r"\1", quoted[1])
-        return f"{_word(local)}@{domain}"
-    return _word(f"{local}{at}{domain}")
-
-
-def _word(text: str) -> str:
-    text = _UNSAFE.sub("?", text)
-    return text if not text or _TOKEN.fullmatch(text) else f'"{text}"'
+    if quoted := _QUOTED.fullmatch(local):
+        local = re.sub(r"\\(.)", r"\1", quoted[1])
+    text = _UNSAFE.sub("?", f"{local}{at}{a_labels(domain)}")
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
 
 
 def field_value(authserv_id: str, results: Sequence[MethodResult]) -> str:
