@@ -12,6 +12,7 @@ class Kind(StrEnum):
     NAME = "name"
     CALL = "call"
     STAGE = "stage"
+    VALUE = "value"
     SETTING = "setting"
     TYPE = "type"
 

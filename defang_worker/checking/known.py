@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import defang_worker
-from defang_worker import Envelope, Headers, Message
+from defang_worker import Envelope, Headers, Message, Part
 from defang_worker.api.hooks import HOOKS, Filter
 
 if TYPE_CHECKING:
@@ -60,7 +60,25 @@ class Method:
     takes_self: bool
 
 
-Value = Instance | ClassItself | Several | Method | None
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A text that an object of the API has, of which `never` knows what it cannot be."""
+
+    of: type
+    name: str
+
+    def never(self, text: str) -> str:
+        """Why it is never equal to the text; empty if it may be."""
+        if not text.startswith(".") and text:
+            return f'has its dot, and is never "{text}"'
+        if text != text.lower():
+            return f'is in small letters, and never "{text}"'
+        if text.count(".") > 1:
+            return f'has one dot, and is never "{text}"'
+        return ""
+
+
+Value = Instance | ClassItself | Several | Method | Fact | None
 """What is known of a value; None: nothing."""
 
 
@@ -76,6 +94,8 @@ def members(cls: type) -> set[str]:
 
 def member(cls: type, name: str) -> Value:
     """What is known of one member of the class's objects."""
+    if (cls, name) == (Part, "extension"):
+        return Fact(cls, name)
     if (cls, name) in _SET_AT_RUN_TIME:
         return Instance(_SET_AT_RUN_TIME[cls, name])
     found = inspect.getattr_static(cls, name, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,12 @@ def check_source(file: str, text: str) -> list[Finding]:
         for function in found
         for use in function.uses
         for line, kind, told in _of_use(use)
+    ]
+    findings += [
+        Finding(file=file, line=one.line, kind=Kind.VALUE, text=f"{one.fact.of.__name__}.{one.fact.name} {never}")
+        for function in found
+        for one in function.comparisons
+        if (never := one.fact.never(one.text))
     ]
     findings += [
         Finding(file=file, line=use.line, kind=Kind.STAGE, text=told)
@@ -70,23 +77,29 @@ def _of_use(use: Use) -> Iterator[tuple[int, Kind, str]]:
     elif use.is_assigned:
         # Most raise; the few that do not would change what we keep of the message, and not the message.
         yield use.line, Kind.NAME, f"{owner}.{use.name} is not to be assigned to"
-    if use.call is not None and use.method is not None and (wrong := _misfit(use)):
-        yield use.line, Kind.CALL, f"{owner}.{use.name}: {wrong}"
+    if use.call is not None and use.method is not None:
+        for kind, wrong in _misfits(use, use.call, use.method):
+            yield use.line, kind, f"{owner}.{use.name}: {wrong}"
 
 
-def _misfit(use: Use) -> str:
-    """Why a method does not take the arguments of its call; empty if it does, or if that cannot be told."""
-    call, method = use.call, use.method
-    assert call is not None
-    assert method is not None
+def _misfits(use: Use, call: ast.Call, method: known.Method) -> Iterator[tuple[Kind, str]]:
+    """Why a method does not take the arguments of its call; nothing if it does, or if that cannot be told."""
     if any(isinstance(arg, ast.Starred) for arg in call.args) or any(word.arg is None for word in call.keywords):
-        return ""
-    given = [None] * (len(call.args) + method.takes_self)
+        return
+    given = [*([None] * method.takes_self), *call.args]
+    signature = inspect.signature(method.function)
     try:
-        inspect.signature(method.function).bind(*given, **{word.arg: None for word in call.keywords if word.arg})
+        bound = signature.bind(*given, **{word.arg: word.value for word in call.keywords if word.arg})
     except TypeError as error:
-        return str(error)
-    return ""
+        yield Kind.CALL, str(error)
+        return
+    for name, node in bound.arguments.items():
+        text = use.texts.get(node) if isinstance(node, ast.expr) else None
+        if text is not None and "re.Pattern" in str(signature.parameters[name].annotation):
+            try:
+                re.compile(text, re.IGNORECASE)
+            except re.error as error:
+                yield Kind.VALUE, f"the pattern {text!r} is none: {error}"
 
 
 def _reached(found: list[FunctionUses]) -> Iterator[tuple[FunctionUses, list[Stage]]]:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.hooks import HOOKS
 from defang_worker.checking import known
-from defang_worker.checking.known import ClassItself, Instance, Method, Several, Value
+from defang_worker.checking.constants import Constants
+from defang_worker.checking.known import ClassItself, Fact, Instance, Method, Several, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _API: Final = "defang_worker"
+# Of a text that is in small letters and has no blanks.
+_CHANGE_NO_FACT: Final = frozenset({"lower", "casefold", "strip"})
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -33,6 +36,17 @@ class Use:
     is_assigned: bool = False
     call: ast.Call | None = None
     method: Method | None = None
+    texts: Mapping[ast.expr, str] = field(default_factory=dict)
+    """Arguments of the call that are constant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A fact that is compared with a constant."""
+
+    fact: Fact
+    text: str
+    line: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,13 +55,14 @@ class FunctionUses:
 
     name: str
     uses: list[Use] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
 
 
 def functions(tree: ast.Module) -> list[FunctionUses]:
     """All functions of the file, methods too."""
-    names = _imported(tree)
-    return [_Walk(names).function(node) for node in ast.walk(tree) if isinstance(node, Function)]
+    names, constants = _imported(tree), Constants(tree)
+    return [_Walk(names, constants).function(node) for node in ast.walk(tree) if isinstance(node, Function)]
 
 
 def _imported(tree: ast.Module) -> dict[str, type]:
@@ -66,8 +81,9 @@ def _imported(tree: ast.Module) -> dict[str, type]:
 class _Walk(ast.NodeVisitor):
     """Goes through one function in the order of its text."""
 
-    def __init__(self, names: dict[str, type]) -> None:
+    def __init__(self, names: dict[str, type], constants: Constants) -> None:
         self._names = names
+        self._constants = constants
         self._values: dict[str, Value] = {}
         self._found = FunctionUses(name="")
         self._called: set[ast.expr] = set()
@@ -166,10 +182,39 @@ class _Walk(ast.NodeVisitor):
                 pass
         method = self._value(node.func)
         if isinstance(method, Method):
-            use = Use(owner=method.of, name=method.name, line=node.lineno, call=node, method=method)
-            self._found.uses.append(use)
+            given = [*node.args, *(word.value for word in node.keywords)]
+            texts = {one: text for one in given if (text := self._constants.text(one)) is not None}
+            self._found.uses.append(
+                Use(owner=method.of, name=method.name, line=node.lineno, call=node, method=method, texts=texts)
+            )
             self._called.add(node.func)
         self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        operands = [node.left, *node.comparators]
+        for left, operator, right in zip(operands, node.ops, operands[1:], strict=False):
+            match operator:
+                case ast.Eq() | ast.NotEq():
+                    self._compared(left, [self._constants.text(right)], node.lineno)
+                    self._compared(right, [self._constants.text(left)], node.lineno)
+                case ast.In() | ast.NotIn():
+                    self._compared(left, self._constants.texts(right), node.lineno)
+                case _:
+                    pass
+        self.generic_visit(node)
+
+    def visit_Match(self, node: ast.Match) -> None:
+        for case in node.cases:
+            for pattern in ast.walk(case.pattern):
+                if isinstance(pattern, ast.MatchValue):
+                    self._compared(node.subject, [self._constants.text(pattern.value)], pattern.lineno)
+        self.generic_visit(node)
+
+    def _compared(self, node: ast.expr, texts: Iterable[str | None], line: int) -> None:
+        fact = self._value(node)
+        if isinstance(fact, Fact):
+            told = [Comparison(fact=fact, text=text, line=line) for text in texts if text is not None]
+            self._found.comparisons += told
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         owner = self._value(node.value)
@@ -199,6 +244,10 @@ class _Walk(ast.NodeVisitor):
                 return None
 
     def _returned(self, func: ast.expr) -> Value:
+        if isinstance(func, ast.Attribute) and func.attr in _CHANGE_NO_FACT:
+            fact = self._value(func.value)
+            if isinstance(fact, Fact):
+                return fact
         match self._value(func):
             case Method() as method:
                 return known.returned(method)

@@ -66,6 +66,66 @@ def test_assignment_to_a_member_is_found(body: str, member: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('part.extension == "iso"', 'has its dot, and is never "iso"'),
+        ('"iso" != part.extension', 'has its dot, and is never "iso"'),
+        ('part.extension.lower() == "iso"', 'has its dot, and is never "iso"'),
+        ('ext = part.extension\next == "iso"', 'has its dot, and is never "iso"'),
+        ('part.extension in (".exe", "iso")', 'has its dot, and is never "iso"'),
+        ('part.extension not in frozenset(["iso"])', 'has its dot, and is never "iso"'),
+        ("part.extension == DISK", 'has its dot, and is never "img"'),
+        ("part.extension in DISKS", 'has its dot, and is never "dmg"'),
+        ('match part.extension:\n    case ".exe" | "iso":\n        pass', 'has its dot, and is never "iso"'),
+        ('part.extension == ".ISO"', 'is in small letters, and never ".ISO"'),
+        ('part.extension == ".tar.gz"', 'has one dot, and is never ".tar.gz"'),
+    ],
+)
+def test_text_that_an_extension_never_is_is_found(body: str, text: str) -> None:
+    source = 'DISK = "img"\nDISKS = {".iso", "dmg"}\n' + method(body, "filter_part(self, message, part)")
+    assert [(kind, told) for _, kind, told in found(source)] == [(Kind.VALUE, f"Part.extension {text}")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'part.extension == ".iso"',
+        'part.extension == ""',
+        'part.extension in {".iso", ""}',
+        'part.extension.lstrip(".") == "iso"',
+        'part.extension[1:] == "iso"',
+        'part.filename == "iso"',
+        'part.extension in "exe iso"',
+        "part.extension == DISK",
+        'DISK = ".iso"\npart.extension == DISK',
+        "part.extension == later()",
+    ],
+)
+def test_text_that_an_extension_may_be_is_left_alone(body: str) -> None:
+    source = 'DISK = "img"\nDISK = DISK and ".img"\n' + method(body, "filter_part(self, message, part)")
+    assert found(source) == []
+
+
+@pytest.mark.parametrize("call", ['matches("(exe")', 'extension_matches(pattern="(exe")', "matches(BLOCKED)"])
+def test_pattern_that_is_no_regular_expression_is_found(call: str) -> None:
+    source = 'BLOCKED = "(exe"\n' + method(f"part.{call}", "filter_part(self, message, part)")
+    ((_, kind, told),) = found(source)
+    assert kind is Kind.VALUE
+    name = call.partition("(")[0]
+    assert told == f"Part.{name}: the pattern '(exe' is none: missing ), unterminated subpattern at position 0"
+
+
+@pytest.mark.parametrize(
+    "call", [r"matches(r'\.exe$')", "matches(message.subject)", "matches(re.compile('x'))", "matches(SET_LATER)"]
+)
+def test_pattern_that_may_be_one_is_left_alone(call: str) -> None:
+    source = "import re\nSET_LATER = '('\n" + method(
+        f"global SET_LATER\nSET_LATER = 'x'\npart.{call}", "filter_part(self, message, part)"
+    )
+    assert found(source) == []
+
+
 def test_callback_that_a_later_one_hides_is_found() -> None:
     source = """
     class Site(Filter):
