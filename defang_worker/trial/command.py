@@ -112,7 +112,7 @@ class _Command:
         names = self._args.messages
         before = signal.signal(signal.SIGINT, self._interrupt)
         try:
-            files = [(name, file) for name in names for file in self._files(name)]
+            files = [(name, file) for name in names for file in self._found(name)]
             if any(Path(name).is_dir() for name in names) and not self._args.json:
                 self._table(files)
             else:
@@ -128,15 +128,29 @@ class _Command:
         self.status = _EXIT_INTERRUPTED
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    def _found(self, name: str) -> list[str]:
+        """The messages that a name stands for; without any, the command fails."""
+        files = list(self._files(name))
+        if not files:
+            self._cannot(f"{name}: there is no message in it")
+        return files
+
+    def _cannot(self, text: str) -> None:
+        self.status = _EXIT_USAGE
+        _complain(text)
+
     def _files(self, name: str) -> Iterator[str]:
         """The messages that a name stands for: of a directory all files, but of a working directory the message."""
         if name == _STANDARD_STREAM or not Path(name).is_dir():
             yield name
             return
-        for directory, below, files in os.walk(name):
+        for directory, below, files in os.walk(name, onerror=self._unreadable):
             below[:] = sorted(one for one in below if one[0] != ".")
             found = [INPUTMSG] if INPUTMSG in files else sorted(one for one in files if one[0] != ".")
             yield from (str(Path(directory, one)) for one in found)
+
+    def _unreadable(self, error: OSError) -> None:
+        self._cannot(f"{error.filename}: {error.strerror or error}")
 
     def _table(self, files: list[tuple[str, str]]) -> None:
         done: list[Done] = []
@@ -166,13 +180,11 @@ class _Command:
             if result.delivered is not None and self._args.output:
                 self._deliver(name, file, result.delivered, is_one_of_many=is_one_of_many)
         except WireError as error:
-            self.status = _EXIT_USAGE
-            _complain(f"{file}: {COMMANDS} beside it: {error}")
+            self._cannot(f"{file}: {COMMANDS} beside it: {error}")
             return None
         except OSError as error:
-            self.status = _EXIT_USAGE
             place = f" ({error.filename})" if error.filename not in {None, file} else ""
-            _complain(f"{file}: {error.strerror or error}{place}")
+            self._cannot(f"{file}: {error.strerror or error}{place}")
             return None
         return result
 

@@ -34,7 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help=f"a recipient; given again, another one (default: {DEFAULTS.recipients[0]})",
     )
-    session.add_argument("--relay-ip", metavar="IP", help=f"the client's address (default: {DEFAULTS.relay_ip})")
+    session.add_argument(
+        "--relay-ip", metavar="IP", type=_ip, help=f"the client's address (default: {DEFAULTS.relay_ip})"
+    )
     session.add_argument("--relay-host", metavar="NAME", help=f"the client's name (default: {DEFAULTS.relay_host})")
     session.add_argument("--helo", metavar="NAME", help="what the client calls itself (default: its name)")
     session.add_argument("--queue-id", metavar="ID", help=f"the queue ID (default: {DEFAULTS.queue_id})")
@@ -69,6 +71,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="colours, auto for those on a terminal without NO_COLOR (default: %(default)s)",
     )
+
+
+def _ip(word: str) -> str:
+    from ipaddress import ip_address  # noqa: PLC0415  # for who names one
+
+    try:
+        ip_address(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"no IPv4 or IPv6 address: {word!r}") from None
+    return word
 
 
 def _macro(words: str) -> tuple[str, str]:

@@ -185,6 +185,29 @@ def test_directory_is_summed_up(filter_path: Path, letters: Path) -> None:
     assert "4 of 4 messages" in done.stderr.decode()
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_directory_without_a_message_is_an_error_and_others_are_tried_all_the_same(
+    filter_path: Path, letters: Path, spool: Path, words: list[str]
+) -> None:
+    empty = spool / "empty"
+    empty.mkdir()
+    (empty / ".hidden").write_bytes(letter("header"))
+    done = run("-f", filter_path, *words, empty)
+    assert done.returncode == 2
+    assert f"defang-worker: {empty}: there is no message in it\n" in done.stderr.decode()
+    done = run("-f", filter_path, "--json", empty, letters)
+    assert done.returncode == 2
+    assert len(objects(done)) == 4
+
+
+@pytest.mark.parametrize("word", ["nonsense", "", "192.0.2.256", "192.0.2.1/24", "[2001:db8::1]"])
+def test_address_of_the_client_that_is_none_is_refused(filter_path: Path, letters: Path, word: str) -> None:
+    done = run("-f", filter_path, "--relay-ip", word, letters / "1.eml")
+    assert done.returncode == 2
+    assert f"--relay-ip: no IPv4 or IPv6 address: {word!r}" in done.stderr.decode()
+    assert run("-f", filter_path, "--relay-ip", "2001:db8::1", letters / "1.eml").returncode == 0
+
+
 def test_directory_gives_an_object_for_each_message(filter_path: Path, letters: Path) -> None:
     found = objects(run("-f", filter_path, "--json", letters))
     assert [one["file"] for one in found] == [
