@@ -87,10 +87,10 @@ def _read_one(text: str, at: int) -> tuple[MethodResult | None, int]:
             value, at = _value(text, _behind_equals(text, behind_cfws(text, match.end())))
             properties.append((f"{match[1]}.{match[2]}".lower().replace("_", "-"), value))
         else:
+            # Some large sites have words of their own here, such as action=none.
             word, at = _keyword(text, at)
-            if word != "reason":
-                raise Unreadable("neither reason nor property")
-            reason, at = _value(text, _behind_equals(text, at))
+            value, at = _value(text, _behind_equals(text, at))
+            reason = value if word == "reason" else reason
     return MethodResult(method=method, result=result, reason=reason, properties=tuple(properties)), at
 
 

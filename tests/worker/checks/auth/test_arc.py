@@ -1,138 +1,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ARC: chains that others and we have made are verified, by every rule of RFC 8617, and continued or ended."""
+"""ARC: chains that others and we have made are verified, by every rule of RFC 8617."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
-import dkim
-import nacl.signing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defang_common.wire import commands
-from defang_worker import Settings
-from defang_worker.api.message import Message
 from defang_worker.checks import (
     Arc,
     ArcResult,
     ArcSealer,
     ArcWord,
-    Dkim,
-    DkimKey,
-    DkimSigner,
-    DkimWord,
-    Dmarc,
     Outcome,
     Resolver,
 )
-from defang_worker.checks.auth.arc_verify import sealed_fields
-from defang_worker.checks.auth.dkim_verify import signature_tags
-from defang_worker.checks.auth.signed_text import SignedText
 from tests.support.dns_server import DnsServer, Fault
 from tests.worker.checks.auth.mail import PLAIN, message, rsa_key
 from tests.worker.checks.auth.names import KnownNames
-from tests.worker.checks.auth.vectors import RFC8463_ED25519_KEY, RFC8463_SEED
-
-_dkim: Any = dkim
-RESULTS = "lists.example.org; spf=pass smtp.mailfrom=joe@example.com;\n dmarc=pass header.from=example.com"
-Texts = dict[str, str | list[str] | None]
-
-
-def key_of(domain: str) -> DkimKey:
-    return DkimKey(domain, "arc", rsa_key()[0])
-
-
-def keys(*domains: str) -> Texts:
-    return {f"arc._domainkey.{domain}": rsa_key()[1] for domain in domains}
-
-
-def scan(raw: bytes, texts: Texts | None = None) -> ArcResult:
-    check = Arc(resolver=KnownNames(texts or keys("d1.example", "d2.example", "d3.example")))
-    return message(raw).run_checks(check)[check]
-
-
-def sealed(raw: bytes, domain: str, results: str = RESULTS, chain: ArcResult | None = None) -> bytes:
-    """With one set more, of this domain, by what is found of the chain."""
-    fields = ArcSealer(key_of(domain)).header_fields(raw, results, chain or scan(raw))
-    return b"".join(f"{name}: {value}\n".encode() for name, value in reversed(fields)) + raw
-
-
-def of_hosts(count: int, raw: bytes = PLAIN) -> bytes:
-    for number in range(1, count + 1):
-        raw = sealed(raw, f"d{number}.example")
-    return raw
-
-
-def sealed_by_dkimpy(raw: bytes, domain: str, arc: str = "none") -> bytes:
-    """By another implementation, which takes its results out of the message."""
-    told = f"Authentication-Results: lists.example.org; dmarc=pass header.from=example.com; arc={arc}\n".encode()
-    fields = dkim.arc_sign(
-        told + raw,
-        b"arc",
-        domain.encode(),
-        rsa_key()[0],
-        b"lists.example.org",
-        include_headers=[b"from", b"to", b"subject", b"date"],
-    )
-    return b"".join(field.replace(b"\r\n", b"\n") for field in fields) + raw
-
-
-def dkimpys_word(raw: bytes) -> bytes | None:
-    return dkim.arc_verify(raw, dnsfunc=lambda *_, **__: rsa_key()[1].encode())[0]
-
-
-def edited(raw: bytes, name: bytes, edit: Callable[[bytes], bytes], nth: int = 0) -> bytes:
-    """With one ARC field made another, from the top."""
-    found = [*re.finditer(rb"^%b:.*\n(?:[ \t].*\n)*" % name, raw, re.MULTILINE)][nth]
-    return raw[: found.start()] + edit(found[0]) + raw[found.end() :]
-
-
-def resigned(raw: bytes, name: bytes, edit: Callable[[bytes], bytes]) -> bytes:
-    """With the top field of that name made another, and signed anew: nothing is wrong with it but the edit."""
-    raw = edited(raw, name, edit)
-    fields = SignedText.of(raw).fields
-    own = next(one for one in fields if one[0] == name)
-    if name == b"ARC-Seal":
-        covered = [field for one in _sets(fields) for field in one if field != own]
-        names, base = [one[0].lower() for one in covered], sealed_fields(covered)
-    else:
-        names, base = [one.strip().lower() for one in signature_tags(own[1])[b"h"].split(b":")], fields
-    digest = _dkim.HashThrough(hashlib.sha256())
-    relaxed = _dkim.RelaxedCanonicalization
-    _dkim.hash_headers(digest, relaxed, relaxed.canonicalize_headers(base), names, own, {})
-    if b"a=ed25519-sha256" in own[1]:
-        made = nacl.signing.SigningKey(base64.b64decode(RFC8463_SEED)).sign(digest.digest()).signature
-    else:
-        made = _dkim.RSASSA_PKCS1_v1_5_sign(digest, _dkim.parse_pem_private_key(rsa_key()[0]))
-    signature = base64.b64encode(made)
-    return edited(raw, name, lambda field: re.sub(rb"([;\s]b=)[^;]*?(;|\n\Z)", rb"\g<1>" + signature + rb"\2", field))
-
-
-def _sets(fields: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
-    """By number, each in the order of seals."""
-    order = [b"ARC-Authentication-Results", b"ARC-Message-Signature", b"ARC-Seal"]
-    by_number: dict[int, list[tuple[bytes, bytes]]] = {}
-    for name, value in fields:
-        if name in order and (match := re.search(rb"\bi=(\d+)", value)):
-            by_number.setdefault(int(match[1]), []).append((name, value))
-    return [sorted(one, key=lambda field: order.index(field[0])) for _, one in sorted(by_number.items())]
-
-
-def replacing(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
-    def edit(field: bytes) -> bytes:
-        assert old in field
-        return field.replace(old, new, 1)
-
-    return edit
-
+from tests.worker.checks.auth.sealed_mail import (
+    RESULTS,
+    Texts,
+    dkimpys_word,
+    edited,
+    key_of,
+    keys,
+    of_hosts,
+    of_hosts_once,
+    replacing,
+    resigned,
+    scan,
+    sealed,
+    sealed_by_dkimpy,
+    site,
+)
+from tests.worker.checks.auth.vectors import RFC8463_ED25519_KEY
 
 # Chains that hold
 
@@ -424,139 +330,6 @@ def test_no_field_breaks_the_check(junk: bytes, nth: int, at: int) -> None:
     names = (b"ARC-Seal", b"ARC-Message-Signature", b"ARC-Authentication-Results")
     raw = edited(of_hosts_once(), names[nth % 3], lambda field: field[:at].rstrip(b"\n") + clean + field[at:], nth // 3)
     assert scan(raw).outcome in (Outcome.FOUND, Outcome.NOT_FOUND, Outcome.NOT_APPLICABLE)
-
-
-@functools.cache
-def of_hosts_once() -> bytes:
-    return of_hosts(2)
-
-
-# Sealing
-
-
-def site(raw: bytes, ip: str = "192.0.2.7") -> Message:
-    lines = (
-        f"S<joe@example.com>\n=j mx.example.org\nQQ1\nHclient\nI{ip}\nEhelo.example.com\nR<b@example.org> ? ? ?\nF\n"
-    )
-    return Message(commands.decode(lines.encode()), raw, "/nowhere", Settings())
-
-
-def test_message_is_sealed_as_it_is_delivered_with_what_was_found_of_it() -> None:
-    arc = Arc(resolver=KnownNames(keys("d1.example")))
-    dmarc = Dmarc(resolver=KnownNames({"_dmarc.example.com": "v=DMARC1; p=reject", "example.com": "v=spf1 +all"}))
-    mail = site(b"Authentication-Results: mx.example.org; dmarc=pass header.from=forged.example\n" + of_hosts(1))
-    results = mail.run_checks(arc, dmarc)
-    mail.add_authentication_results(*results)
-    mail.headers.replace("Subject", "[list] hello")
-    mail.append_text("-- \nthe list\n")
-    DkimSigner(DkimKey("list.example", "ed", RFC8463_SEED)).sign(mail)
-    assert ArcSealer(key_of("d2.example")).seal(mail, results[arc])
-    delivered = mail.as_delivered()
-    assert re.findall(rb"^([\w-]+): ", delivered, re.MULTILINE)[:5] == [
-        *(b"ARC-Seal", b"ARC-Message-Signature", b"ARC-Authentication-Results"),
-        *(b"DKIM-Signature", b"Authentication-Results"),
-    ]
-    found = scan(delivered)
-    assert (found.word, found.oldest_pass, found.domains) == (ArcWord.PASS, 2, ("d1.example", "d2.example"))
-    told = {(one.method, one.result, one.properties[-1:]) for one in found.seals[1].results}
-    assert ("dmarc", "pass", (("policy.dmarc", "reject"),)) in told
-    assert ("arc", "pass", (("header.oldest-pass", "0"),)) in told
-    assert found.seals[1].authserv_id == "mx.example.org"
-    assert b"forged" not in delivered
-    # The DKIM signature is covered: taken away, the message is another.
-    without = re.sub(rb"DKIM-Signature: .*\n(?:[ \t].*\n)*", b"", delivered)
-    assert scan(without).reason == "ARC-Message-Signature 2: the signature does not match"
-    signed = Dkim(resolver=KnownNames({"ed._domainkey.list.example": RFC8463_ED25519_KEY}))
-    assert message(delivered).run_checks(signed)[signed].word is DkimWord.PASS
-
-
-def test_first_to_seal_says_that_there_was_no_chain() -> None:
-    mail = site(PLAIN)
-    arc = Arc(resolver=KnownNames())
-    result = mail.run_checks(arc)[arc]
-    assert ArcSealer(key_of("d1.example")).seal(mail, result)
-    raw = mail.as_delivered()
-    assert b"cv=none" in raw
-    assert b"ARC-Authentication-Results: i=1; mx.example.org;\n none\n" in raw
-    assert scan(raw).word is ArcWord.PASS
-
-
-def test_forged_results_are_not_sealed_though_the_filter_wrote_none_of_its_own() -> None:
-    mail = site(b'Authentication-Results: "MX.example.org" (x); dmarc=pass\n' + PLAIN)
-    assert mail.own_authentication_results() == "mx.example.org;\n none"
-    assert "Authentication-Results" not in mail.headers
-
-
-def test_results_of_several_fields_of_the_site_are_sealed_as_one() -> None:
-    fields = (
-        b"Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=a@example.com;\n\tdkim=none;\n"
-        b"Authentication-Results: other.example; spf=fail\n"
-        b"Authentication-Results: mx.example.org 1 (x); none\n"
-        b"Authentication-Results: mx.example.org; \xff\n"
-        b"Authentication-Results: MX.example.org; dmarc=pass (\xc3\xa9)\n"
-    )
-    mail = site(fields + PLAIN, "198.51.100.1")
-    mail.settings = Settings(authserv_relays=("198.51.100.0/24",))
-    assert mail.own_authentication_results() == (
-        "mx.example.org; spf=pass smtp.mailfrom=a@example.com;\n\tdkim=none; dmarc=pass (??)"
-    )
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        of_hosts_once().replace(b"Hi.", b"Ho."),
-        edited(of_hosts_once(), b"ARC-Seal", lambda _: b"", 1),
-        b"ARC-Seal: i=2; cv=pass\n" + of_hosts_once(),
-        b"ARC-Seal: garbage\n" + of_hosts_once(),
-    ],
-)
-def test_broken_chain_is_ended_by_a_seal_of_its_own_set_alone(broken: bytes) -> None:
-    """RFC 8617, section 5.1.2: what is sealed is the new set, as if it were the only one."""
-    raw = sealed(broken, "d3.example")
-    text = SignedText.of(raw)
-    fields = [one for one in text.fields if one[0].lower().startswith(b"arc-")][:3]
-    seal, signature, told = fields
-    tags = signature_tags(seal[1])
-    assert (tags[b"i"], tags[b"cv"]) == (b"3", b"fail")
-    signer = dkim.DKIM(None)
-    signer.headers = [signature, told]
-    names = [b"arc-authentication-results", b"arc-message-signature"]
-    tags[b"c"] = b"relaxed/relaxed"
-    assert signer.verify_sig(tags, names, seal, lambda *_, **__: rsa_key()[1].encode())
-    assert scan(raw).reason == "an earlier host found the chain broken"
-    # And nobody goes on from there.
-    assert sealed(raw, "d1.example") == raw
-
-
-def test_chain_that_the_filter_has_changed_is_not_sealed_as_good() -> None:
-    arc = Arc(resolver=KnownNames(keys("d1.example")))
-    mail = site(of_hosts(1))
-    result = mail.run_checks(arc)[arc]
-    mail.headers.delete_all("ARC-Seal")
-    mail.headers.delete_all("ARC-Message-Signature")
-    mail.headers.delete_all("ARC-Authentication-Results")
-    with pytest.raises(ValueError, match="not the one that was verified"):
-        ArcSealer(key_of("d2.example")).seal(mail, result)
-
-
-def test_sealer_takes_no_key_that_others_cannot_verify_and_no_field_that_changes_on_the_way() -> None:
-    with pytest.raises(ValueError, match="RSA"):
-        ArcSealer(DkimKey("example.com", "ed", RFC8463_SEED))
-    for name in ("Received", "ARC-Seal", "Authentication-Results"):
-        with pytest.raises(ValueError, match=f"not to be signed: {name.lower()}"):
-            ArcSealer(key_of("d1.example"), fields=(name,))
-    none = ArcResult(check="arc", outcome=Outcome.NOT_APPLICABLE, word=ArcWord.NONE)
-    with pytest.raises(ValueError, match="without From"):
-        ArcSealer(key_of("d1.example")).header_fields(b"Subject: x\n\nHi\n", RESULTS, none)
-
-
-def test_many_fields_of_a_name_do_not_make_the_set_too_long() -> None:
-    raw = b"To: bob@example.org\n" * 3000 + PLAIN
-    none = ArcResult(check="arc", outcome=Outcome.NOT_APPLICABLE, word=ArcWord.NONE)
-    fields = ArcSealer(key_of("d1.example")).header_fields(raw, RESULTS, none)
-    assert max(len(value) for _, value in fields) < 2000
-    assert scan(sealed(raw, "d1.example")).word is ArcWord.PASS
 
 
 # What it means
