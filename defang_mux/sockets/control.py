@@ -4,6 +4,7 @@
 A line is a command only if it is exactly one; everything else is for a worker.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -117,11 +118,19 @@ class Control:
     """Answers commands from the pool's records and the ledger."""
 
     def __init__(
-        self, pool: Pool, ledger: Ledger, *, version: str, clock: Callable[[], float], protections: bytes = b""
+        self,
+        pool: Pool,
+        ledger: Ledger,
+        *,
+        version: str,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+        protections: bytes = b"",
     ) -> None:
         self._pool = pool
         self._ledger = ledger
         self._clock = clock
+        self._wall_clock = wall_clock
         self._reports = _plain_reports(version)
         self._reports[b"protections"] = lambda _pool, _now: protections
         self._reports[b"health"] = lambda pool, now: health.report(pool, ledger, now)
@@ -143,7 +152,7 @@ class Control:
     def _privileged(self, line: bytes) -> bytes | None:
         word, blank, rest = line.partition(b" ")
         if blank and word == b"why":
-            return transactions.why(self._ledger, percent.decode(rest), self._pool.history.epoch_offset_s)
+            return transactions.why(self._ledger, percent.decode(rest), self._epoch_offset_s())
         if word == b"slow":
             return self._slow(rest)
         if line == b"autoscale":
@@ -154,7 +163,11 @@ class Control:
         count = _leading_number(argument) if argument else transactions.SLOWEST_SHOWN
         if count is None or count < 0:
             return BAD_COUNT
-        return transactions.slow(self._ledger, count, self._pool.history.epoch_offset_s)
+        return transactions.slow(self._ledger, count, self._epoch_offset_s())
+
+    def _epoch_offset_s(self) -> float:
+        # Not that of the start: a clock that was wrong then, as at many a machine's, has been set since.
+        return self._wall_clock() - self._clock()
 
     def _load1(self, argument: bytes) -> bytes:
         seconds = _leading_number(argument)

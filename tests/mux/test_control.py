@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from defang_mux.pool.ledger import Ledger
+from defang_mux.pool.ledger import Entry, Ledger, Outcome
 from defang_mux.pool.policy import Pool
-from defang_mux.pool.state import Limits
+from defang_mux.pool.state import Kind, Limits
 from defang_mux.sockets.control import HELP, NOT_HERE, Control, reread_reply
 
 LIMITS = Limits(
@@ -132,3 +134,16 @@ def test_help_lists_a_command_a_line_and_hides_what_is_refused(desk: Desk) -> No
     assert b"reread" not in part
     assert b"scan id" not in part
     assert all(line[17:20] == b"-- " for line in whole.splitlines())
+
+
+def test_times_of_day_are_by_the_clock_as_it_is_now_and_not_as_it_was_at_the_start() -> None:
+    ledger = Ledger()
+    ledger.note(Entry(Kind.SCAN, Outcome.ANSWERED, 2.0, 2.0, 3.0, 0, b"scan Q1 /d", b"ok\n", []))
+    clock_is = [0.0]
+    control = Control(
+        Pool(LIMITS, now=0, epoch_offset_s=0), ledger, version="1.2", clock=lambda: 7.5, wall_clock=lambda: clock_is[0]
+    )
+    for clock_is[0] in (1000.0, 50_000.0, 500.0):
+        for question in (b"why Q1", b"slow 1"):
+            told = json.loads(control.reply(question, privileged=True) or b"")
+            assert told["time"] == clock_is[0] - 5.5
