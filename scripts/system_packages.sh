@@ -23,7 +23,7 @@ trap 'exit 1' INT TERM HUP
 # 3.3 cannot be loaded without Net::DNS, which its package merely recommends, and looks into zips with Archive::Zip.
 packages="sendmail-bin sendmail-base sendmail-cf m4 mimedefang libnet-dns-perl libarchive-zip-perl libmail-dkim-perl \
 libmail-authenticationresults-perl clamav-daemon \
-clamdscan clamav spamassassin spamd rspamd tcl systemd iproute2"
+clamdscan clamav spamassassin spamd rspamd tcl systemd iproute2 faketime"
 # shellcheck disable=SC2086  # a list of words
 if [ -n "$(missing_packages $packages)" ]; then
     if [ ! -e "$policy" ]; then

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -62,8 +62,9 @@ class Chain:
 class Daemons:
     """The running chain. Milter and multiplexor may be stopped, killed and started again one by one."""
 
-    def __init__(self, chain: Chain, home: Path, spool: Path) -> None:
+    def __init__(self, chain: Chain, home: Path, spool: Path, environment: Mapping[str, str] | None = None) -> None:
         self.chain = chain
+        self._environment = environment
         self.home = home
         self.spool = spool
         self.mux_socket = spool / "mimedefang-multiplexor.sock"
@@ -85,7 +86,8 @@ class Daemons:
         self._worker_now = worker or self._worker
         argv: list[str | Path] = [_MUX[self.chain.mux], "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
         argv += ["-f", self._worker_now, "-F", self._filter]
-        self.mux = Program("multiplexor", [*argv, *self.chain.mux_options], log=self.home / "mux.log")
+        argv += self.chain.mux_options
+        self.mux = Program("multiplexor", argv, log=self.home / "mux.log", env=self._environment)
         self.mux.wait_listens(self.mux_socket)
         return self.mux
 
@@ -93,7 +95,7 @@ class Daemons:
         """Start the milter; returns once it accepts connections."""
         argv: list[str | Path] = [_MILTER[self.chain.milter], "-D", "-U", USER, "-z", self.spool, "-m", self.mux_socket]
         argv += ["-p", self.milter_address, *self.chain.milter_options]
-        self.milter = Program("milter", argv, log=self.home / "milter.log")
+        self.milter = Program("milter", argv, log=self.home / "milter.log", env=self._environment)
         self.milter.wait_ready(self.milter_address)
         return self.milter
 
@@ -173,12 +175,14 @@ def make_spool(path: Path) -> None:
 
 
 @contextmanager
-def running(chain: Chain, *, home: Path, spool: Path | None = None) -> Iterator[Daemons]:
+def running(
+    chain: Chain, *, home: Path, spool: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Daemons]:
     """Multiplexor and milter running below `home` (spool: `home`/spool); stopped, and what they leave checked."""
     if spool is None:
         spool = home / "spool"
     make_spool(spool)
-    daemons = Daemons(chain, home, spool)
+    daemons = Daemons(chain, home, spool, environment)
     try:
         daemons.start_mux()
         daemons.start_milter()
