@@ -17,8 +17,11 @@ import pytest
 
 from defang_worker.checks import Outcome
 from defang_worker.checks.budget import Deadline
+from defang_worker.checks.callahead.loop import MAX_DEPTH
 from tests.support.certificate import CERTIFICATE, KEY
 from tests.support.daemons import Chain, Daemons, private_home, running
+from tests.support.mail_site import MILTER_OPTIONS
+from tests.support.postfix import Postfix
 from tests.support.process import free_port
 from tests.support.sendmail import Sendmail
 from tests.support.sink import Sink
@@ -104,11 +107,11 @@ def test_features_tell_that_sendmail_is_there(behind: Behind) -> None:
 
 
 @contextmanager
-def gateway(servers: str) -> Iterator[tuple[Daemons, smtplib.SMTP]]:
-    """The example filter in a chain behind Sendmail, and a client that has said MAIL."""
+def gateway(make: type[Sendmail | Postfix], servers: str) -> Iterator[tuple[Daemons, smtplib.SMTP]]:
+    """The example filter in a chain behind a mail server, and a client that has said MAIL."""
     with private_home("ahead-") as home, Sink() as sink:
         milter = f"unix:{home}/spool/milter.sock"
-        mta = Sendmail(home / "mta", hostname="mx.example.org", deliver_to_port=sink.port, milter=milter)
+        mta = make(home / "mta", hostname="mx.example.org", deliver_to_port=sink.port, milter=milter)
         changes = {
             '["mail1.internal.example.org", "mail2.internal.example.org"]': servers.replace("OWN_PORT", str(mta.port)),
             "/var/spool/MIMEDefang/": f"{home}/spool/",
@@ -118,7 +121,7 @@ def gateway(servers: str) -> Iterator[tuple[Daemons, smtplib.SMTP]]:
             assert old in source
             source = source.replace(old, new)
         (home / "gateway.py").write_text(source)
-        chain = Chain(filter=home / "gateway.py", milter_options=("-t",), mux_options=("-x", "6", "-l"))
+        chain = Chain(filter=home / "gateway.py", milter_options=(*MILTER_OPTIONS, "-t"), mux_options=("-x", "6", "-l"))
         with (
             running(chain, home=home) as daemons,
             mta.listening(),
@@ -129,8 +132,12 @@ def gateway(servers: str) -> Iterator[tuple[Daemons, smtplib.SMTP]]:
             yield daemons, client
 
 
-def test_gateway_refuses_whom_the_server_behind_it_does_not_know(behind: Behind) -> None:
-    with gateway(f'["127.0.0.1:{free_port()}", "{behind.address}"]') as (daemons, client):
+@pytest.mark.parametrize(("make", "address"), [(Sendmail, b"<nobody-there@example.org>... "), (Postfix, b"")])
+def test_gateway_refuses_whom_the_server_behind_it_does_not_know(
+    behind: Behind, make: type[Sendmail | Postfix], address: bytes
+) -> None:
+    """Sendmail puts the address before what a filter says."""
+    with gateway(make, f'["127.0.0.1:{free_port()}", "{behind.address}"]') as (daemons, client):
         there = client.rcpt("root@example.org")
         gone = client.rcpt("nobody-there@example.org")
         full = client.rcpt("full@example.org")
@@ -138,17 +145,19 @@ def test_gateway_refuses_whom_the_server_behind_it_does_not_know(behind: Behind)
         again = client.rcpt("nobody-there@example.org")
         log = daemons.logs()
     assert (there[0], elsewhere[0]) == (250, 250)
-    assert gone == again == (550, b"5.1.1 <nobody-there@example.org>... User unknown")
+    assert gone == again == (550, b"5.1.1 " + address + b"User unknown")
     assert full[0] == 451
     assert full[1].startswith(b"4.3.0 Could not be checked now (call-ahead)")
     assert re.search(rf"check call-ahead: found in [\d.]+ ms: {behind.address} to RCPT: 250 2.1.5", log)
     assert "452 4.2.2 Mailbox is full" in log
 
 
-def test_gateway_that_calls_itself_comes_to_an_end() -> None:
+@pytest.mark.parametrize("make", [Sendmail, Postfix])
+def test_gateway_that_calls_itself_comes_to_an_end(make: type[Sendmail | Postfix]) -> None:
     """Its port is not one of those that it knows for its own, so the marks of its calls have to tell."""
-    with gateway('["127.0.0.1:OWN_PORT"]') as (daemons, client):
+    with gateway(make, '["127.0.0.1:OWN_PORT"]') as (daemons, client):
         code, text = client.rcpt("root@example.org")
         log = daemons.logs()
     assert (code, text[:6]) == (451, b"4.3.0 ")
-    assert "loop: servers that call one another" in log
+    assert log.count("loop: servers that call one another") == 1
+    assert log.count("to RCPT: 451 4.3.0 ") == MAX_DEPTH
