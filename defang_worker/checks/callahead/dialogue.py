@@ -29,6 +29,8 @@ __all__ = ["Answer", "Command", "Question", "call", "introduced"]
 _MAX_LINE_BYTES: Final = 4096
 # The answer is there already: a server that says no good-bye is not to cost more.
 _QUIT_WAIT_S: Final = 1.0
+# RFC 5321, section 4.2.2, and 4.1.1.11: of a server that offers DSN and does not know its words.
+_BAD_PARAMETER: Final = frozenset({501, 504, 555})
 _CONTROL: Final = re.compile(r"[\0-\x1f\x7f]")
 
 
@@ -204,24 +206,23 @@ def introduced(server: Server, own_name: str, deadline: Deadline) -> str:
 
 def _answer(server: Server, question: Question, tls: Tls, deadline: Deadline) -> Answer:
     with _Connection(server, question, tls, deadline) as connection:
-        parameters = _parameters(question, connection.extensions)
-        reply = connection.ask(" ".join([f"MAIL FROM:<{question.sender}>", *parameters]))
-        command = Command.MAIL
+        command, reply = Command.MAIL, _mail(connection, question)
         if reply.kind == 2:
-            reply = connection.ask(f"RCPT TO:<{question.recipient}>")
-            command = Command.RCPT
+            command, reply = Command.RCPT, connection.ask(f"RCPT TO:<{question.recipient}>")
         connection.leave()
         if reply.kind == 3:
             raise ServiceFault(f"replied to {command} with {reply}")
         return Answer(command=command, reply=reply, server=server, tls=connection.tls, note=connection.note)
 
 
-def _parameters(question: Question, extensions: dict[str, str]) -> list[str]:
-    parameters = []
+def _mail(connection: _Connection, question: Question) -> Reply:
+    line = f"MAIL FROM:<{question.sender}>"
     if not (question.sender.isascii() and question.recipient.isascii()):
-        if "SMTPUTF8" not in extensions:
+        if "SMTPUTF8" not in connection.extensions:
             raise CouldNotTell("the server takes no addresses beyond ASCII (SMTPUTF8)")
-        parameters.append("SMTPUTF8")
-    if "DSN" in extensions:
-        parameters.append(mark(question.depth))
-    return parameters
+        line += " SMTPUTF8"
+    if "DSN" in connection.extensions:
+        reply = connection.ask(f"{line} {mark(question.depth)}")
+        if reply.code not in _BAD_PARAMETER:
+            return reply
+    return connection.ask(line)

@@ -137,6 +137,15 @@ def test_server_of_old_is_greeted_by_helo_and_gets_no_parameters() -> None:
     assert fake.commands[:3] == [f"EHLO {OWN_NAME}", f"HELO {OWN_NAME}", "MAIL FROM:<alice@example.com>"]
 
 
+@pytest.mark.parametrize("code", [501, 504, 555])
+def test_server_that_does_not_know_the_mark_is_asked_without(code: int) -> None:
+    plain = "MAIL FROM:<alice@example.com>"
+    fake = FakeSmtp(replies={f"{plain} {mark(1)}": f"{code} 5.5.4 what?"})
+    with ScriptedService(fake) as service:
+        assert asked(call_ahead(service.address)).is_found
+    assert fake.commands[1:] == [f"{plain} {mark(1)}", plain, RCPT, "QUIT"]
+
+
 def test_sender_and_helo_are_as_the_filter_wants_them() -> None:
     fake = FakeSmtp(extensions=())
     with ScriptedService(fake) as service:
