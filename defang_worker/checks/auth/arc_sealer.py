@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from defang_worker.checks.auth.arc_chain import ARC_FIELDS, MAX_SETS, highest_instance, is_ended, read_chain
+from defang_worker.checks.auth.arc_chain import (
+    ARC_FIELDS,
+    MAX_SETS,
+    BrokenChain,
+    highest_instance,
+    is_ended,
+    read_chain,
+)
 from defang_worker.checks.auth.arc_result import ArcWord
 from defang_worker.checks.auth.arc_verify import sealed_fields
 from defang_worker.checks.auth.dkim_signer import DEFAULT_FIELDS, DEFAULT_OVERSIGNED
@@ -61,8 +68,9 @@ class ArcSealer:
         """Puts a set before the header, with the Authentication-Results of this site; for the end of `filter_wrapup`,
         behind a DKIM signature. `chain` is what `Arc` found.
 
-        False if nothing may be added to the chain: it was found broken before, has 50 sets, or could not be verified
-        for want of an answer from the DNS. Raises ValueError if the filter has changed a chain that holds.
+        False if nothing can be added to the chain: it was found broken before, has 50 sets, could not be verified for
+        want of an answer from the DNS, or is not the one that was verified; or if the message has no From. Nothing of
+        this may be a fault: it would defer mail for what a stranger wrote.
         """
         found = self.header_fields(message.as_delivered(), message.own_authentication_results(), chain)
         for name, value in found:
@@ -73,19 +81,12 @@ class ArcSealer:
         """The three fields, name and value, the lowest first, or none; `results` as Authentication-Results has them."""
         text = SignedText.of(raw)
         instance = highest_instance(text.fields) + 1
-        if chain.is_unknown or instance > MAX_SETS or is_ended(text.fields):
+        earlier = _to_be_covered(text, chain)
+        if earlier is None or instance > MAX_SETS or not text.values(b"from"):
             return []
-        if chain.word is not ArcWord.FAIL and instance != len(chain.seals) + 1:
-            raise ValueError("the chain is not the one that was verified")
-        if not text.values(b"from"):
-            raise ValueError("a message without From cannot be sealed")
-        earlier: list[Field] = []
-        if chain.word is ArcWord.PASS:
-            earlier = [field for one in read_chain(text.fields) for field in one.fields]
         work = _Work(self.key, instance, chain.word)
         told = (_NAMES[0], f" i={instance}; {results}\r\n".replace("\r\n", "\n").replace("\n", "\r\n").encode("ascii"))
         signature = work.signature(text, self._covered(text))
-        # Section 5.1.2: a chain that does not hold cannot be covered, so the seal of its end stands for itself.
         seal = work.seal([*earlier, told, signature])
         return [
             (name.decode(), value.decode("ascii").strip().replace("\r\n", "\n"))
@@ -98,6 +99,20 @@ class ArcSealer:
             for name in self._names
             for _ in range(min(len(text.values(name)), _MAX_OF_A_NAME) + (name in self._oversigned))
         ]
+
+
+def _to_be_covered(text: SignedText, chain: ArcResult) -> list[Field] | None:
+    """The fields of earlier sets that a seal covers; None if there may be no seal."""
+    if chain.is_unknown or is_ended(text.fields):
+        return None
+    # Section 5.1.2: a chain that does not hold cannot be covered, so the seal of its end stands for itself.
+    if chain.word is ArcWord.FAIL:
+        return []
+    try:
+        sets = read_chain(text.fields)
+    except BrokenChain:
+        return None
+    return [field for one in sets for field in one.fields] if len(sets) == len(chain.seals) else None
 
 
 class _Work:

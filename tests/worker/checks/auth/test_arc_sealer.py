@@ -134,8 +134,11 @@ def test_chain_that_the_filter_has_changed_is_not_sealed_as_good() -> None:
     mail.headers.delete_all("ARC-Seal")
     mail.headers.delete_all("ARC-Message-Signature")
     mail.headers.delete_all("ARC-Authentication-Results")
-    with pytest.raises(ValueError, match="not the one that was verified"):
-        ArcSealer(key_of("d2.example")).seal(mail, result)
+    assert not ArcSealer(key_of("d2.example")).seal(mail, result)
+    assert "ARC-Seal" not in mail.headers
+    other = site(of_hosts(1))
+    other.headers.replace("ARC-Seal", "nonsense")
+    assert not ArcSealer(key_of("d2.example")).seal(other, result)
 
 
 def test_sealer_takes_no_key_that_others_cannot_verify_and_no_field_that_changes_on_the_way() -> None:
@@ -145,8 +148,7 @@ def test_sealer_takes_no_key_that_others_cannot_verify_and_no_field_that_changes
         with pytest.raises(ValueError, match=f"not to be signed: {name.lower()}"):
             ArcSealer(key_of("d1.example"), fields=(name,))
     none = ArcResult(check="arc", outcome=Outcome.NOT_APPLICABLE, word=ArcWord.NONE)
-    with pytest.raises(ValueError, match="without From"):
-        ArcSealer(key_of("d1.example")).header_fields(b"Subject: x\n\nHi\n", RESULTS, none)
+    assert ArcSealer(key_of("d1.example")).header_fields(b"Subject: x\n\nHi\n", RESULTS, none) == []
 
 
 def test_many_fields_of_a_name_do_not_make_the_set_too_long() -> None:
