@@ -140,7 +140,9 @@ def cases() -> list[Case]:
     return [
         Case("2.7 KB, four parts: the tree alone", 0.15, "ms", lambda: many_times_ms(lambda: parse(small), 200)),
         Case("2.7 KB, four parts", 0.15, "ms", lambda: many_times_ms(lambda: read(small), 200)),
-        Case("2.7 KB, four parts, nothing seen before", 0.15, "ms", lambda: unseen_ms(small, 100)),
+        # Of most messages a worker has seen all headers before but the message's own and those with a boundary. Here it
+        # has seen none, and reading five more of them takes 0.01 ms each.
+        Case("2.7 KB, four parts, nothing seen before", 0.2, "ms", lambda: unseen_ms(small, 100)),
         Case("100 KB, an attachment", 0.3, "ms", lambda: many_times_ms(lambda: read(middle), 50)),
         Case("5 MB, an attachment", 8.0, "ms", lambda: cpu_ms(lambda: read(large))),
         Case("5 MB with CRLF", 8.0, "ms", lambda: cpu_ms(lambda: read(large_crlf))),
