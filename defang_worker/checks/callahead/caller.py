@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Final
 from defang_worker.checks.callahead import loop
 from defang_worker.checks.callahead.dialogue import call
 from defang_worker.checks.callahead.servers import found
-from defang_worker.checks.callahead.tls import Tls
+from defang_worker.checks.callahead.tls import Tls, TlsUse
 from defang_worker.checks.circuit import Circuit
 from defang_worker.checks.endpoints import Endpoints
 from defang_worker.checks.faults import CouldNotTell
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from defang_worker.checks.budget import Deadline
     from defang_worker.checks.callahead.dialogue import Answer, Question
     from defang_worker.checks.callahead.servers import Place, Server
-    from defang_worker.checks.callahead.tls import TlsUse
     from defang_worker.checks.dns.mail_hosts import MailHosts
     from defang_worker.checks.dns.resolver import Resolver
 
@@ -82,7 +81,25 @@ class Caller:
         while key not in self._known and len(self._known) >= _MAX_KNOWN:
             self._known.pop(next(iter(self._known)), None)
         endpoints = self._known.setdefault(key, Endpoints(key, keeps_order=True))
-        return endpoints.call(lambda address, until: call(by_address[address], question, self._tls, until), deadline)
+        tls_toward = self._tls_toward(servers, deadline)
+
+        def ask(address: str, until: Deadline) -> Answer:
+            server = by_address[address]
+            return call(server, question, tls_toward(server), until)
+
+        return endpoints.call(ask, deadline)
+
+    @property
+    def is_for_domains_only(self) -> bool:
+        """Whether it can only call servers that MX records have named."""
+        return self._tls.use is TlsUse.DANE
+
+    def _tls_toward(self, servers: Sequence[Server], deadline: Deadline) -> Callable[[Server], Tls]:
+        if self._tls.use is not TlsUse.DANE:
+            return lambda _: self._tls
+        from defang_worker.checks.callahead.dane import Dane  # noqa: PLC0415  # needs an extra
+
+        return Dane(servers, self.require_resolver(), deadline).tls_toward
 
     def require_resolver(self) -> Resolver:
         """The resolver; raises ImportError if a package for it is missing."""

@@ -61,8 +61,15 @@ class _ServersCheck(Check["Envelope", CallAheadResult]):
         if not self.servers:
             raise ValueError(f"{name}: there is no server to call")
         self.caller: Final = Caller(tls=tls, own_ports=own_ports, resolver=resolver)
-        if isinstance(self.servers, tuple) and any(one.is_domain for one in self.servers):
-            self.caller.require_resolver()  # what is missing shows when the filter is loaded
+        if isinstance(self.servers, tuple):
+            self._require_domains(self.servers)
+            if any(one.is_domain for one in self.servers):
+                self.caller.require_resolver()  # what is missing shows when the filter is loaded
+
+    def _require_domains(self, places: Sequence[Place]) -> None:
+        """Raises ValueError for servers that cannot be called so: DANE is about the mail hosts of a domain."""
+        if self.caller.is_for_domains_only and not all(one.is_domain for one in places):
+            raise ValueError(f'{self.name}: tls="dane" is for "mx:domain"')
 
     @property
     def circuits(self) -> Sequence[Circuit]:
@@ -112,8 +119,8 @@ class CallAhead(_ServersCheck):
     `servers` is host:port, an address, or "mx:domain" for the hosts of its MX records; several, of which the first that
     answers decides; or a function that gets the recipient and gives these, or "" for one that needs no call. `sender`
     and `helo` are what the call says, or functions of the envelope; unless told otherwise the sender is that of the
-    envelope, and HELO has this host's name. `tls` is "never", "may" or "must", which verifies the certificate, or a
-    context, which does it by its own rules.
+    envelope, and HELO has this host's name. `tls` is "never", "may", "must", which verifies the certificate, "dane" for
+    domains, or a context, which verifies it by its own rules.
 
     `memory` keeps answers: a `CallMemory`, or the path of its file. `permanent` is a pattern for texts of temporary
     refusals that are meant for good. This host itself is never called at `own_ports`, nor at the port where it took the
@@ -147,6 +154,7 @@ class CallAhead(_ServersCheck):
             raise TypeError(f"{self.name} asks about a recipient: it is for filter_recipient")
         try:
             places = self.servers if isinstance(self.servers, tuple) else _places(self.servers(recipient))
+            self._require_domains(places)
             if not places:
                 return self.result(Outcome.NOT_APPLICABLE, "no server to call")  # type: ignore[no-any-return]
             asked = _Asked(

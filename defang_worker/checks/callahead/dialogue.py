@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from defang_worker.checks.callahead.loop import is_this_host, mark
 from defang_worker.checks.callahead.reply import CLOSING, Reply, read
@@ -20,6 +20,8 @@ from defang_worker.checks.faults import CouldNotTell, ServiceFault
 from defang_worker.checks.stream import Stream
 
 if TYPE_CHECKING:
+    import ssl
+
     from defang_worker.checks.budget import Deadline
     from defang_worker.checks.callahead.servers import Server
 
@@ -177,7 +179,10 @@ class _Connection:
             raise ServiceFault("talked out of turn")
         # Where a call in clear may follow, there has to be time for one.
         share = 1.0 if tls.use is TlsUse.MUST else 0.5
-        self._stream.start_tls(tls.context, self._server.name, at_most_s=self._deadline.left_s() * share)
+        name = tls.server_name or self._server.name
+        self._stream.start_tls(tls.context, name, at_most_s=self._deadline.left_s() * share)
+        if tls.verify is not None:
+            tls.verify(cast("ssl.SSLSocket", self._stream.socket))
         self.tls = self._stream.tls_version
         self.extensions = self._hello()
 

@@ -46,6 +46,8 @@ class Server:
     """The host's name, for which its certificate has to be; its address if it was given by that."""
     ip: str
     port: int = _PORT
+    domain: str = ""
+    """The domain whose MX records named it, if it was found so."""
 
     @property
     def address(self) -> str:
@@ -115,7 +117,9 @@ def _of_domain(
 ) -> Iterator[Server]:
     told = mail_hosts(one.name)
     by_preference = [
-        (host.preference, Server(name=host.name, ip=ip, port=one.port)) for host in told.hosts for ip in host.addresses
+        (host.preference, Server(name=host.name, ip=ip, port=one.port, domain=one.name))
+        for host in told.hosts
+        for ip in host.addresses
     ]
     if not by_preference:
         raise CouldNotTell(f"{one.name} {'takes no mail' if told.is_null else 'has no mail host with an address'}")

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Tls", "TlsUse"]
+__all__ = ["Tls", "TlsUse", "anybody"]
 
 
 class TlsUse(StrEnum):
@@ -19,6 +20,8 @@ class TlsUse(StrEnum):
     """TLS if the server offers it, whatever its certificate; in clear if that fails."""
     MUST = "must"
     """TLS with a certificate of the server's name that is trusted, or no answer."""
+    DANE = "dane"
+    """As the DNS says of the server's certificate, if that holds by DNSSEC; otherwise as MAY. For domains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,10 @@ class Tls:
 
     use: TlsUse
     context: ssl.SSLContext | None = None
+    server_name: str = ""
+    """The name to ask for (SNI), if it is not that of the server."""
+    verify: Callable[[ssl.SSLSocket], None] | None = None
+    """Raises ServiceFault if the server is not the right one, beyond what the context looks at."""
 
     @classmethod
     def of(cls, setting: TlsUse | str | ssl.SSLContext) -> Tls:
@@ -37,12 +44,14 @@ class Tls:
             case TlsUse.NEVER:
                 return cls(TlsUse.NEVER)
             case TlsUse.MAY:
-                return cls(TlsUse.MAY, _anybody())
+                return cls(TlsUse.MAY, anybody())
             case TlsUse.MUST:
                 return cls(TlsUse.MUST, ssl.create_default_context())
+            case TlsUse.DANE:
+                return cls(TlsUse.DANE)
 
 
-def _anybody() -> ssl.SSLContext:
+def anybody() -> ssl.SSLContext:
     """A context for whoever is there: against one who only listens that is better than none (RFC 7435)."""
     context = ssl.create_default_context()
     context.check_hostname = False
