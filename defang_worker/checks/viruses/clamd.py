@@ -103,14 +103,14 @@ def _asked(
                 with suppress(BrokenPipeError, ConnectionResetError):
                     for number in shown[first:]:
                         show(client, items[number])
-                if _gather(client, shown, replies):
+                if _gather(client, shown, len(shown) - first, replies):
                     break
     return [replies[number] for number in range(len(items))]
 
 
-def _gather(client: Client, shown: Sequence[int], replies: dict[int, Reply]) -> bool:
-    """Takes replies until all that were shown in this session have one, or the session is over: then True."""
-    while any(number not in replies for number in shown):
+def _gather(client: Client, shown: Sequence[int], count: int, replies: dict[int, Reply]) -> bool:
+    """Takes so many replies to what was shown in this session, or until that is over: then True."""
+    for _ in range(count):
         reply = client.reply()
         if reply.lacks_descriptor:
             raise _NoDescriptors
