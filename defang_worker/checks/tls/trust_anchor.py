@@ -38,7 +38,10 @@ _KNOWN_EXTENSIONS: Final = frozenset(
     }
 )
 # What `cryptography` raises for certificates that are malformed, or of a kind that it does not know.
-_FAULTS: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_FAULTS: Final = (
+    *(ValueError, TypeError, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
 
 
 class Untrusted(Exception):

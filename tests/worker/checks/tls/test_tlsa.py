@@ -229,6 +229,13 @@ def test_bytes_that_are_no_certificate_are_malformed_or_have_a_part_that_is_the_
         assert public_key_info(text) in text
 
 
+def test_certificate_of_a_version_that_does_not_exist_is_malformed() -> None:
+    whole = bytearray(server().der)
+    place = whole.index(b"\xa0\x03\x02\x01") + 4  # [0] EXPLICIT INTEGER, RFC 5280 section 4.1
+    whole[place] = 3
+    assert not check([record(middle(), "2 1 1")], [bytes(whole), middle().der])
+
+
 @given(st.data())
 def test_damaged_certificate_is_never_verified_by_its_authority(data: st.DataObject) -> None:
     whole = bytearray(server().der)
