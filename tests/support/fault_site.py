@@ -234,9 +234,9 @@ class Site:
         return int((self.held / f"{stage}.process").read_text())
 
     def _workers(self) -> list[int]:
-        # Number, state, and of those that run the process.
+        # Number, state, and of those that run the process; one that is still to come may have a request.
         slots = (line.split() for line in self.ask("workers").splitlines())
-        return [int(words[2]) for words in slots if words[1] != "S"]
+        return [int(words[2]) for words in slots if words[1] != "S" and words[2].isdecimal()]
 
     def _templates(self) -> list[int]:
         workers = self._workers()

@@ -200,7 +200,7 @@ def append(file: Path, content: bytes) -> None:
 SPOILED_DIRECTORY: dict[str, Callable[[Path], object]] = {
     "COMMANDS missing": lambda directory: (directory / "COMMANDS").unlink(),
     "COMMANDS empty": lambda directory: os.truncate(directory / "COMMANDS", 0),
-    "COMMANDS without its beginning": lambda directory: os.truncate(directory / "COMMANDS", 10),
+    "COMMANDS without its beginning": lambda directory: os.truncate(directory / "COMMANDS", 5),
     "COMMANDS ended": lambda directory: (directory / "COMMANDS").write_bytes(b"R<a@example.org>\nF\n"),
     "COMMANDS closed to us": lambda directory: (directory / "COMMANDS").chmod(0),
     "RESULTS in the way": lambda directory: (directory / "RESULTS").mkdir(),

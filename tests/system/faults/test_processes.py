@@ -43,6 +43,10 @@ GARBAGE = {
 }
 
 
+# In work, or a moment before that.
+_TEMPLATE_GONE = r"Template \(pid \d+\) has ended|Filter not loaded: "
+
+
 def costs_the_message(victim: str, stage: str) -> bool:
     """Whether the loss of a process at that stage is a temporary failure; of others there are more, or new ones."""
     return victim in ("mux", "milter") or (victim == "worker" and stage in ASKED)
@@ -56,7 +60,7 @@ def in_the_log(victim: str, message: Held) -> str:
         case "worker":
             return r"Reap: worker \d+ \(pid \d+\) ended by signal 9 \(WORKER DIED UNEXPECTEDLY\)"
         case "template":
-            return r"Template \(pid \d+\) has ended"
+            return _TEMPLATE_GONE
         case "mux":
             return rf"^\S+ {message.log_name}: \w+: .*(nothing|no answer|refused)"
     # There is nobody to log it, but one who comes after.
@@ -98,7 +102,7 @@ def of_garbage(victim: str, message: Held) -> str:
             return rf"^\S+ {message.log_name}: \w+: (no answer to a check|scan): "
         case "worker":
             return rf"^\S+ {message.queue_id}: Worker \d+ did not get the request: it (wrote without|had ended)"
-    return r"Template \(pid \d+\)(: a template does not say| has ended)"
+    return rf"Template \(pid \d+\): a template does not say|{_TEMPLATE_GONE}"
 
 
 def play_garbled(site: Site, victim: str, stage: str, said: str) -> None:
