@@ -53,13 +53,13 @@ def report(pool: Pool, ledger: Ledger, now: float) -> bytes:
         "queued": pool.queued,
         "messages": pool.counts.messages,
         "uptime_s": int(now - pool.started_at),
-        "filter_fault": _filter_fault(pool, ledger),
+        "filter_fault": filter_fault(pool, ledger),
         "tries_filter": ledger.tries_filter,
     }
     return json.dumps(facts).replace("%", "\\u0025").encode("ascii") + b"\n"
 
 
-def _filter_fault(pool: Pool, ledger: Ledger) -> str | None:
+def filter_fault(pool: Pool, ledger: Ledger) -> str | None:
     """Why there are no workers, as far as it is the filter's fault."""
     if ledger.filter_fault is not None:
         return f"the filter cannot be loaded: {ledger.filter_fault.partition(_LINE_END)[0]}"
@@ -69,9 +69,9 @@ def _filter_fault(pool: Pool, ledger: Ledger) -> str | None:
 
 
 def _findings(pool: Pool, ledger: Ledger, now: float) -> Iterator[tuple[Level, str]]:
-    filter_fault = _filter_fault(pool, ledger)
-    if filter_fault is not None:
-        yield Level.CRITICAL, filter_fault
+    fault = filter_fault(pool, ledger)
+    if fault is not None:
+        yield Level.CRITICAL, fault
     if ledger.reread_fault is not None:
         yield Level.WARNING, f"the filter was not read anew: {ledger.reread_fault.partition(_LINE_END)[0]}"
     if pool.in_state(State.BUSY) == len(pool.slots):

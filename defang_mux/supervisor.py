@@ -91,7 +91,7 @@ async def supervise(
                 report = partial(status_line, pool)
                 workers.start_soon(partial(log_status, report, interval_s=settings.status_interval_s, log=_log))
             if notify.is_wanted():
-                workers.start_soon(keep_informed, pool)
+                workers.start_soon(keep_informed, pool, ledger)
             _log.info(
                 "started; version=%s workers=%d-%d socket=%s",
                 __version__, settings.min_workers, settings.max_workers, settings.socket,

@@ -9,6 +9,7 @@ import trio.testing
 
 from defang_common.host import notify
 from defang_mux import service_manager
+from defang_mux.pool.ledger import Ledger
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Kind, Limits, Ticket
 
@@ -30,7 +31,7 @@ async def test_watchdog_is_fed_in_its_interval_and_status_told_once(
     monkeypatch.setattr(notify, "alive", lambda: signs.append(trio.current_time()))
     began = trio.current_time()
     with trio.move_on_after(9):
-        await service_manager.keep_informed(pool(), texts.append)
+        await service_manager.keep_informed(pool(), Ledger(), texts.append)
     assert [sign - began for sign in signs] == [0, 4, 8]
     assert texts == ["0 of 2 workers busy, 0 running, 0 queued, 0 messages"]
 
@@ -42,11 +43,15 @@ async def test_change_is_told_and_no_watchdog_fed_where_there_is_none(
     signs: list[None] = []
     monkeypatch.setattr(notify, "watchdog_interval_s", lambda: None)
     monkeypatch.setattr(notify, "alive", lambda: signs.append(None))
-    watched = pool()
+    watched, ledger = pool(), Ledger()
     with trio.move_on_after(25):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(service_manager.keep_informed, watched, texts.append)
+            nursery.start_soon(service_manager.keep_informed, watched, ledger, texts.append)
             await trio.sleep(5)
             watched.submit(Ticket(line=b"scan Q1 /d", kind=Kind.SCAN), 5)
+            await trio.sleep(10)
+            ledger.filter_fault = "/f.py:7: NameError\nTraceback"
     assert signs == []
-    assert texts[1:] == ["1 of 2 workers busy, 1 running, 0 queued, 0 messages"]
+    workers = "1 of 2 workers busy, 1 running, 0 queued, 0 messages"
+    fault = "the filter cannot be loaded: /f.py:7: NameError"
+    assert texts[1:] == [workers, f"All mail is put off: {fault}; {workers}"]
