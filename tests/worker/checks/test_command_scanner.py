@@ -97,7 +97,7 @@ def test_program_ends_with_the_worker(tmp_path: Path) -> None:
 from defang_common.wire import commands
 from defang_worker import Message, Settings
 from defang_worker.checks import CommandScanner
-message = Message(commands.decode(b"F\\n"), b"x", "/nowhere", Settings())
+message = Message(commands.decode(b"S<a@b>\\nF\\n"), b"x", "/nowhere", Settings())
 message.run_checks(CommandScanner(["/bin/sh", "-c", "sleep 1000 9>{fifo} & wait"], timeout_s=1000))
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[3]) as worker:
