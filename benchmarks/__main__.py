@@ -111,7 +111,7 @@ def _measure_all(options: argparse.Namespace) -> list[report.Measurement]:
             message = messages.named(size)
             tallies = {one.name: Tally() for one in running}
             for one in running:
-                _load_once(one, message, WARM_UP_MESSAGES, options.sessions)
+                one.load(message, WARM_UP_MESSAGES, options.sessions)
             for number in range(rounds):
                 for one in running if number % 2 == 0 else reversed(running):
                     _measure(one, message, counts[size], options.sessions, tallies[one.name])
@@ -122,17 +122,10 @@ def _measure_all(options: argparse.Namespace) -> list[report.Measurement]:
 
 def _measure(one: Contestant, message: Message, count: int, sessions: int, tally: Tally) -> None:
     before = one.cost()
-    timing = _load_once(one, message, count, sessions)
+    timing = one.load(message, count, sessions)
     tally.cost += one.cost() - before
     tally.latencies_s += timing.latencies_s
     tally.wall_s += timing.wall_s
-
-
-def _load_once(one: Contestant, message: Message, count: int, sessions: int) -> load.Timing:
-    try:
-        return load.run(load.Load(address=one.address, message=message, count=count, sessions=sessions))
-    except load.LoadFailed as error:
-        raise load.LoadFailed(f"{one.name}: {error}; its log ends:\n{one.daemons.logs()[-2000:]}") from error
 
 
 def _progress(where: str, name: str, tally: Tally) -> None:

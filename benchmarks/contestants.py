@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import load
 from benchmarks.processes import Cost, Memory, read_cost, read_memory
+from defang_worker.trial.mta_message import Message
 from tests.support.daemons import MX_CTRL, OUR_PROGRAMS, Chain, Daemons, Origin, private_home, running
 from tests.support.process import wait_until
 
@@ -22,7 +24,8 @@ _FILTERS = {OURS: FILTERS / "filter.py", THEIRS: FILTERS / "filter.pl"}
 NAMES = tuple(_FILTERS)
 
 
-def _chain(name: str, workers: int) -> Chain:
+def chain_of(name: str, workers: int) -> Chain:
+    """The programs of a contestant and their options."""
     # More sessions than workers have to wait for one, not to be sent away: the queue takes them at connect and at scan.
     options = ("-m", str(workers), "-x", str(workers), "-w", "1", "-q", "64", "-Q", "60")
     if name == OURS:
@@ -48,6 +51,13 @@ class Contestant:
     def address(self) -> str:
         """Where its milter listens."""
         return self.daemons.milter_address
+
+    def load(self, message: Message, count: int, sessions: int) -> load.Timing:
+        """How long that many messages took, in so many sessions at a time. LoadFailed, with the end of its log."""
+        try:
+            return load.run(load.Load(address=self.address, message=message, count=count, sessions=sessions))
+        except load.LoadFailed as error:
+            raise load.LoadFailed(f"{self.name}: {error}; its log ends:\n{self.daemons.logs()[-2000:]}") from error
 
     def cost(self) -> Cost:
         """CPU seconds spent so far."""
@@ -86,11 +96,18 @@ class Contestant:
 @contextmanager
 def contestants(names: list[str], *, workers: int) -> Iterator[list[Contestant]]:
     """The named ones, running with that many workers, each in a directory of its own."""
+    with started({name: chain_of(name, workers) for name in names}, workers=workers) as found:
+        yield found
+
+
+@contextmanager
+def started(chains: Mapping[str, Chain], *, workers: int) -> Iterator[list[Contestant]]:
+    """The same for any chains by their names, which have that many workers."""
     with ExitStack() as stack:
         found = []
-        for name in names:
+        for name, chain in chains.items():
             home = stack.enter_context(private_home(f"bench-{name}-"))
-            daemons = stack.enter_context(running(_chain(name, workers), home=home))
+            daemons = stack.enter_context(running(chain, home=home))
             found.append(Contestant(name=name, daemons=daemons))
         for one in found:
             one.wait_for_workers(workers)

@@ -27,6 +27,10 @@ class Cost:
         """All three groups together."""
         return self.milter_s + self.mux_s + self.workers_s
 
+    def of_each(self, count: int) -> Cost:
+        """The share of each of so many messages."""
+        return Cost(milter_s=self.milter_s / count, mux_s=self.mux_s / count, workers_s=self.workers_s / count)
+
     def __sub__(self, earlier: Cost) -> Cost:
         return Cost(
             milter_s=self.milter_s - earlier.milter_s,

@@ -92,7 +92,7 @@ def _row(one: Measurement) -> tuple[str, ...]:
 
 def table(measurements: Iterable[Measurement]) -> str:
     """The measurements, CPU time in milliseconds a message, in all and by process group."""
-    return _markdown(_HEAD, [_row(one) for one in measurements])
+    return markdown(_HEAD, [_row(one) for one in measurements])
 
 
 def ratios(measurements: Sequence[Measurement]) -> str:
@@ -116,7 +116,7 @@ def ratios(measurements: Sequence[Measurement]) -> str:
                 f"{ours.memory.total_mib / theirs.memory.total_mib:.2f}",
             )
         )
-    return _markdown(("size", "CPU/message", "target", "msg/s", "p50", "p99", "PSS"), rows) if rows else ""
+    return markdown(("size", "CPU/message", "target", "msg/s", "p50", "p99", "PSS"), rows) if rows else ""
 
 
 def memory_table(readings: Sequence[MemoryReading]) -> str:
@@ -133,7 +133,7 @@ def memory_table(readings: Sequence[MemoryReading]) -> str:
         for one in readings
     ]
     head = ("programs", "workers", "messages", "fewest of a worker", "milter", "mux", "workers MiB", "PSS MiB")
-    table = _markdown(head, rows)
+    table = markdown(head, rows)
     total_mib = {one.contestant: one.memory.total_mib for one in readings}
     if OURS not in total_mib or THEIRS not in total_mib:
         return table
@@ -148,7 +148,7 @@ def readiness_table(readiness: Readiness) -> str:
         times_ms = (min(found_s) * _MS, median(found_s) * _MS, max(found_s) * _MS)
         rows.append((name, str(len(found_s)), *(f"{time_ms:.1f}" for time_ms in times_ms)))
     ratio = median(readiness.forked_s) / median(readiness.executed_s)
-    table = _markdown(("worker", "started", "fastest ms", "median ms", "slowest ms"), rows)
+    table = markdown(("worker", "started", "fastest ms", "median ms", "slowest ms"), rows)
     return f"{table}\n\nForked divided by executed: {ratio:.3f}, target {_held(ratio, READINESS_TARGET)}"
 
 
@@ -156,7 +156,8 @@ def _held(ratio: float, target: float) -> str:
     return f"{'reached' if ratio <= target else 'MISSED'} ({target})"
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     # Words to the left, numbers to the right.
     numeric = [bool(rows) and rows[0][column][:1].isdigit() and column > 0 for column in range(len(head))]

@@ -34,9 +34,6 @@ class Origin(Enum):
     DEBIAN = "debian"
 
 
-_MILTER = {Origin.OURS: OUR_PROGRAMS / "defang-milter", Origin.DEBIAN: Path("/usr/bin/mimedefang")}
-_MUX = {Origin.OURS: OUR_PROGRAMS / "defang-mux", Origin.DEBIAN: Path("/usr/bin/mimedefang-multiplexor")}
-_WORKER = {Origin.OURS: OUR_PROGRAMS / "defang-worker", Origin.DEBIAN: Path("/usr/bin/mimedefang.pl")}
 MX_CTRL = {Origin.OURS: OUR_PROGRAMS / "md-mx-ctrl", Origin.DEBIAN: Path("/usr/bin/md-mx-ctrl")}
 
 
@@ -44,7 +41,7 @@ MX_CTRL = {Origin.OURS: OUR_PROGRAMS / "md-mx-ctrl", Origin.DEBIAN: Path("/usr/b
 class Chain:
     """Which three programs, with which site filter (Python for our worker, Perl for Debian's) and options.
 
-    `milter_socket` is `unix:NAME` (made below the spool) or `inet:PORT@127.0.0.1`.
+    `milter_socket` is `unix:NAME` (made below the spool) or `inet:PORT@127.0.0.1`. `programs` is where ours are.
     """
 
     filter: Path
@@ -54,6 +51,11 @@ class Chain:
     milter_options: tuple[str, ...] = ()
     mux_options: tuple[str, ...] = ("-x", "2", "-l")
     milter_socket: str = "unix:milter.sock"
+    programs: Path = OUR_PROGRAMS
+
+    def program(self, origin: Origin, ours: str, debians: str) -> Path:
+        """The path of a program, by the name that it has with us or with Debian."""
+        return self.programs / ours if origin is Origin.OURS else Path("/usr/bin") / debians
 
     def __str__(self) -> str:
         return f"{self.milter.value}-{self.mux.value}-{self.worker.value}"
@@ -73,7 +75,7 @@ class Daemons:
         self._filter = home / f"filter{chain.filter.suffix}"
         shutil.copy(chain.filter, self._filter)
         self._filter.chmod(0o644)
-        self._worker = _WORKER[chain.worker]
+        self._worker = chain.program(chain.worker, "defang-worker", "mimedefang.pl")
         self._worker_now = self._worker
         self.mux: Program | None = None
         self.milter: Program | None = None
@@ -84,7 +86,8 @@ class Daemons:
         Not tried by connecting: MIMEDefang's takes each connection for a request, and gives it a worker.
         """
         self._worker_now = worker or self._worker
-        argv: list[str | Path] = [_MUX[self.chain.mux], "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
+        program = self.chain.program(self.chain.mux, "defang-mux", "mimedefang-multiplexor")
+        argv: list[str | Path] = [program, "-D", "-U", USER, "-z", self.spool, "-s", self.mux_socket]
         argv += ["-f", self._worker_now, "-F", self._filter]
         argv += self.chain.mux_options
         self.mux = Program("multiplexor", argv, log=self.home / "mux.log", env=self._environment)
@@ -93,7 +96,8 @@ class Daemons:
 
     def start_milter(self) -> Program:
         """Start the milter; returns once it accepts connections."""
-        argv: list[str | Path] = [_MILTER[self.chain.milter], "-D", "-U", USER, "-z", self.spool, "-m", self.mux_socket]
+        program = self.chain.program(self.chain.milter, "defang-milter", "mimedefang")
+        argv: list[str | Path] = [program, "-D", "-U", USER, "-z", self.spool, "-m", self.mux_socket]
         argv += ["-p", self.milter_address, *self.chain.milter_options]
         self.milter = Program("milter", argv, log=self.home / "milter.log", env=self._environment)
         self.milter.wait_ready(self.milter_address)
