@@ -37,6 +37,11 @@ class Deadline:
         """This one, or so many seconds from now if that is sooner."""
         return Deadline(min(self.at, time.monotonic() + seconds))
 
+    def part(self, share: float) -> Deadline:
+        """When that share of what is left has gone, 0.5 being a half; there may be nothing left."""
+        now = time.monotonic()
+        return Deadline(now + max(0.0, self.at - now) * share)
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:

@@ -15,7 +15,10 @@ def author_addresses(fields: Iterable[tuple[bytes, bytes]]) -> list[str]:
     if len(values) != 1:
         raise ValueError(f"{len(values)} From fields")
     text = " ".join(values[0].decode("utf-8", "replace").split())
-    return [address for _, address in getaddresses([text]) if "@" in address]
+    try:
+        return [address for _, address in getaddresses([text]) if "@" in address]
+    except RecursionError as fault:  # groups within groups
+        raise ValueError("From is malformed") from fault
 
 
 def author_domain(fields: Iterable[tuple[bytes, bytes]]) -> str:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Bimi"]
 
 # A round trip more than DMARC.
-_TIMEOUT_S: Final = 27.0
+_TIMEOUT_S: Final = 30.0
 _SELECTOR_FIELD: Final = "bimi-selector"
 # Section 5.6: only the receiving site may write them, for its mail programs believe them.
 _FIELDS_OF_RECEIVERS: Final = ("BIMI-Location", "BIMI-Indicator", "BIMI-Logo-Preference")

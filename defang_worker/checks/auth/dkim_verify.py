@@ -44,6 +44,12 @@ __all__ = [
 _MIN_RSA_BITS: Final = 1024
 # For clocks that are not quite right.
 _CLOCK_LEEWAY_S: Final = 300
+# Real ones have a tenth of that. Some of dkimpy's patterns take time squared, minutes for a field as long as a header.
+_MAX_SIGNATURE_BYTES: Final = 8192
+# Folds and blanks included, which those patterns stop at: RSA with 8192 bits has 1366 characters, SHA-256 has 44.
+_MAX_TAG_BYTES: Final = {b"b": 2048, b"bh": 256}
+# Each is looked for in the whole header, for each signature.
+_MAX_NAMES: Final = 256
 # A number of seconds or bytes; Python refuses to read thousands of digits.
 _NUMBER: Final = re.compile(rb"\d{1,18}\Z")
 # What dkimpy raises for malformed signatures and keys, beside exceptions of its own.
@@ -63,7 +69,9 @@ class SignedBody(NamedTuple):
 
 
 def signature_tags(value: bytes) -> Tags:
-    """The tags of a signature, in their order; raises Refused for a list that is none."""
+    """The tags of a signature, in their order; raises Refused for a list that is none, or a very long one."""
+    if len(value) > _MAX_SIGNATURE_BYTES:
+        raise Refused(DkimWord.POLICY, f"longer than {_MAX_SIGNATURE_BYTES} bytes")
     try:
         return parse_tag_value(value)
     except _FAULTS as fault:
@@ -74,6 +82,9 @@ def check_tags(
     tags: Tags, now: float, *, needed: Sequence[bytes] = (b"v", b"a", b"b", b"bh", b"d", b"h", b"s")
 ) -> None:
     """Raises Refused for a signature that cannot hold whatever its key is, or has not all tags that are needed."""
+    for tag, most in _MAX_TAG_BYTES.items():
+        if len(tags.get(tag, b"")) > most:
+            raise Refused(DkimWord.POLICY, f"{tag.decode()}= is longer than {most} bytes")
     for tag in (b"t", b"x", b"l"):
         if tag in tags and not _NUMBER.match(tags[tag]):
             raise Refused(DkimWord.PERMERROR, f"{tag.decode()}= is no number")
@@ -85,8 +96,11 @@ def check_tags(
         dkim.validate_signature_fields(tags, [*needed])
     except _FAULTS as fault:
         raise Refused(DkimWord.PERMERROR, said(fault)) from fault
-    if b"h" in needed and b"from" not in signed_names(tags):
+    names = signed_names(tags) if b"h" in needed else [b"from"]
+    if b"from" not in names:
         raise Refused(DkimWord.PERMERROR, "From is not signed")
+    if len(names) > _MAX_NAMES:
+        raise Refused(DkimWord.POLICY, f"more than {_MAX_NAMES} fields are signed")
 
 
 def records(answer: Answer) -> tuple[bytes, ...]:

@@ -26,6 +26,7 @@ Identity = Literal["mailfrom", "helo"]
 
 # RFC 7208, section 4.6.4: no less than this should be granted for all lookups.
 _TIMEOUT_S: Final = 20.0
+_MAX_EXPLANATION_CHARS: Final = 500
 
 
 class SpfWord(StrEnum):
@@ -111,6 +112,8 @@ class Spf(DnsCheck[Any, SpfResult]):
         return ask
 
     def _told(self, word: SpfWord, explanation: str, identity: Identity, domain: str) -> SpfResult:
+        # A domain's explanation of a failure is a stranger's text.
+        explanation = " ".join(explanation.split())[:_MAX_EXPLANATION_CHARS]
         detail = f"{word} for {identity} {domain}".rstrip() + (f": {explanation}" if explanation else "")
         return self.result(  # type: ignore[no-any-return]  # of this check's own type
             _OUTCOMES[word], detail, word=word, identity=identity, domain=domain

@@ -26,6 +26,11 @@ __all__ = ["evaluate"]
 # RFC 7208, section 4.6.4.
 _MAX_VOID_LOOKUPS: Final = 2
 _MAX_NAMES: Final = 10
+# Section 3.4 wants a record to fit into 450 bytes. Long lists of addresses take some thousands.
+_MAX_RECORD_BYTES: Final = 16 * 1024
+# A domain has 255 characters, and macros for it are no longer. pyspf takes time squared for them.
+_MAX_TERM_BYTES: Final = 512
+_RECORD_START: Final = b"v=spf1"
 
 
 class _Query(spf.query):
@@ -79,7 +84,17 @@ def _as_pyspf_has_them(answer: Answer, qtype: str) -> list[Any]:
         case "PTR":
             return [record.target.to_text(omit_final_dot=True) for record in answer.records]
         case _:
-            return [(text,) for text in answer.texts]
+            return [(text,) for text in answer.texts if _is_readable(text)]
+
+
+def _is_readable(text: bytes) -> bool:
+    """Whether it is to be read: any record, but of explanations and other texts only short ones. Raises PermError for a
+    record that would take very long."""
+    if text[: len(_RECORD_START)].lower() != _RECORD_START:
+        return len(text) <= _MAX_TERM_BYTES
+    if len(text) > _MAX_RECORD_BYTES or max(map(len, text.split(b" "))) > _MAX_TERM_BYTES:
+        raise spf.PermError("the record, or a term of it, is too long")
+    return True
 
 
 def evaluate(
@@ -101,4 +116,7 @@ def evaluate(
     except UnicodeError as fault:
         # What is not ASCII in a record is a syntax error to section 3.1; in a name it has no record.
         return "permerror", f"not ASCII: {fault}"
+    except ValueError as fault:
+        # A number of thousands of digits, say, which Python refuses to read.
+        return "permerror", f"malformed: {fault}"
     return word, explanation

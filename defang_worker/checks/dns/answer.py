@@ -79,6 +79,8 @@ class Answer:
     """How long it holds, in seconds, by its records."""
     is_authentic: bool = False
     """Whether it holds by DNSSEC, as a nameserver says (AD) that is trusted (`Resolver.is_trusted`)."""
+    size_bytes: int = 0
+    """How long the nameserver's response was."""
     canonical_name: str = ""
     """The name that has the records, where aliases (CNAME) led there; without the final dot."""
     reason: str = ""
@@ -123,13 +125,18 @@ def interpret(response: QueryMessage) -> Answer:
         chain = response.resolve_chaining()
     except dns.exception.DNSException as fault:
         raise BadResponse(f"an answer that is none: {fault}") from fault
-    is_authentic = bool(response.flags & dns.flags.AD)
+    is_authentic, size_bytes = bool(response.flags & dns.flags.AD), len(response.wire or b"")
     canonical = chain.canonical_name.to_text(omit_final_dot=True).lower()
     if chain.answer is not None:
         records = tuple(chain.answer)
         ttl_s = chain.minimum_ttl
         return Answer(
-            status=Status.FOUND, records=records, ttl_s=ttl_s, is_authentic=is_authentic, canonical_name=canonical
+            status=Status.FOUND,
+            records=records,
+            ttl_s=ttl_s,
+            is_authentic=is_authentic,
+            size_bytes=size_bytes,
+            canonical_name=canonical,
         )
     status = Status.NO_NAME if rcode == dns.rcode.NXDOMAIN else Status.NO_DATA
     # Without an SOA record a denial is not to be kept at all: RFC 2308, section 5.

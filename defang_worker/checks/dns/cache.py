@@ -14,6 +14,8 @@ __all__ = ["AnswerCache"]
 
 # An entry takes a kilobyte or two: this is a few megabytes in each worker.
 _MAX_ENTRIES: Final = 4096
+# A stranger's response may have 64 KB, and takes some times that as records.
+_MAX_BYTES: Final = 1024 * 1024
 # A wrong record that lives for weeks is not to outlive its correction so long in every worker.
 _MAX_TTL_S: Final = 3600.0
 
@@ -21,8 +23,10 @@ _MAX_TTL_S: Final = 3600.0
 class AnswerCache:
     """Answers by question; the ones that were not asked for the longest time go first."""
 
-    def __init__(self, max_entries: int = _MAX_ENTRIES) -> None:
+    def __init__(self, max_entries: int = _MAX_ENTRIES, max_bytes: int = _MAX_BYTES) -> None:
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._entries: OrderedDict[Question, tuple[float, Answer]] = OrderedDict()
         self._lock = Lock()
 
@@ -36,7 +40,7 @@ class AnswerCache:
             if known is None:
                 return None
             if known[0] <= now:
-                del self._entries[question]
+                self._forget(question)
                 return None
             self._entries.move_to_end(question)
             return known[1]
@@ -46,7 +50,12 @@ class AnswerCache:
         if answer.is_unknown or answer.ttl_s <= 0:
             return
         with self._lock:
+            self._forget(question)
             self._entries[question] = (now + min(answer.ttl_s, _MAX_TTL_S), answer)
-            self._entries.move_to_end(question)
-            while len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
+            self._bytes += answer.size_bytes
+            while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+                self._forget(next(iter(self._entries)))
+
+    def _forget(self, question: Question) -> None:
+        if (known := self._entries.pop(question, None)) is not None:
+            self._bytes -= known[1].size_bytes

@@ -38,6 +38,8 @@ _PROBE_S: Final = 1.0
 # What fits every path without fragments: the DNS flag day of 2020.
 _UDP_PAYLOAD_BYTES: Final = 1232
 _MAX_DATAGRAM_BYTES: Final = 65535
+# Few records that mail is checked by are so long. A message whose names all are is not to have us fetch hundreds.
+_MAX_BY_TCP: Final = 16
 # Any nameserver that works knows the root's nameservers at once: whether it is there, or only slow about one name.
 _PROBE: Final = Question("", "NS")
 _random: Final = random.SystemRandom()
@@ -91,6 +93,7 @@ class Exchange:
         self._probe = _query(_PROBE, probe_number)
         self._reasons: dict[int, str] = {}
         self._truncated: list[tuple[int, _Line]] = []
+        self._by_tcp_left = _MAX_BY_TCP
         self._poll = select.poll()
 
     def close(self) -> None:
@@ -202,13 +205,17 @@ class Exchange:
         yield self._open.pop(number), answer
 
     def _by_tcp(self, deadline: Deadline) -> Iterator[tuple[Question, Answer]]:
-        """Fetches again what did not fit. One after the other: few records that mail is checked by are so long."""
+        """Fetches again what did not fit, one after the other, none of which may take the time of the others."""
         truncated, self._truncated = self._truncated, []
-        for number, line in truncated:
-            left_s = deadline.at - time.monotonic()
+        for place, (number, line) in enumerate(truncated):
+            left_s = (deadline.at - time.monotonic()) / (len(truncated) - place)
             if number not in self._open or left_s <= 0:
                 continue
             server = line.server
+            if not self._by_tcp_left:
+                self._reasons[number] = f"{server.host}: too many long answers"
+                continue
+            self._by_tcp_left -= 1
             try:
                 response = dns.query.tcp(self._queries[number], server.host, left_s, port=server.port)
             except (OSError, EOFError, dns.exception.DNSException, ValueError) as fault:

@@ -24,6 +24,8 @@ __all__ = ["MailHost", "MailHosts", "mail_hosts"]
 
 # More have no use, and whoever owns the domain is not to make this host ask for hundreds.
 _MAX_HOSTS: Final = 10
+# A stranger's name may have thousands, which would fill log and record.
+_MAX_ADDRESSES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ def _host(name: str, preference: int, answers: list[Answer]) -> MailHost:
     return MailHost(
         name=name.lower(),
         preference=preference,
-        addresses=tuple(address for answer in found for address in answer.addresses),
+        addresses=tuple(address for answer in found for address in answer.addresses[:_MAX_ADDRESSES]),
         is_unknown=any(answer.is_unknown for answer in answers),
         is_authentic=bool(found) and all(answer.is_authentic for answer in found),
         canonical_name=canonical if canonical != name.lower() else "",

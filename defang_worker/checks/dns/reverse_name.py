@@ -31,7 +31,7 @@ class ReverseNameResult(CheckResult):
     """FOUND if the address has no name that leads back to it."""
 
     names: tuple[str, ...] = ()
-    """All names that the address claims, in small letters."""
+    """The names that the address claims, in small letters; no more than ten are looked at."""
     confirmed: tuple[str, ...] = ()
     """Those that have the address."""
 
@@ -74,8 +74,8 @@ class ReverseName(DnsCheck[Any, ReverseNameResult]):
         answer = self.resolver.ask(ip.reverse_pointer, "PTR", deadline)
         if answer.is_unknown:
             raise CouldNotTell(f"PTR of {ip}: {answer.reason}")
-        names = sorted({record.target.to_text(omit_final_dot=True).lower() for record in answer.records})
-        questions = [Question(name, "A" if ip.version == 4 else "AAAA") for name in names[:_MAX_NAMES]]
+        names = sorted({record.target.to_text(omit_final_dot=True).lower() for record in answer.records})[:_MAX_NAMES]
+        questions = [Question(name, "A" if ip.version == 4 else "AAAA") for name in names]
         confirmed, unknown = [], []
         for question, forward in self.resolver.answers(questions, deadline):
             if forward.is_unknown:

@@ -21,6 +21,8 @@ from tests.worker.checks.auth.mail import PLAIN, message, rsa_key
 from tests.worker.checks.auth.names import KnownNames
 from tests.worker.checks.auth.vectors import RFC6376, RFC6376_KEY, RFC8463, RFC8463_KEYS
 
+# Of the processor: a tenth of it is plenty, and with time squared it would be minutes.
+LONG_S = 10.0
 KEY_NAME = "mail._domainkey.example.com"
 
 
@@ -287,3 +289,33 @@ def test_keys_come_from_a_nameserver() -> None:
         late = Dkim(resolver=Resolver(server.address), timeout_s=0.2)
         result = message(signed().replace(b"s=mail", b"s=other")).run_checks(late)[late]
         assert (result.outcome, result.word) == (Outcome.UNKNOWN, DkimWord.TEMPERROR)
+
+
+# Time that a stranger might take
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [
+        (f"h=from:{':'.join(f'x{number}' for number in range(300))}; b=AAAA", "more than 256 fields are signed"),
+        (f"h=from; b=A{chr(10)} {' ' * 3000}A", "b= is longer than 2048 bytes"),
+        (f"h=from; b=AAAA; z={'a|' * 5000}", "longer than 8192 bytes"),
+        ("h=from; b=A" + "\n " * 6000 + "=!", "longer than 8192 bytes"),
+    ],
+)
+def test_very_long_signature_is_not_verified(signature: str, expected: str) -> None:
+    field = f"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=mail; bh=AAAA; {signature}\n".encode()
+    names = KnownNames({KEY_NAME: "v=DKIM1; p=x"})
+    check = Dkim(resolver=names)
+    (one,) = message(field + PLAIN).run_checks(check)[check].signatures
+    assert (one.result, one.reason) == (DkimWord.POLICY, expected)
+    assert names.rounds == [[]]
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t", "\n ", "A ", "=", " =", "A", ";b=", " b "])
+def test_signature_of_any_shape_takes_no_long_time(blanks: str) -> None:
+    started = time.process_time()
+    head = "DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=mail; h=from; bh=AAAA; b=A"
+    field = head + blanks * ((8000 - len(head)) // len(blanks)) + "!\n"
+    scan(field.encode() * 10 + PLAIN, {KEY_NAME: "v=DKIM1; p=x"})
+    assert time.process_time() - started < LONG_S

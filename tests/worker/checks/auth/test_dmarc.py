@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
-from defang_worker.checks import DkimKey, DkimSigner, Dmarc, DmarcPolicy, DmarcResult, DmarcWord, Outcome
+from defang_worker.checks import DkimKey, DkimSigner, Dmarc, DmarcPolicy, DmarcResult, DmarcWord, Outcome, Resolver
 from defang_worker.checks.auth.author import author_domain
 from defang_worker.checks.auth.dmarc_record import Record, Walk, names_of_walk
+from tests.support.dns_server import DnsServer, Fault
 from tests.worker.checks.auth.mail import PLAIN, message
 from tests.worker.checks.auth.names import KnownNames
 from tests.worker.checks.auth.vectors import RFC8463_ED25519_KEY, RFC8463_SEED
 
+# Of the processor: a tenth of it is plenty, and with time squared it would be minutes.
+LONG_S = 10.0
 Texts = dict[str, str | list[str] | None]
 SPF = "v=spf1 ip4:192.0.2.7 -all"
 REJECT = "v=DMARC1; p=reject"
@@ -272,3 +276,28 @@ def test_result_stands_in_the_record_with_those_of_spf_and_dkim() -> None:
     assert (told["word"], told["disposition"], told["spf"]["word"], told["dkim"]["outcome"]) == (
         *("fail", "reject", "none", "not-applicable"),
     )
+
+
+# Time that a stranger might take
+
+
+def test_sender_with_silent_nameservers_does_not_hide_a_forgery() -> None:
+    """Whose SPF and keys are asked for, the forger chooses."""
+    with DnsServer('_dmarc.example.com TXT "v=DMARC1; p=reject"\nexample.com A 192.0.2.9') as server:
+        server.faults["slow.example"] = Fault.SILENT
+        server.faults["s._domainkey.slow.example"] = Fault.SILENT
+        check = Dmarc(resolver=Resolver(server.address), timeout_s=4.0)
+        raw = signed("example.com", "slow.example")
+        result = message(raw, b"a@slow.example").run_checks(check)[check]
+    assert (result.word, result.disposition) == (DmarcWord.FAIL, DmarcPolicy.REJECT)
+    assert result.spf is not None
+    assert result.dkim is not None
+    assert (result.spf.word, result.dkim.word) == ("temperror", "temperror")
+
+
+@pytest.mark.parametrize("value", ["a:" * 30000, "(" * 60000, "<" * 60000, "a@[" * 20000, "a@b," * 15000])
+def test_from_of_any_shape_is_an_error_in_no_long_time(value: str) -> None:
+    started = time.process_time()
+    result = scan({}, PLAIN.replace(b"Joe <joe@example.com>", value.encode()))
+    assert (result.word, result.outcome) == (DmarcWord.PERMERROR, Outcome.FOUND)
+    assert time.process_time() - started < LONG_S

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,40 @@ def test_identity_is_one_of_the_two() -> None:
 def test_record_may_be_longer_than_a_datagram() -> None:
     texts = " ".join(f'"ip4:198.51.100.{number} {" " * 200}"' for number in range(20))
     assert checked(f'example.com TXT "v=spf1 " {texts} "ip4:192.0.2.7 -all"').word == "pass"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "v=spf1 exists:%{d2r" + ".-+,/_=" * 2000 + "} -all",
+        "v=spf1 exists:" + "%{" * 8000,
+        "v=spf1 exists:%{d" + "1" * 5000 + "r} -all",
+        "V=SPF1 " + "a" * 60000,
+        "v=spf1 " + "ip4:192.0.2.1 " * 4000 + "-all",
+    ],
+)
+def test_record_that_would_take_very_long_is_a_permerror(record: str) -> None:
+    started = time.process_time()
+    result = checked(f"example.com TXT {in_strings(record)}")
+    assert (result.word, result.outcome) == ("permerror", Outcome.NOT_APPLICABLE)
+    assert time.process_time() - started < LONG_S
+
+
+def in_strings(text: str) -> str:
+    return " ".join(quoted(text[at : at + 255]) for at in range(0, len(text), 255))
+
+
+FAILING = 'example.com TXT "v=spf1 exp=why.example.com -all"'
+
+
+def test_long_texts_beside_a_record_are_passed_over_and_long_explanations_too() -> None:
+    long = in_strings("x" * 50_000)
+    result = checked(f"{FAILING}\nexample.com TXT {long}\nwhy.example.com TXT {long}")
+    assert result.word == "fail"
+    assert len(result.detail) < 600
+
+
+def test_explanation_is_one_short_line_in_the_detail() -> None:
+    text = in_strings("two\r\nlines\t%{s}")
+    result = checked(f"{FAILING}\nwhy.example.com TXT {text}")
+    assert result.detail == "fail for mailfrom example.com: two lines alice@example.com"

@@ -373,3 +373,14 @@ def test_list_may_be_declared_in_a_settings_file(tmp_path: Path) -> None:
     assert isinstance(check, DnsList)
     assert ([zone.name for zone in check.zones], check.stop_after) == (["bl.example", "bl.example.net"], 1)
     assert check.resolver.nameservers == ("127.0.0.1",)
+
+
+def test_names_and_addresses_of_strangers_are_bounded() -> None:
+    names = "\n".join(f"7.2.0.192.in-addr.arpa PTR host{number:03}.example" for number in range(100))
+    result = reverse(names)
+    assert len(result.names) == 10
+    assert len(result.detail) < 300
+    addresses = "\n".join(f"mx.example A 127.0.1.{number}" for number in range(200))
+    told = mx(f"example.com MX 1 mx.example\n{addresses}")
+    assert told.is_found
+    assert (len(told.hosts[0].addresses), len(told.bogus)) == (32, 32)

@@ -7,7 +7,11 @@ import socket
 import threading
 from pathlib import Path
 
+import dns.message
+import dns.rrset
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.dns import exchange, nameserver
@@ -289,3 +293,65 @@ def test_cache_forgets_what_is_over_and_what_was_not_asked_for_longest() -> None
     cache.put(one, Answer.unknown("x"), 60.0)
     cache.put(two, Answer(status=Status.NO_DATA), 60.0)
     assert len(cache) == 1
+
+
+def test_memory_of_answers_is_bounded_by_their_length_too() -> None:
+    cache = AnswerCache(max_bytes=1000)
+    one, two, three = (Question(name) for name in "abc")
+    long = Answer(status=Status.FOUND, ttl_s=60, size_bytes=600)
+    for question in (one, two, two, two):
+        cache.put(question, long, 0.0)
+    assert (cache.get(one, 0.0), cache.get(two, 0.0)) == (None, long)
+    cache.put(three, Answer(status=Status.FOUND, ttl_s=60, size_bytes=1001), 0.0)
+    assert len(cache) == 0
+    cache.put(one, long, 0.0)
+    assert cache.get(one, 60.0) is None
+    cache.put(two, long, 60.0)
+    assert cache.get(two, 60.0) is long
+
+
+def test_answer_tells_how_long_it_is_however_it_came() -> None:
+    with DnsServer(ZONE) as server:
+        server.add_one("long.example", "TXT", " ".join(f'"{"x" * 250}"' for _ in range(200)))
+        assert 20 < ask(server, "example.com", "TXT").size_bytes < 100
+        assert 50_000 < ask(server, "long.example", "TXT").size_bytes < 60_000
+
+
+def test_few_answers_of_one_round_are_fetched_by_tcp() -> None:
+    with DnsServer() as server:
+        names = [f"long{number}.example" for number in range(20)]
+        for name in names:
+            server.add(f"{name} A 192.0.2.1")
+            server.faults[name] = Fault.TRUNCATED
+        answers = Resolver(server.address).ask_all([Question(name) for name in names], Deadline.after(LONG_S))
+        assert sum(answer.is_found for answer in answers) == 16
+        assert {answer.reason for answer in answers if answer.is_unknown} == {"127.0.0.1: too many long answers"}
+        assert sum(way == "tcp" for way, _, _ in server.asked) == 16
+
+
+def test_long_answer_that_hangs_leaves_time_for_the_others() -> None:
+    with DnsServer("one.example A 192.0.2.1\ntwo.example A 192.0.2.1") as server:
+        server.faults["one.example"] = Fault.TRICKLE
+        server.faults["two.example"] = Fault.TRUNCATED
+        questions = [Question("one.example"), Question("two.example")]
+        one, two = Resolver(server.address).ask_all(questions, Deadline.after(4.0))
+    assert (one.is_unknown, two.is_found) == (True, True)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_response_that_was_damaged_is_an_answer_or_could_not_tell(data: st.DataObject) -> None:
+    """Whatever comes from the nameserver, no other exception ends the check."""
+    query = exchange._query(Question("www.example.com"), 7)
+    response = dns.message.make_response(query)
+    response.answer.append(dns.rrset.from_text("www.example.com.", 60, "IN", "CNAME", "web.example.com."))
+    response.answer.append(dns.rrset.from_text("web.example.com.", 60, "IN", "A", "192.0.2.1"))
+    wire = bytearray(response.to_wire())
+    for _ in range(data.draw(st.integers(1, 4))):
+        wire[data.draw(st.integers(2, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    wire = wire[: data.draw(st.integers(0, len(wire)))]
+    one = exchange.Exchange([Question("www.example.com")], [nameserver.Nameserver("127.0.0.1", 53)])
+    (number,) = one._open
+    wire[:2] = number.to_bytes(2)
+    for question, answer in one._told(one._lines[0], bytes(wire)):
+        assert (question.name, answer.is_unknown) == ("www.example.com", False)
