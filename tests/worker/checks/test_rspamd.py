@@ -125,7 +125,7 @@ def test_result_has_score_symbols_and_a_report(spool: Path) -> None:
         "detail": "add header, 6.8 of 15.0",
         "score": 6.8,
         "required": 15.0,
-        "symbols": result.symbols,
+        "symbols": [["LARGE", 7.3], ["SMALL", -0.5]],
         "action": "add header",
     }
 
