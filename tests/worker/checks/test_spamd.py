@@ -125,7 +125,7 @@ def test_report_has_the_symbols_with_their_scores_in_its_own_table_only(spool: P
     assert result.symbols == (Symbol("BAYES_99", 7.5), Symbol("RCVD_IN_DNSWL_Low", -0.7), Symbol("GTUBE", 1000.0))
     assert result.report == REPORT.strip()
     told = result.as_record()
-    assert told["symbols"] == result.symbols
+    assert told["symbols"] == [list(symbol) for symbol in result.symbols]
     assert "report" not in told
 
 
