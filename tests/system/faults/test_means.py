@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the programs need, taken away while a message is at any stage: room on the disk, and descriptors."""
+"""What the programs need, taken away while a message is at any stage: room on the disk, descriptors, processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from tests.support.small_disk import full
 pytestmark = pytest.mark.system
 
 
+IN_PROC = {"nofile": "Max open files", "nproc": "Max processes"}
+
+
 @contextmanager
-def descriptors_limited(pid: int, count: int) -> Iterator[None]:
-    """While inside, the process can have no more open. By its own user, for root need not have that right."""
-    limits = Path(f"/proc/{pid}/limits").read_text()
-    before = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3]
+def limited(pid: int, resource: str, count: int) -> Iterator[None]:
+    """While inside, the process can have no more of that. By its own user, for root need not have that right."""
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    before = (
+        next(line for line in lines if line.startswith(IN_PROC[resource])).removeprefix(IN_PROC[resource]).split()[0]
+    )
 
     def limit(soft: str) -> None:
-        subprocess.run(["prlimit", "--pid", str(pid), f"--nofile={soft}:"], user=USER, group=USER, check=True)
+        subprocess.run(["prlimit", "--pid", str(pid), f"--{resource}={soft}:"], user=USER, group=USER, check=True)
 
     limit(str(count))
     try:
@@ -53,7 +58,7 @@ def test_a_daemon_without_descriptors_refuses_for_now_and_serves_when_there_are_
     (pid,) = site.pids(victim, "")
     # The first worker is busy, so that a new one is needed and its pipes with it.
     with site.holding("scan") as (held,), ThreadPoolExecutor(max_workers=1) as pool:
-        with descriptors_limited(pid, open_files(pid) + spare):
+        with limited(pid, "nofile", open_files(pid) + spare):
             outcome = pool.submit(site.play)
             wait([outcome], timeout=1)
         held.let_go()
@@ -66,7 +71,7 @@ def test_a_daemon_without_descriptors_refuses_for_now_and_serves_when_there_are_
 def test_a_worker_without_descriptors_costs_a_retry_at_most(site: Site, stage: str) -> None:
     with site.holding(stage) as (message,):
         (pid,) = site.pids("worker", stage)
-        with descriptors_limited(pid, open_files(pid)):
+        with limited(pid, "nofile", open_files(pid)):
             message.let_go()
             outcome = message.result()
     # An answer to a check needs none. What comes next on the connection may.
@@ -78,6 +83,14 @@ def test_a_worker_without_descriptors_costs_a_retry_at_most(site: Site, stage: s
 def test_a_template_without_descriptors_is_replaced(site: Site) -> None:
     site.kill(site.pids("worker", "between"))
     (template,) = site.pids("template", "")
-    with descriptors_limited(template, open_files(template)):
+    with limited(template, "nofile", open_files(template)):
         outcome = site.play()
     assert is_right(outcome) or is_tempfail(outcome)
+
+
+def test_a_template_that_cannot_fork_costs_a_retry(site: Site) -> None:
+    site.kill(site.pids("worker", "between"))
+    (template,) = site.pids("template", "")
+    with limited(template, "nproc", 1):
+        assert is_tempfail(site.play())
+    site.wait_logged(r"Worker \d+ not started: Resource temporarily unavailable")
