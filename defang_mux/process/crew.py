@@ -404,10 +404,12 @@ class Crew:
         worker.close()
         del self._workers[slot.number]
         unexpected = worker.reason is None or slot.died
-        early = not slot.answered
+        # One that was idle has not failed the message that it had last.
+        early, prefix = not slot.answered, worker.log_prefix() if slot.died else ""
+        # Which may start another one in the slot.
         actions = self._pool.reaped(slot, trio.current_time())
         if unexpected:
-            self._mourn(worker, early=early)
+            self._mourn(worker, prefix, early=early)
         elif self._orders.verbose and worker.pid is not None:
             self._log.debug("Reap: worker %d (pid %d) %s", slot.number, worker.pid, worker.how_it_ended())
         if self._orders.verbose and worker.usage is not None:
@@ -419,10 +421,9 @@ class Crew:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _mourn(self, worker: Worker, *, early: bool) -> None:
+    def _mourn(self, worker: Worker, prefix: str, *, early: bool) -> None:
         self._ledger.deaths += 1
-        number, prefix = worker.slot.number, worker.log_prefix()
-        ending = worker.how_it_ended()
+        number, ending = worker.slot.number, worker.how_it_ended()
         self._log.error("%sReap: worker %d (pid %d) %s (WORKER DIED UNEXPECTEDLY)", prefix, number, worker.pid, ending)
         if early and self._pool.delayed_starts:
             delay_s = self._pool.start_delay_s(trio.current_time())

@@ -118,6 +118,24 @@ async def test_death_of_a_worker_is_told_at_once_and_serves_the_queue_with_a_new
     assert waiting.reply == b"ok\n"
 
 
+async def test_an_idle_workers_death_is_not_told_of_the_message_that_it_had(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crew = make(max_workers=1)
+    client = Client(crew, nursery)
+    await settle()
+    assert await answer(kernel.processes[0])
+    assert client.reply == b"ok\n"
+    die(crew, kernel.processes[0])
+    await settle()
+    (told,) = [text for text in caplog.messages if "DIED UNEXPECTEDLY" in text]
+    assert told.startswith("Reap: worker 0 ")
+
+
 async def test_answer_of_a_worker_that_died_behind_it_is_delivered(
     make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
