@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mux import AS_USER, COMMAND_LIMIT_S, USER, Mux, ask, running_mux, write_program
-from tests.support.process import Program, accepts_connections, descendants, is_dead, wait_until
+from tests.support.process import Program, accepts_connections, descendants, is_dead, listens, wait_until
 from tests.support.service_manager import ServiceManager, in_environment
 
 # Answers as its request says: at once, after `go` exists in the spool, never, twice, not at all.
@@ -414,6 +414,8 @@ def test_statistics_and_listeners_are_told_of_the_same_steps(spool: Path) -> Non
         running(spool, "-t", str(statistics), "-u", "-O", str(address), "-x", "1", "-T", "-d", "-A") as mux,
         socket.socket(socket.AF_UNIX) as listener,
     ):
+        # The socket for requests, which shows that it runs, comes first.
+        wait_until(lambda: listens(address), "listeners are let in")
         listener.settimeout(COMMAND_LIMIT_S)
         listener.connect(os.fspath(address))
         told = listener.makefile("rwb", buffering=0)
