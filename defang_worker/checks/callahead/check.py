@@ -110,7 +110,8 @@ class _Asked:
     def key(self) -> str:
         """What the answer depends on."""
         where = " ".join(map(str, self.places))
-        return f"{where} <{self.question.sender}> <{_with_small_domain(self.question.recipient)}>"
+        # None of them has a line feed.
+        return f"{where}\n{self.question.sender}\n{_with_small_domain(self.question.recipient)}"
 
 
 class CallAhead(_ServersCheck):
