@@ -333,7 +333,8 @@ def test_everything_sent_and_printed_is_as_by_the_original(mux: FakeMux) -> None
         mux.reply = reply.encode()
         mux.got = []
         assert ours(mux, *words) == typed([ORIGINAL], mux, words), (reply, words)
-        assert mux.got[0] == mux.got[1]
+        # Ours asks for more behind the status of workers.
+        assert mux.got[0] == mux.got[-1]
 
 
 @pytest.mark.system
