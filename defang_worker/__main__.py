@@ -145,7 +145,7 @@ def _serve_as_template(path: str, formatter: log_lines.QueueIdFormatter, ours: f
 def _tell_of_confinement(site: SiteFilter) -> None:
     """Says what is missing, for this process and those that it forks; what is asked wrongly, they say."""
     with suppress(Malformed):
-        if confinement.is_asked(os.environ):
+        if confinement.is_asked(os.environ) and confinement.TOLD not in os.environ:
             from defang_worker.confinement.apply import tell_what_is_missing  # noqa: PLC0415
 
             tell_what_is_missing(confinement.decode(os.environ), site)

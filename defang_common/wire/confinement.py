@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 CPU_LIMIT: Final = "DEFANG_CPU_LIMIT_S"
 WRITABLE: Final = "DEFANG_WRITABLE_DIRS"
 DENIED_CALLS: Final = "DEFANG_DENY_SYSTEM_CALLS"
-
+TOLD: Final = "DEFANG_TOLD"
+"""Another process with the same filter has said what is missing: once is enough for workers that are alike."""
 
 CALLS_ARE_KNOWN_FOR: Final = frozenset({"x86_64", "aarch64"})
 """Machines on which Defang's workers can deny system calls."""

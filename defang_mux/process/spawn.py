@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from defang_common.wire.confinement import NOT_CONFINED, Confinement
+from defang_common.wire.confinement import NOT_CONFINED, TOLD, Confinement
 from defang_mux.process.rlimits import NO_LIMITS, WorkerLimits
 
 # Whatever the multiplexor was started with (nohup ignores HUP), a worker starts with these at default. SIGPIPE is
@@ -26,18 +26,23 @@ _STANDARD_ERROR: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to start: the worker program, the site's filter for it, whether it may write status tags, its limits."""
+    """What to start: the worker program, the site's filter for it, whether it may write status tags, its limits.
+
+    `is_told`: what is missing for its confinement is in the log already.
+    """
 
     path: Path
     rules: Path | None
     status_tags: bool
     limits: WorkerLimits = NO_LIMITS
     confinement: Confinement = NOT_CONFINED
+    is_told: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         """The multiplexor's own, and what is asked of the worker."""
-        return {**os.environ, **self.confinement.environment()}
+        told = {TOLD: "1"} if self.is_told else {}
+        return {**os.environ, **self.confinement.environment(), **told}
 
     @property
     def argv(self) -> list[str]:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections import deque
+from dataclasses import replace
 from enum import StrEnum
 from logging import Logger
 from typing import Final, Protocol
@@ -130,6 +131,8 @@ class Starter:
 
         Not to be called while it runs.
         """
+        # It may name other directories.
+        self._program = replace(self._program, is_told=False)
         if not self._may_fork:
             return None
         if self._is_ending:
@@ -190,6 +193,7 @@ class Starter:
             return
         finally:
             close_all(theirs)
+        self._program = replace(self._program, is_told=True)
         self._owner.born(worker)
 
     def _send_orders(self) -> None:
@@ -277,6 +281,8 @@ class Starter:
     def _execute_from_now_on(self, template: Template) -> None:
         self._template = None
         self._forks = False
+        # A filter that cannot be forked is loaded all the same, and has been looked at.
+        self._program = replace(self._program, is_told=template.speaks)
         self._end(template)
         self._execute_waiting()
 

@@ -321,12 +321,19 @@ def test_confined_workers_are_kept_to_their_directories_calls_and_cpu_time(
     assert told["system-calls"] == "those that no filter needs are denied"
 
 
-def test_directory_that_is_missing_is_told_once_and_not_by_each_worker(spool: Path) -> None:
+@pytest.mark.parametrize("start", ["fork", "exec"])
+def test_directory_that_is_missing_is_told_once_and_not_by_each_worker(spool: Path, start: str) -> None:
     text = "from defang_worker import Settings\nsettings = Settings(quarantine_dir='/nowhere/quarantine')\n" + FILTER
-    with running(spool, "--landlock", "-m", "3", "-x", "3", "-w", "0", text=text) as mux:
+    with running(spool, "--start", start, "--landlock", "-m", "3", "-x", "3", "-w", "0", text=text) as mux:
         wait_until(lambda: mux.state() == "III", "three workers")
         for _ in range(3):
             assert mux.ask("ping") == "PONG\n"
-        mux.program.wait_log("Landlock: /nowhere/quarantine is not there")
+        told = "Landlock: /nowhere/quarantine is not there"
+        mux.program.wait_log(told)
+        assert mux.ask("reread") == "Forced reread of filter rules\n"
+        wait_until(lambda: mux.state() == "III", "three workers with the new filter")
+        for _ in range(3):
+            assert mux.ask("ping") == "PONG\n"
+        wait_until(lambda: mux.program.log_text().count(told) == 2, "it is told of the new filter, too")
     # All that they have said is in the log once they have ended.
-    assert mux.program.log_text().count("/nowhere/quarantine is not there") == 1
+    assert mux.program.log_text().count(told) == 2
