@@ -35,7 +35,9 @@ def test_address_has_its_parts(given: str, bare: str, local_part: str, domain: s
 
 def envelope(data: bytes) -> Envelope:
     journal = Journal()
-    return Envelope.of_commands(commands.decode(data), "/nowhere", journal, QueuedHeaders(journal), States())
+    return Envelope.of_commands(
+        commands.decode(data, need_end=False), "/nowhere", journal, QueuedHeaders(journal), States()
+    )
 
 
 def test_nothing_known_is_empty_and_no_error() -> None:
