@@ -60,7 +60,7 @@ class Dane(DomainsCheck[DaneResult]):
     def _looked_up(self, domains: Sequence[str], deadline: Deadline) -> DaneResult:
         if not self.resolver.is_trusted:
             raise CouldNotTell("what the nameserver says about DNSSEC does not count: it is on another host")
-        found = tuple(self._one(domain, deadline) for domain in domains)
+        found = self._each(lambda number: self._one(domains[number], deadline), len(domains))
         return self._summary([(one.domain, *_told(one)) for one in found], domains=found)
 
     def _one(self, domain: str, deadline: Deadline) -> DaneDomain:

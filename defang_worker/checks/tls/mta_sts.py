@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -99,9 +98,7 @@ class MtaSts(DomainsCheck[MtaStsResult]):
     def _looked_up(self, domains: Sequence[str], deadline: Deadline) -> MtaStsResult:
         questions = [Question(f"_mta-sts.{domain}", "TXT") for domain in domains]
         answers = self.resolver.ask_all(questions, deadline)
-        # Policies come from as many hosts, none of which is to take the time of the others.
-        with ThreadPoolExecutor(len(domains)) as pool:
-            found = tuple(pool.map(lambda domain, answer: self._one(domain, answer, deadline), domains, answers))
+        found = self._each(lambda number: self._one(domains[number], answers[number], deadline), len(domains))
         return self._summary([(one.domain, one.outcome, _said(one)) for one in found], domains=found)
 
     def _one(self, domain: str, answer: Answer, deadline: Deadline) -> StsDomain:

@@ -170,6 +170,12 @@ def test_all_domains_of_a_message_count_and_each_is_asked_once() -> None:
     assert looked_up(recipients=("a@example.com", "b@missing.example")).outcome is Outcome.NOT_APPLICABLE
 
 
+def test_domain_that_never_answers_does_not_take_the_time_of_the_others() -> None:
+    slow = {f"slow{number}.example": Fault.SILENT for number in range(3)}
+    result = looked_up(faults=slow, timeout_s=3.0, about=lambda _: [*slow, "example.com"])
+    assert [one.state for one in result.domains] == [DaneState.UNKNOWN] * 3 + [DaneState.USABLE]
+
+
 def test_about_gives_other_domains_and_names_are_made_ascii() -> None:
     assert looked_up(about=lambda _: "Example.COM.", recipients=("x@elsewhere.example",)).is_found
     result = looked_up(about=lambda _: ["b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example"])
