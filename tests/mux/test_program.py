@@ -296,6 +296,7 @@ def test_start_returns_when_requests_are_accepted_and_removes_a_stale_socket(spo
 def test_socket_for_status_answers_questions_only(spool: Path) -> None:
     with running(spool, "-a", f"unix:{spool}/all.sock") as mux:
         public = spool / "all.sock"
+        wait_until(lambda: listens(public), "questions are let in")
         assert ask(public, "free") == "2\n"
         assert "unprivileged" in ask(public, "scan Q1 /d")
         assert "unprivileged" in ask(public, "reread")
