@@ -81,11 +81,20 @@ def read_memory(*, milter: int, mux: int) -> Memory:
 
 def read_pss_mib(pids: Iterable[int]) -> float:
     """Memory of these processes, shared pages divided among those that share them."""
+    return _sum_mib(pids, "Pss:")
+
+
+def read_own_mib(pids: Iterable[int]) -> float:
+    """The part of it that is no file's: of files' pages more falls to each when a stranger ends that has them too."""
+    return _sum_mib(pids, "Pss_Anon:")
+
+
+def _sum_mib(pids: Iterable[int], word: str) -> float:
     total_kib = 0
     for pid in pids:
         with suppress(OSError):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
+                if line.startswith(word):
                     total_kib += int(line.split()[1])
     return total_kib / 1024
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import load, messages
 from benchmarks.contestants import FILTERS
-from benchmarks.processes import read_pss_mib
+from benchmarks.processes import read_own_mib
 from tests.support.daemons import MX_CTRL, Chain, Daemons, Origin, private_home, running
 from tests.support.process import ProgramError, wait_until
 
@@ -88,8 +88,8 @@ def read(daemons: Daemons, count: int) -> Reading:
     return Reading(
         messages=count,
         memory_kib={
-            **{name: read_pss_mib([pid]) * 1024 for name, pid in pids.items()},
-            "workers": read_pss_mib(daemons.workers()) * 1024,
+            **{name: read_own_mib([pid]) * 1024 for name, pid in pids.items()},
+            "workers": read_own_mib(daemons.workers()) * 1024,
         },
         descriptors={name: len(list(Path(f"/proc/{pid}/fd").iterdir())) for name, pid in pids.items()},
     )
