@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.networks import is_in
 from defang_worker.checks.auth.cfws import Unreadable
-from defang_worker.checks.auth.claimed import is_claimed
+from defang_worker.checks.auth.claimed import is_claimed, is_own
 from defang_worker.checks.auth.method_result import MethodResult, TellsAuthentication, field_value, written_value
 from defang_worker.checks.auth.payload import read_head, read_results
 
@@ -68,10 +68,10 @@ def own_results(message: Message) -> str:
     ids = (authserv_id(message), *message.settings.authserv_aliases)
     told = []
     for value in message.headers.raw(FIELD_NAME):
-        text = re.sub(r"\r?\n", "\n", value.decode("ascii", "replace").replace("\ufffd", "?").rstrip())
+        text = re.sub(r"[^\t\n -~]", "?", re.sub(r"\r?\n", "\n", value.decode("ascii", "replace").rstrip()))
         try:
             head = read_head(text)
-            if is_claimed(value, ids) and read_results(text, head.end):
+            if is_own(head, ids) and read_results(text, head.end):
                 told.append(text[head.end :].rstrip("; \t\n"))
         except Unreadable:
             continue

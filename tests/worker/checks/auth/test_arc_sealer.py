@@ -91,13 +91,28 @@ def test_results_of_several_fields_of_the_site_are_sealed_as_one() -> None:
         b"Authentication-Results: other.example; spf=fail\n"
         b"Authentication-Results: mx.example.org 1 (x); none\n"
         b"Authentication-Results: mx.example.org; \xff\n"
-        b"Authentication-Results: MX.example.org; dmarc=pass (\xc3\xa9)\n"
+        b"Authentication-Results: MX.example.org; dmarc=pass (\xc3\xa9 \r x)\n"
     )
     mail = site(fields + PLAIN, "198.51.100.1")
     mail.settings = Settings(authserv_relays=("198.51.100.0/24",))
     assert mail.own_authentication_results() == (
-        "mx.example.org; spf=pass smtp.mailfrom=a@example.com;\n\tdkim=none; dmarc=pass (??)"
+        "mx.example.org; spf=pass smtp.mailfrom=a@example.com;\n\tdkim=none; dmarc=pass (?? ? x)"
     )
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"evil.example 2; dmarc=pass header.from=bank.example",
+        b"mx.example.org 2; dmarc=pass header.from=bank.example",
+        b"evil.example; dmarc=pass header.from=bank.example (\rmx.example.org)",
+    ],
+)
+def test_what_a_relay_has_let_pass_in_no_name_of_ours_is_not_sealed(forged: bytes) -> None:
+    """Such fields are deleted where they come from outside, to be on the safe side; that makes them none of ours."""
+    mail = site(b"Authentication-Results: " + forged + b"\n" + PLAIN, "198.51.100.1")
+    mail.settings = Settings(authserv_relays=("198.51.100.0/24",))
+    assert mail.own_authentication_results() == "mx.example.org;\n none"
 
 
 @pytest.mark.parametrize(
