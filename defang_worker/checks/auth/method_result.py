@@ -8,6 +8,7 @@ Results of checks tell theirs by `authentication_results`. Most values come from
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
@@ -111,13 +112,16 @@ def written_value(value: str) -> str:
 def field_value(authserv_id: str, results: Sequence[MethodResult]) -> str:
     """The value of the field, folded; each result once, and "none" without any.
 
-    What would make it longer than a few thousand characters is left out, and of that what passed last.
+    What would make it longer than a few thousand characters is left out: of the method that has the most results, and
+    of those what passed last. A sender with many signatures is not to crowd out what DMARC found.
     """
-    parts = [_folded(one.pieces()) for one in dict.fromkeys(results)]
-    names = [one.result for one in dict.fromkeys(results)]
+    told_once = list(dict.fromkeys(results))
+    parts = [_folded(one.pieces()) for one in told_once]
+    counts = Counter(one.method for one in told_once)
+    ranks = [(counts[one.method], one.result != "pass") for one in told_once]
     left = _MAX_FIELD_CHARS
     kept = set()
-    for number in sorted(range(len(parts)), key=lambda number: names[number] != "pass"):
+    for number in sorted(range(len(parts)), key=ranks.__getitem__):
         left -= len(parts[number])
         if left >= 0:
             kept.add(number)

@@ -324,6 +324,24 @@ def test_field_keeps_its_length_and_what_passed_comes_first() -> None:
     assert [one.result for one in told[-2:]] == ["fail", "pass"]
 
 
+def test_many_signatures_do_not_crowd_out_that_spf_and_dmarc_fail() -> None:
+    long = "a" * 60 + ".evil.example"
+    signatures = [
+        MethodResult(
+            method="dkim",
+            result="pass",
+            properties=(("header.d", long), ("header.i", f"{'l' * 200}{number}@{long}"), ("header.s", "s" * 60)),
+        )
+        for number in range(10)
+    ]
+    spf_fails = [MethodResult(method="spf", result="fail", comment=name) for name in ("mailfrom", "helo")]
+    dmarc_fails = MethodResult(method="dmarc", result="fail", properties=(("header.from", "bank.example"),))
+    value = field_value("mx.example.org", [*spf_fails, *signatures, dmarc_fails])
+    assert len(value) < 4500
+    told = [one.method for one in parsed(value).results]
+    assert told == ["spf", "spf", *["dkim"] * (len(told) - 3), "dmarc"]
+
+
 def test_lines_are_folded() -> None:
     check = Dkim(resolver=KnownNames({**RFC8463_KEYS, "x": rsa_key()[1]}))
     mail = message(RFC8463)
