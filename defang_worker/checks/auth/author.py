@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from email.utils import getaddresses
+from typing import Final
 
 __all__ = ["author_addresses", "author_domain"]
+
+# Of hosts, and the underscore, which some have. With anything else, such as "example.com>" behind an open quote, there
+# can be no policy, and a reader may see the domain without it.
+_LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
 
 
 def author_addresses(fields: Iterable[tuple[bytes, bytes]]) -> list[str]:
@@ -34,6 +40,6 @@ def _ascii(domain: str) -> str:
     domain = domain.lower().removesuffix(".")
     if not domain.isascii():
         domain = domain.encode("idna").decode("ascii")
-    if not all(0 < len(label) < 64 for label in domain.split(".")) or domain.startswith("["):
+    if not all(map(_LABEL.fullmatch, domain.split("."))):
         raise ValueError("From has no domain")
     return domain

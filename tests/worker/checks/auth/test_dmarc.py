@@ -258,6 +258,17 @@ def test_domain_of_the_author_is_read(value: bytes, domain: str) -> None:
     assert author_domain([(b"FROM", value)]) == domain
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b'"x@evil.example\\" <ceo@bank.example>', b"ceo@bank.example\\", b"ceo@bank.example\x01", b"x@[192.0.2.1]"],
+)
+def test_domain_that_no_host_can_have_is_an_error_and_not_one_without_a_policy(value: bytes) -> None:
+    """A reader may see the domain that has a policy, without what stands beside it."""
+    check = Dmarc(resolver=KnownNames({"_dmarc.bank.example": REJECT}))
+    result = message(b"From: " + value + b"\n\nHi.\n").run_checks(check)[check]
+    assert (result.word, result.outcome) == (DmarcWord.PERMERROR, Outcome.FOUND)
+
+
 def test_tree_walk_is_one_round_trip() -> None:
     names = KnownNames({"_dmarc.example.com": REJECT})
     check = Dmarc(resolver=names)
