@@ -22,6 +22,7 @@ except ImportError as missing:  # pragma: no cover  # the tests have it
 
 from defang_worker.checks.auth.dkim_key import Refused
 from defang_worker.checks.auth.dkim_result import DkimWord
+from defang_worker.checks.auth.signed_text import covered_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,6 +146,7 @@ def compute(signer: dkim.DKIM, own: Field, tags: Tags, names: list[bytes], key: 
     """Has dkimpy compute whether the signature in the field `own` is one of the fields of these names; raises Refused
     unless it holds. Nothing is said of the body."""
     record = b"; ".join(b"%b=%b" % tag for tag in key.items())
+    signer.headers = covered_fields(signer.headers, names)
     header_tags = {name: value for name, value in tags.items() if name not in (b"bh", b"l")}
     try:
         is_good = signer.verify_sig(header_tags, names, own, lambda *_, **__: record)

@@ -20,6 +20,8 @@ try:
 except ImportError as missing:  # pragma: no cover  # the tests have it
     raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
 
+from defang_worker.checks.auth.signed_text import covered_fields
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,7 +52,7 @@ def made_signature(
     names, from the bottom."""
     algorithm = key.algorithm.encode("ascii")
     signer = dkim.DKIM(None, signature_algorithm=algorithm)
-    signer.headers, signer.hasher = fields, HASH_ALGORITHMS[algorithm]
+    signer.headers, signer.hasher = covered_fields(fields, covered), HASH_ALGORITHMS[algorithm]
     # As long as a signature, so that folding leaves what is before it alone.
     all_tags = [*tags, (b"b", b"0" * 60)]
     return name, b" " + signer.gen_header(all_tags, [*covered], _POLICY, name, _private(key.secret, algorithm))

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
-from typing import Literal
+from typing import Literal, cast
 
 import dkim
 import pytest
+from dkim import select_headers  # type: ignore[attr-defined]  # it has no __all__
 from dkim.canonicalization import CanonicalizationPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.checks import Dkim, DkimKey, DkimResult, DkimSigner, DkimWord, Outcome
-from defang_worker.checks.auth.signed_text import SignedText, canonical_body
+from defang_worker.checks.auth import signed_text
+from defang_worker.checks.auth.signed_text import Field, SignedText, canonical_body, covered_fields
 from tests.support.dns_server import DnsServer, Fault
 from tests.worker.checks.auth.mail import PLAIN, message, rsa_key
 from tests.worker.checks.auth.names import KnownNames
@@ -310,6 +313,53 @@ def test_very_long_signature_is_not_verified(signature: str, expected: str) -> N
     (one,) = message(field + PLAIN).run_checks(check)[check].signatures
     assert (one.result, one.reason) == (DkimWord.POLICY, expected)
     assert names.rounds == [[]]
+
+
+NAMES_OF_FIELDS = st.sampled_from([b"from", b"to", b"x", b"y", b""])
+
+
+@given(
+    fields=st.lists(st.tuples(NAMES_OF_FIELDS.map(bytes.title), st.binary(max_size=1)), max_size=12),
+    names=st.lists(NAMES_OF_FIELDS, max_size=8),
+)
+def test_dkimpy_finds_the_same_fields_among_those_that_are_covered(
+    fields: list[tuple[bytes, bytes]], names: list[bytes]
+) -> None:
+    covered = covered_fields(fields, names)
+    assert len(covered) <= len(names) + 1
+    for wanted in (names, [*names, b"from"]):
+        assert select_headers(covered, wanted) == select_headers(fields, wanted)
+
+
+def test_dkimpy_is_not_given_a_header_of_thousands_of_fields_for_each_signature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = signed(PLAIN.replace(b"\n\n", b"\n" + b"X: y\n" * 900 + b"\n", 1))
+    counts = []
+
+    def select(fields: list[Field], names: list[bytes]) -> list[Field]:
+        counts.append(len(fields))
+        return cast("list[Field]", select_headers(fields, names))
+
+    monkeypatch.setattr(dkim, "select_headers", select)
+    assert word(raw, rsa_key()[1]) == (DkimWord.PASS, "")
+    assert [count < 100 for count in counts] == [True]
+
+
+def test_body_is_made_ready_once_for_signatures_of_parts_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def canonical(body: bytes, form: Literal["simple", "relaxed"]) -> bytes:
+        made.append(form)
+        return canonical_body(body, form)
+
+    monkeypatch.setattr(signed_text, "canonical_body", canonical)
+    text = SignedText.of(b"From: x\n\na  b\n")
+    assert [text.body_digest("relaxed", length).length for length in range(5)] == [5] * 5
+    assert text.body_digest("relaxed", 2).sha256 == hashlib.sha256(b"a ").digest()
+    assert text.body_digest("relaxed").sha256 == hashlib.sha256(b"a b\r\n").digest()
+    assert text.body_digest("simple", 4).sha256 == hashlib.sha256(b"a  b").digest()
+    assert made == ["relaxed", "simple"]
 
 
 @pytest.mark.parametrize("blanks", [" ", "\t", "\n ", "A ", "=", " =", "A", ";b=", " b "])
