@@ -56,7 +56,9 @@ class Circuit:
 
     def is_resting(self, now: float) -> bool:
         """Whether `may_try` would say no; grants nothing."""
-        return self._open_until is not None and now < self._open_until
+        # Read once: a late thread may close it at any moment.
+        open_until = self._open_until
+        return open_until is not None and now < open_until
 
     def worked(self) -> None:
         """The service answered as it should."""

@@ -56,6 +56,18 @@ def test_an_answer_in_between_makes_the_count_begin_anew() -> None:
     assert circuit.take_news() == []
 
 
+def test_circuit_that_a_late_answer_closes_meanwhile_is_not_resting_or_still_is() -> None:
+    """The late thread may come between any two steps of the worker's own."""
+    moments: list[float | None] = [60.0, None]
+
+    class _Closing(Circuit):
+        __slots__ = ()
+        # Each look at it finds what came of the thread meanwhile.
+        _open_until = property(lambda _: moments.pop(0), lambda *_: None)
+
+    assert _Closing("clamd").is_resting(0.5)
+
+
 def test_after_the_pause_one_message_tries_and_others_do_not() -> None:
     circuit = _opened()
     assert circuit.may_try(1.0)
