@@ -14,7 +14,6 @@ from defang_worker.api.words import to_text
 from defang_worker.mime.fields import decode_words
 from defang_worker.mime.headers import Headers as EntityHeaders
 from defang_worker.mime.headers import unfold
-from defang_worker.mime.tree import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from defang_common.wire.commands import Commands
     from defang_worker.api.envelope import Envelope
     from defang_worker.api.headers import Headers
+    from defang_worker.api.settings import Settings
     from defang_worker.mime.headers import Buffer
     from defang_worker.mime.tree import Tree
 
@@ -38,7 +38,12 @@ class MessageFacts:
     headers: Headers
     envelope: Envelope
     _commands: Commands
+    settings: Settings
     _tree: Tree | None
+
+    if TYPE_CHECKING:
+
+        def _parsed(self) -> Tree: ...
 
     @property
     def state(self) -> dict[Any, Any]:
@@ -93,5 +98,9 @@ class MessageFacts:
         else:
             match = _HEADER_END.search(self.raw)
             end = match.start() + 1 if match else len(self.raw)
-            headers = EntityHeaders(self.raw, 0, end, max_fields=Limits().max_header_fields)
+            at_most = self.settings.limits.max_header_fields
+            headers = EntityHeaders(self.raw, 0, end, max_fields=at_most)
+            if len(headers.fields) >= at_most:
+                # There may be more, such as a second From, that nobody would look at: then the message is refused.
+                headers = self._parsed().root.headers
         return [(field.name, self.raw[field.value_start : field.end].lstrip(b" ")) for field in headers.fields]

@@ -269,6 +269,20 @@ def test_domain_that_no_host_can_have_is_an_error_and_not_one_without_a_policy(v
     assert (result.word, result.outcome) == (DmarcWord.PERMERROR, Outcome.FOUND)
 
 
+def test_message_with_more_fields_than_are_looked_at_is_refused() -> None:
+    """The author that readers see may stand among the others, and so may results that somebody forged."""
+    mail = message(b"From: x@evil.example\n" + b"X: y\n" * 2000 + b"From: ceo@bank.example\n\nHi.\n")
+    check = Dmarc(resolver=KnownNames({"_dmarc.bank.example": REJECT}))
+    mail.run_checks(check)
+    assert mail.is_rejected
+
+
+def test_message_with_as_many_fields_as_are_looked_at_is_not_refused() -> None:
+    mail = message(b"From: x@evil.example\n" + b"X: y\n" * 1999 + b"\nHi.\n")
+    assert len(mail.headers) == 2000
+    assert not mail.is_rejected
+
+
 def test_tree_walk_is_one_round_trip() -> None:
     names = KnownNames({"_dmarc.example.com": REJECT})
     check = Dmarc(resolver=names)
