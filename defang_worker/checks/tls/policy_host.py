@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from defang_worker.checks.dns.resolver import Resolver
     from defang_worker.checks.http import Answer
 
-__all__ = ["NoPolicy", "PolicyHost"]
+__all__ = ["NoPolicy", "PolicyHost", "is_public"]
 
 _PATH: Final = "/.well-known/mta-sts.txt"
 # Section 3.3 names this as a limit.
 _MAX_BYTES: Final = 64 * 1024
 # More have no use, and whoever owns the name is not to have us try hundreds.
 _MAX_ADDRESSES: Final = 4
+# Translators lead these to the address of IPv4 in the last four bytes, which may be one within the site (RFC 6052).
+_BY_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# RFC 4291, section 2.5.5.1.
+_IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _OK: Final = 200
 # Those which say that it may be another time: RFC 9110, section 15, RFC 6585, section 4.
 _FOR_NOW: Final = frozenset({408, 425, 429})
@@ -86,7 +90,7 @@ class PolicyHost:
             if unknown := [answer.reason for answer in answers if answer.is_unknown]:
                 raise CouldNotTell(f"addresses of {host}: {unknown[0]}")
             raise NoPolicy(f"{host} has no address")
-        wanted = [one for one in addresses if self._allow_private or _is_public(one)]
+        wanted = [one for one in addresses if self._allow_private or is_public(one)]
         if not wanted:
             raise NoPolicy(f"{host} is not of the public Internet: {addresses[0]}")
         return wanted[:_MAX_ADDRESSES]
@@ -108,6 +112,13 @@ class PolicyHost:
         return self._context
 
 
-def _is_public(address: str) -> bool:
+def is_public(address: str) -> bool:
+    """Whether an address is one of the public Internet, and leads to none within a site."""
     ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in _BY_NAT64:
+            return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
+        # To Python these old ones are like any other.
+        if ip.is_site_local or ip in _IPV4_COMPATIBLE:
+            return False
     return ip.is_global and not ip.is_multicast
