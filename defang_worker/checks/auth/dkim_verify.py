@@ -54,7 +54,7 @@ _MAX_NAMES: Final = 256
 # A number of seconds or bytes; Python refuses to read thousands of digits.
 _NUMBER: Final = re.compile(rb"\d{1,18}\Z")
 # What dkimpy raises for malformed signatures and keys, beside exceptions of its own.
-_FAULTS: Final = (dkim.DKIMException, InvalidTagValueList, ValueError, LookupError, TypeError)
+_FAULTS: Final = (dkim.DKIMException, InvalidTagValueList, ValueError, LookupError, TypeError, AssertionError)
 # dkimpy tells its logger each failure, in the words of the sender.
 _silent: Final = logging.Logger("dkim", logging.CRITICAL + 1)  # noqa: LOG001  # nobody is to find it
 

@@ -167,6 +167,18 @@ def test_key_that_is_none_is_a_permanent_error(record: str | list[str], expected
     assert word(signed(), record) == (DkimWord.PERMERROR, expected)
 
 
+@pytest.mark.parametrize("at", [b"\x05\x00", b"\x06\x09", b"\x03\x81", b"\x02\x03"])
+@pytest.mark.parametrize("length", [0, 1, 0x7F, 0x80, 0xFF])
+def test_key_with_a_wrong_length_in_it_is_no_fault_of_the_check(at: bytes, length: int) -> None:
+    """A fault would leave the whole check without a result, and DMARC too: any forger could have that."""
+    record = rsa_key()[1]
+    start, _, key = record.partition("p=")
+    broken = base64.b64decode(key).replace(at, at[:1] + bytes([length]), 1)
+    result = scan(signed(), {KEY_NAME: f"{start}p={base64.b64encode(broken).decode()}"})
+    assert len(result.signatures) == 1
+    assert not result.is_unknown
+
+
 def test_other_texts_at_the_name_of_a_key_do_not_matter() -> None:
     assert word(signed(), ["something else", rsa_key()[1]])[0] is DkimWord.PASS
 
