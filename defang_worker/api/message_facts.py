@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from defang_worker.mime.tree import Tree
 
 _HEADER_END: Final = re.compile(rb"\n\r*+\n")
+# A blank line at the beginning: the message has no header, and what follows is text, whatever it looks like.
+_NO_HEADER: Final = re.compile(rb"\r*+\n")
 _NO_QUEUE_ID: Final = "NOQUEUE"
 
 
@@ -96,11 +98,15 @@ class MessageFacts:
         if self._tree is not None:
             headers = self._tree.root.headers
         else:
-            match = _HEADER_END.search(self.raw)
-            end = match.start() + 1 if match else len(self.raw)
             at_most = self.settings.limits.max_header_fields
-            headers = EntityHeaders(self.raw, 0, end, max_fields=at_most)
+            headers = EntityHeaders(self.raw, 0, self._header_end(), max_fields=at_most)
             if len(headers.fields) >= at_most:
                 # There may be more, such as a second From, that nobody would look at: then the message is refused.
                 headers = self._parsed().root.headers
         return [(field.name, self.raw[field.value_start : field.end].lstrip(b" ")) for field in headers.fields]
+
+    def _header_end(self) -> int:
+        if _NO_HEADER.match(self.raw):
+            return 0
+        match = _HEADER_END.search(self.raw)
+        return match.start() + 1 if match else len(self.raw)

@@ -277,6 +277,17 @@ def test_message_with_more_fields_than_are_looked_at_is_refused() -> None:
     assert mail.is_rejected
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b"\r\r\n"])
+@pytest.mark.parametrize("is_parsed", [False, True])
+def test_text_of_a_message_without_header_is_none_whatever_it_looks_like(blank: bytes, *, is_parsed: bool) -> None:
+    mail = message(blank + b"From: ceo@bank.example\n\nHi.\n")
+    if is_parsed:
+        assert mail.root is not None
+    check = Dmarc(resolver=KnownNames({}))
+    assert mail.run_checks(check)[check].word is DmarcWord.PERMERROR
+    assert mail.headers_as_they_came() == []
+
+
 def test_message_with_as_many_fields_as_are_looked_at_is_not_refused() -> None:
     mail = message(b"From: x@evil.example\n" + b"X: y\n" * 1999 + b"\nHi.\n")
     assert len(mail.headers) == 2000
