@@ -58,7 +58,8 @@ def in_the_log(victim: str, message: Held) -> str:
         case "worker" if message.stage in ASKED:
             return rf"^\S+ {message.log_name}: .*ERR No response from worker"
         case "worker":
-            return r"^\S+ Reap: worker \d+ \(pid \d+\) ended by signal 9 \(WORKER DIED UNEXPECTEDLY\)"
+            # Told with the queue ID if a request was about to go to it before its death was noticed.
+            return r"^\S+ (?:\S+: )?Reap: worker \d+ \(pid \d+\) ended by signal 9 \(WORKER DIED UNEXPECTEDLY\)"
         case "template":
             return _TEMPLATE_GONE
         case "mux":
