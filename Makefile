@@ -31,7 +31,7 @@ check: setup ## ruff, mypy and import-linter; changes nothing
 	@$(BIN)/lint-imports --no-logo
 
 unit: setup ## the quick tests
-	@$(BIN)/pytest
+	@scripts/two_at_once.sh tests/worker $(BIN)/pytest
 
 system: setup ## the programs together, with real mail servers (root or sudo)
 	@scripts/system_tests.sh

@@ -7,6 +7,13 @@ cd "$(dirname "$0")/.."
 . scripts/apt.sh
 
 scripts/system_packages.sh
+pytest=".venv/bin/python -m pytest -p no:cacheprovider -m system"
+if [ $# -eq 0 ]; then
+    # shellcheck disable=SC2086  # words
+    set -- scripts/two_at_once.sh tests/system/test_interoperability.py $pytest
+else
+    # shellcheck disable=SC2086
+    set -- $pytest "$@"
+fi
 # Nothing that root writes is left in a tree that may be somebody else's.
-as_root env PYTHONDONTWRITEBYTECODE=1 PYTHON="${PYTHON:-}" scripts/as_daemons_can.sh \
-    .venv/bin/python -m pytest -p no:cacheprovider -m system "$@"
+as_root env PYTHONDONTWRITEBYTECODE=1 PYTHON="${PYTHON:-}" scripts/as_daemons_can.sh "$@"
