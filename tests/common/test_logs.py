@@ -261,11 +261,12 @@ def test_what_no_logger_took_is_counted_and_told_to_the_next(spool: Path) -> Non
 
 def test_the_thread_that_logs_takes_no_signal(stderr: Stderr) -> None:
     LOG.info("x")
-    (task,) = [
-        task for task in Path("/proc/self/task").iterdir() if task.name in {str(one.native_id) for one in log_threads()}
-    ]
-    (blocked,) = re.findall(r"SigBlk:\s*(\w+)", (task / "status").read_text())
-    assert all(int(blocked, 16) >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
+    threads = log_threads()
+    assert threads
+    for thread in threads:
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+        (blocked,) = re.findall(r"SigBlk:\s*(\w+)", status)
+        assert all(int(blocked, 16) >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
 
 
 def log_threads() -> list[threading.Thread]:
