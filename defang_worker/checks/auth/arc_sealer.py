@@ -20,7 +20,7 @@ from defang_worker.checks.auth.arc_chain import (
 from defang_worker.checks.auth.arc_result import ArcWord
 from defang_worker.checks.auth.arc_verify import sealed_fields
 from defang_worker.checks.auth.dkim_signer import DEFAULT_FIELDS, DEFAULT_OVERSIGNED
-from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, time_tag
+from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, names_to_cover, time_tag
 from defang_worker.checks.auth.signed_text import SignedText
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ __all__ = ["ArcSealer"]
 _NAMES: Final = (b"ARC-Authentication-Results", b"ARC-Message-Signature", b"ARC-Seal")
 # Section 4.1.2: these are deleted on the way, or belong to the chain.
 _FORBIDDEN: Final = {b"authentication-results", *ARC_FIELDS, b"received", b"return-path"}
-# The names of what is signed have to fit a line of RESULTS. Of more fields the upper ones are not covered.
-_MAX_OF_A_NAME: Final = 20
 
 
 class ArcSealer:
@@ -86,18 +84,11 @@ class ArcSealer:
             return []
         work = _Work(self.key, instance, chain.word)
         told = (_NAMES[0], f" i={instance}; {results}\r\n".replace("\r\n", "\n").replace("\n", "\r\n").encode("ascii"))
-        signature = work.signature(text, self._covered(text))
+        signature = work.signature(text, names_to_cover(text, self._names, self._oversigned))
         seal = work.seal([*earlier, told, signature])
         return [
             (name.decode(), value.decode("ascii").strip().replace("\r\n", "\n"))
             for name, value in (told, signature, seal)
-        ]
-
-    def _covered(self, text: SignedText) -> list[bytes]:
-        return [
-            name
-            for name in self._names
-            for _ in range(min(len(text.values(name)), _MAX_OF_A_NAME) + (name in self._oversigned))
         ]
 
 

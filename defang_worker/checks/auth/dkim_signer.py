@@ -20,7 +20,7 @@ try:
 except ImportError as missing:  # pragma: no cover  # the tests have it
     raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
 
-from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, time_tag
+from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, names_to_cover, time_tag
 from defang_worker.checks.auth.signed_text import SignedText
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def _ed25519_seed(text: bytes) -> bytes:
 class DkimSigner:
     """Signs messages, once with each key.
 
-    All fields of the names in `fields` are signed, and of those in `oversigned` one more than there are, so that nobody
-    can add any: RFC 6376, section 8.15. Raises ValueError for names that may not be signed.
+    All fields of the names in `fields` are signed (of a name that is there more than twenty times the lower ones), and
+    of those in `oversigned` one more than there are, so that nobody can add any: RFC 6376, section 8.15. Raises
+    ValueError for names that may not be signed.
     """
 
     def __init__(
@@ -136,11 +137,8 @@ class DkimSigner:
         text = SignedText.of(raw)
         if not text.values(b"from"):
             raise ValueError("a message without From cannot be signed")
-        names = [name for name in self._names for _ in range(self._times(name, text))]
+        names = names_to_cover(text, self._names, self._oversigned)
         return [_signature(key, text, names) for key in self.keys]
-
-    def _times(self, name: bytes, text: SignedText) -> int:
-        return len(text.values(name)) + (name in self._oversigned)
 
 
 def _signature(key: DkimKey, text: SignedText, names: list[bytes]) -> str:

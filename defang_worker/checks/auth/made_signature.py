@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`made_signature`: a signature field made by dkimpy, of header fields and tags that are given; for DKIM and ARC.
+`names_to_cover`: of which fields.
 
 The body is not given to dkimpy, whose canonicalization is slow: its hash stands in the tags.
 """
@@ -23,16 +24,25 @@ except ImportError as missing:  # pragma: no cover  # the tests have it
 from defang_worker.checks.auth.signed_text import covered_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from defang_worker.checks.auth.dkim_signer import DkimKey
     from defang_worker.checks.auth.signed_text import Field, SignedText
 
-__all__ = ["FORM", "body_hash", "made_signature", "time_tag"]
+__all__ = ["FORM", "body_hash", "made_signature", "names_to_cover", "time_tag"]
 
 FORM: Final = b"relaxed/relaxed"
 """The canonicalization of all signatures that are made."""
 _POLICY: Final = CanonicalizationPolicy.from_c_value(FORM)
+
+# The names of what is signed have to fit a line of RESULTS, or a stranger's mail could never be delivered signed.
+_MAX_OF_A_NAME: Final = 20
+
+
+def names_to_cover(text: SignedText, names: Sequence[bytes], oversigned: Collection[bytes]) -> list[bytes]:
+    """Each of the names as often as there are such fields, and once more if it is oversigned; of very many fields of a
+    name the upper ones are not covered."""
+    return [name for name in names for _ in range(min(len(text.values(name)), _MAX_OF_A_NAME) + (name in oversigned))]
 
 
 def body_hash(text: SignedText) -> bytes:

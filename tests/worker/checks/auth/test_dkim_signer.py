@@ -65,6 +65,15 @@ def test_fields_that_are_there_twice_are_signed_twice() -> None:
     assert words(field + b"X-One: 0\n" + raw) == [DkimWord.PASS]
 
 
+def test_signature_of_a_message_with_very_many_fields_of_a_name_fits_a_line_and_is_good() -> None:
+    raw = b"Content-Transfer-Encoding: 7bit\r\n" * 1_500 + PLAIN
+    mail = message(raw)
+    (value,) = DkimSigner(ED25519).signatures(mail.as_delivered())
+    assert len(value) < 4_000
+    DkimSigner(ED25519).sign(mail)
+    assert words(mail.as_delivered()) == [DkimWord.PASS]
+
+
 def test_key_of_openssl_is_read_and_its_record_told(tmp_path: Path) -> None:
     openssl_ed25519(tmp_path / "key.pem")
     key = DkimKey.from_file("example.com", "new", str(tmp_path / "key.pem"))
