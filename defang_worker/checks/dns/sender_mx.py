@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from defang_worker.checks import subject as facts
 from defang_worker.checks.dns.check import DnsCheck
 from defang_worker.checks.dns.mail_hosts import MailHost, MailHosts, mail_hosts
+from defang_worker.checks.dns.public_address import is_public
 from defang_worker.checks.outcome import CheckResult, Outcome
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class SenderMx(DnsCheck[Any, MxResult]):
 
     def _looked_up(self, domain: str, deadline: Deadline) -> MxResult:
         told = mail_hosts(domain, self.resolver, deadline)
-        bogus = tuple(filter(_is_bogus, (*told.addresses, *_literals(told))))
+        bogus = tuple(one for one in (*told.addresses, *_literals(told)) if not is_public(one))
         if told.is_null:
             problem = f"{domain} takes no mail"
         elif bogus:
@@ -72,11 +73,6 @@ class SenderMx(DnsCheck[Any, MxResult]):
             problem = ""
         outcome = Outcome.FOUND if problem else Outcome.NOT_FOUND
         return self.result(outcome, problem, hosts=told.hosts, bogus=bogus, is_null=told.is_null)  # type: ignore[no-any-return]
-
-
-def _is_bogus(address: str) -> bool:
-    ip = ipaddress.ip_address(address)
-    return not ip.is_global or ip.is_multicast
 
 
 def _literals(told: MailHosts) -> list[str]:

@@ -7,11 +7,11 @@ redirect is followed, and time and size are bounded.
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.checks.dns.answer import Question
+from defang_worker.checks.dns.public_address import is_public
 from defang_worker.checks.faults import CouldNotTell, ServiceFault
 from defang_worker.checks.http import exchange
 from defang_worker.checks.stream import Stream
@@ -22,17 +22,13 @@ if TYPE_CHECKING:
     from defang_worker.checks.dns.resolver import Resolver
     from defang_worker.checks.http import Answer
 
-__all__ = ["NoPolicy", "PolicyHost", "is_public"]
+__all__ = ["NoPolicy", "PolicyHost"]
 
 _PATH: Final = "/.well-known/mta-sts.txt"
 # Section 3.3 names this as a limit.
 _MAX_BYTES: Final = 64 * 1024
 # More have no use, and whoever owns the name is not to have us try hundreds.
 _MAX_ADDRESSES: Final = 4
-# Translators lead these to the address of IPv4 in the last four bytes, which may be one within the site (RFC 6052).
-_BY_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-# RFC 4291, section 2.5.5.1.
-_IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _OK: Final = 200
 # Those which say that it may be another time: RFC 9110, section 15, RFC 6585, section 4.
 _FOR_NOW: Final = frozenset({408, 425, 429})
@@ -110,15 +106,3 @@ class PolicyHost:
             context.hostname_checks_common_name = False
             self._context = context
         return self._context
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is one of the public Internet, and leads to none within a site."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _BY_NAT64:
-            return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
-        # To Python these old ones are like any other.
-        if ip.is_site_local or ip in _IPV4_COMPATIBLE:
-            return False
-    return ip.is_global and not ip.is_multicast

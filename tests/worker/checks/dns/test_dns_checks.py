@@ -265,7 +265,9 @@ def test_address_that_is_nobodys_is_bogus(address: str) -> None:
     assert (result.outcome, result.bogus) == (Outcome.FOUND, (address,))
 
 
-@pytest.mark.parametrize("address", ["::1", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(
+    "address", ["::1", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::10.0.0.1", "64:ff9b::10.0.0.1"]
+)
 def test_bogus_addresses_of_ipv6_are_found_too(address: str) -> None:
     result = mx(f"example.com MX 10 a.example.com\na.example.com AAAA {address}")
     assert result.is_found

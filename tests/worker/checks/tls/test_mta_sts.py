@@ -16,7 +16,6 @@ import pytest
 from defang_worker import Settings
 from defang_worker.checks import KeptPolicy, MtaSts, MtaStsResult, Outcome, Resolver, SqlitePolicies, StsMode
 from defang_worker.checks.budget import Deadline
-from defang_worker.checks.tls.policy_host import is_public
 from defang_worker.checks.tls.policy_store import MemoryPolicies
 from tests.support.authority import Certificate, authority
 from tests.support.dns_server import DnsServer, Fault
@@ -308,18 +307,6 @@ def test_answer_that_is_no_policy_is_none(site: Site, answer: bytes, reason: str
     result = run(site.check())
     assert result.outcome is Outcome.NOT_FOUND
     assert reason in result.detail
-
-
-@pytest.mark.parametrize(
-    ("address", "is_asked"),
-    [
-        *((one, False) for one in ("::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::7f00:1", "::10.0.0.1")),
-        *((one, False) for one in ("fec0::1", "fe80::1", "fd00::1", "2002:a00:1::", "ff0e::1", "169.254.169.254")),
-        *((one, True) for one in ("64:ff9b::8.8.8.8", "2606:4700::1", "8.8.8.8")),
-    ],
-)
-def test_address_that_leads_into_the_site_is_none_however_it_is_written(address: str, is_asked: bool) -> None:
-    assert is_public(address) is is_asked
 
 
 def test_host_without_address_or_within_the_site_has_none(site: Site) -> None:
