@@ -25,7 +25,8 @@ from tests.support.postfix import Postfix
 from tests.support.process import free_port, wait_until
 from tests.support.sendmail import Sendmail
 from tests.support.sink import Sink
-from tests.worker.checks.callahead.calls import asked, call_ahead, envelope
+from tests.worker.checks.callahead.calls import asked, call_ahead
+from tests.worker.checks.envelopes import envelope
 
 pytestmark = pytest.mark.system
 

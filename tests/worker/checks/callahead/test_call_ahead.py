@@ -24,7 +24,8 @@ from tests.support.dns_server import DnsServer
 from tests.support.fake_smtp import FakeSmtp
 from tests.support.process import wait_until
 from tests.support.scripted_service import Handler, ScriptedService
-from tests.worker.checks.callahead.calls import OWN_NAME, asked, call_ahead, envelope
+from tests.worker.checks.callahead.calls import asked, call_ahead
+from tests.worker.checks.envelopes import OWN_NAME, envelope
 
 RCPT = "RCPT TO:<bob@example.org>"
 TRUSTED = ssl.create_default_context(cafile=str(CERTIFICATE))

@@ -14,7 +14,8 @@ from tests.support.certificate import CERTIFICATE
 from tests.support.dns_server import DnsServer, Fault
 from tests.support.fake_smtp import FakeSmtp
 from tests.support.scripted_service import ScriptedService
-from tests.worker.checks.callahead.calls import asked, call_ahead, envelope
+from tests.worker.checks.callahead.calls import asked, call_ahead
+from tests.worker.checks.envelopes import envelope
 
 KEY = hashlib.sha256(public_key_info(ssl.PEM_cert_to_DER_cert(CERTIFICATE.read_text()))).hexdigest()
 ZONE = "example.org MX 10 mx.example.org\nmx.example.org A 127.0.0.1"

@@ -15,7 +15,8 @@ from defang_worker.checks.budget import Deadline
 from defang_worker.checks.callahead import memory as memories
 from tests.support.fake_smtp import FakeSmtp
 from tests.support.scripted_service import ScriptedService
-from tests.worker.checks.callahead.calls import asked, call_ahead, envelope
+from tests.worker.checks.callahead.calls import asked, call_ahead
+from tests.worker.checks.envelopes import envelope
 
 HOUR_S = 3600
 

@@ -8,14 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from defang_common.wire import commands
-from defang_worker.api.envelope import Address, CommandsFile, Envelope, Recipient
-from defang_worker.api.headers import QueuedHeaders
-from defang_worker.api.journal import Journal
-from defang_worker.api.state import States
 from defang_worker.api.verdicts import CheckFailed
 from defang_worker.checks import (
     Greylist,
@@ -29,6 +25,7 @@ from defang_worker.checks import (
     Visit,
 )
 from defang_worker.checks.budget import Deadline
+from tests.worker.checks.envelopes import envelope
 
 DAY_S = 86400
 PROCESSES_LIMIT_S = 60
@@ -58,34 +55,11 @@ def soon() -> Deadline:
     return Deadline.after(30)
 
 
-def envelope(
-    ip: str = "192.0.2.7", sender: str = "<alice@example.com>", recipient: str = "<bob@example.org>", user: str = ""
-) -> Envelope:
-    journal = Journal()
-    macros = f"=auth_authen {user}\n" if user else ""
-    read = commands.decode(f"S{sender}\n{macros}QQ1\nHx\nI{ip}\nEhelo\nF\n".encode())
-    return Envelope(
-        client_ip=ip,
-        client_name="x",
-        connecting_ip=ip,
-        connecting_name="x",
-        helo="helo",
-        sender=Address(sender),
-        queue_id="Q1",
-        directory="/nowhere",
-        headers=QueuedHeaders(journal),
-        journal=journal,
-        commands=CommandsFile("/nowhere", read),
-        tested=Recipient(address=Address(recipient)),
-        states=States(),
-    )
-
-
-def come(check: Greylist, **facts: str) -> GreylistResult:
+def come(check: Greylist, **facts: Any) -> GreylistResult:
     return envelope(**facts).run_checks(check)[check]
 
 
-def send(check: RateLimit, **facts: str) -> RateLimitResult:
+def send(check: RateLimit, **facts: Any) -> RateLimitResult:
     return envelope(**facts).run_checks(check)[check]
 
 
@@ -185,7 +159,7 @@ def test_exempt_clients_leave_no_trace(store: SqliteStore, clock: Clock) -> None
     check = Greylist(store, allow=["192.0.2.0/24", "2001:db8::/32"], clock=clock)
     for facts in ({"ip": "192.0.2.7"}, {"ip": "2001:db8::1"}, {"ip": "127.0.0.1"}, {"ip": "::1"}, {"ip": ""}):
         assert come(check, **facts).outcome is Outcome.NOT_APPLICABLE
-    assert come(check, ip="198.51.100.1", user="alice").outcome is Outcome.NOT_APPLICABLE
+    assert come(check, ip="198.51.100.1", auth_authen="alice").outcome is Outcome.NOT_APPLICABLE
     assert not Path(store.path).exists()
 
 
@@ -249,6 +223,7 @@ WORKER = """
 import sys
 from defang_worker.checks import SqliteStore, Terms
 from defang_worker.checks.budget import Deadline
+from tests.worker.checks.envelopes import envelope
 store = SqliteStore(sys.argv[1])
 firsts = 0
 for number in range(50):
@@ -327,7 +302,7 @@ def test_each_is_counted_apart(store: SqliteStore, clock: Clock) -> None:
         ("client", {"ip": "192.0.2.7"}, {"ip": "::ffff:192.0.2.7"}, {"ip": "192.0.2.8"}),
         ("client", {"ip": "2001:db8::1"}, {"ip": "2001:db8::2"}, {"ip": "2001:db8:1::1"}),
         ("sender", {"sender": "<a@example.com>"}, {"sender": "A@example.com"}, {"sender": "<b@example.com>"}),
-        ("user", {"user": "alice"}, {"user": "alice"}, {"user": "bob"}),
+        ("user", {"auth_authen": "alice"}, {"auth_authen": "alice"}, {"auth_authen": "bob"}),
     ]:
         check = RateLimit(store, limit=1, per_s=100, by=by, name=f"{by} {one}", clock=clock)  # type: ignore[arg-type]
         assert [send(check, **facts).is_found for facts in (one, same, other)] == [False, True, False]
