@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
 from benchmarks import load, messages
@@ -29,10 +30,16 @@ REQUESTS_PER_WORKER = 97
 REREAD_EACH_ROUNDS = 3
 # What caches and allocators take at first is no leak: the slope is that of the readings behind the first quarter.
 WARM_UP_PART = 4
-# 100 bytes a message are 10 MiB in 100,000; the noise of the readings stays well below that in a soak of 50,000. In a
-# short one, where a page more is much a message, growth below this many KiB in all is no finding.
+# 100 bytes a message are 10 MiB in 100,000. In a short soak a page more is much a message: growth below this many KiB
+# in all is no finding.
 MAX_SLOPE_BYTES = 100.0
 NEGLIGIBLE_KIB = 1024.0
+# Workers have more memory of their own the older they are, and at a reading some are old and some are new: that moves
+# the sum by megabytes. A line through such readings says something only if its slope is many times its standard error;
+# five is passed by chance once in a thousand times by ten readings, and hardly ever by thirty.
+SURE_ERRORS = 5.0
+# Of two there is no error.
+LEAST_READINGS = 3
 CHAIN = Chain(
     filter=FILTERS / "filter.py",
     mux_options=("-m", "4", "-x", "4", "-w", "1", "-q", "64", "-Q", "60", "-r", str(REQUESTS_PER_WORKER)),
@@ -49,13 +56,25 @@ class Reading:
     descriptors: dict[str, int]
 
 
-def slope_bytes(readings: Sequence[Reading], process: str) -> float:
-    """By how many bytes a message the process grows: the least squares line through the readings, 0 for one reading."""
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """By how many bytes a message a process grows, and the standard error of that; without end if it is unknown."""
+
+    bytes_a_message: float
+    error: float
+
+
+def slope_of(readings: Sequence[Reading], process: str) -> Slope:
+    """The least squares line through the readings."""
     points = [(reading.messages, reading.memory_kib[process] * 1024) for reading in readings]
+    if len(points) < LEAST_READINGS:
+        return Slope(0.0, float("inf"))
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
     spread = sum((x - mean_x) ** 2 for x, _ in points)
-    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    beside = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points)
+    return Slope(slope, sqrt(beside / (len(points) - 2) / spread))
 
 
 def findings(readings: Sequence[Reading]) -> list[str]:
@@ -63,10 +82,11 @@ def findings(readings: Sequence[Reading]) -> list[str]:
     behind = readings[len(readings) // WARM_UP_PART :]
     found = []
     for process in behind[0].memory_kib:
-        slope = slope_bytes(behind, process)
-        grown_kib = slope * (behind[-1].messages - behind[0].messages) / 1024
-        if slope > MAX_SLOPE_BYTES and grown_kib > NEGLIGIBLE_KIB:
-            found.append(f"{process} grows by {slope:.0f} bytes a message, {grown_kib:.0f} KiB in all")
+        slope = slope_of(behind, process)
+        grown_kib = slope.bytes_a_message * (behind[-1].messages - behind[0].messages) / 1024
+        is_sure = slope.bytes_a_message > MAX_SLOPE_BYTES + SURE_ERRORS * slope.error
+        if is_sure and grown_kib > NEGLIGIBLE_KIB:
+            found.append(f"{process} grows by {slope.bytes_a_message:.0f} bytes a message, {grown_kib:.0f} KiB in all")
     for process, first in behind[0].descriptors.items():
         last = behind[-1].descriptors[process]
         if last > first:
@@ -146,7 +166,11 @@ def main() -> int:
         return 1
     behind = readings[len(readings) // WARM_UP_PART :]
     for process in behind[0].memory_kib:
-        print(f"{process}: {slope_bytes(behind, process):+.1f} bytes a message (at most {MAX_SLOPE_BYTES:.0f})")
+        slope = slope_of(behind, process)
+        print(
+            f"{process}: {slope.bytes_a_message:+.1f} bytes a message, give or take {slope.error:.1f}"
+            f" (at most {MAX_SLOPE_BYTES:.0f})"
+        )
     found = findings(readings)
     if spool:
         found.append(f"left in the spool: {' '.join(spool)}")
