@@ -36,6 +36,7 @@ from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.replies import Reply
 from defang_milter.session import Fault, Session, cause_of, log_fault, session_of
 from defang_milter.settings import Settings
+from defang_milter.spool_stock import Stock
 from defang_milter.transaction import LOOPBACK, Connection, SocketAddress, Transaction, client_of, has_room
 from defang_milter.workdir import WorkDir
 
@@ -112,7 +113,8 @@ class Site:
 class Callbacks:
     """The callbacks, and the connections they are about. One object serves the whole process.
 
-    `in_work` holds the sessions that have a message; with `stopping` set no new ones begin.
+    `in_work` holds the sessions that have a message; with `stopping` set no new ones begin. `stock` has files for large
+    messages, if there is to be one.
     """
 
     def __init__(self, settings: Settings, site: Site, mux: MuxClient) -> None:
@@ -133,6 +135,7 @@ class Callbacks:
         # connection.
         self._here = threading.local()
         self.in_work: set[Session] = set()
+        self.stock: Stock | None = None
         self.stopping = False
 
     # -- connection
@@ -244,7 +247,7 @@ class Callbacks:
             body=Body(strip_bare_cr=self._settings.strip_bare_cr),
         )
         session.transaction = transaction
-        session.workdir = WorkDir(path, reopen=self._settings.reopen_files)
+        session.workdir = WorkDir(path, reopen=self._settings.reopen_files, stock=self.stock)
         transaction.begin(macros.known(context, self._macros), macros.known(context, self._extra_macros))
         return transaction, session.workdir
 
@@ -412,12 +415,12 @@ class Callbacks:
 
     def _keep(self, transaction: Transaction, workdir: WorkDir) -> None:
         """Lets go of the directory, with all that people, and programs that they try, may look for in it."""
-        workdir.abandon()
         try:
+            workdir.abandon()
             if transaction.header_is_written:
                 workdir.write_header_files(transaction.header)
         except OSError as error:
-            _log.error("%s: header files of kept message not written: %s", transaction.log_name, cause_of(error))
+            _log.error("%s: files of kept message not written: %s", transaction.log_name, cause_of(error))
 
     def end_all(self) -> None:
         """Gives up on every message in work, for the process ends."""

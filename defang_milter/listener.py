@@ -21,7 +21,7 @@ import milter
 
 from defang_common.host import memory, notify
 from defang_common.host.daemon import StartFailed
-from defang_milter import address, leftovers
+from defang_milter import address, leftovers, spool_stock
 from defang_milter.callbacks import Callbacks, Site
 from defang_milter.mux_client import MuxClient, MuxUnavailable
 from defang_milter.settings import PROGRAM, Settings
@@ -33,8 +33,8 @@ _MUX_POLL_S: Final = 0.2
 # A multiplexor that works answers in milliseconds; in between a signal to stop is looked for.
 _MUX_PROBE_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.05
-# Between two reports to the service manager where no watchdog wants them sooner.
-_STATUS_INTERVAL_S: Final = 10.0
+# Between two looks at the stock, and two reports to the service manager where no watchdog wants them sooner.
+_LOOK_INTERVAL_S: Final = 5.0
 # How long a probe of an existing socket may take; a live one answers at once.
 _PROBE_TIMEOUT_S: Final = 5.0
 
@@ -177,24 +177,30 @@ def _drain(callbacks: Callbacks, libmilter: _Libmilter, grace_s: float) -> None:
     while callbacks.in_work and libmilter.runs() and time.monotonic() < deadline:
         time.sleep(_DRAIN_POLL_S)
     callbacks.end_all()
+    if callbacks.stock is not None:
+        callbacks.stock.close()
     if had_work:
         # For libmilter to send the last answers.
         time.sleep(_DRAIN_POLL_S)
 
 
 def _wait_for_stop(stop: StopSignal, callbacks: Callbacks, libmilter: _Libmilter) -> None:
-    """Returns at a signal to stop; until then the service manager hears that libmilter runs, if it wants to."""
-    if not notify.is_wanted():
-        stop.wait()
-        return
-    watchdog_s = notify.watchdog_interval_s()
-    interval_s = min(_STATUS_INTERVAL_S, watchdog_s or _STATUS_INTERVAL_S)
+    """Returns at a signal to stop; until then it keeps the stock small.
+
+    Also the service manager hears that libmilter runs, if it wants to.
+    """
+    is_managed = notify.is_wanted()
+    watchdog_s = notify.watchdog_interval_s() if is_managed else None
+    interval_s = min(_LOOK_INTERVAL_S, watchdog_s or _LOOK_INTERVAL_S)
     while True:
-        notify.status(f"{len(callbacks.in_work)} messages in work")
-        if watchdog_s is not None and libmilter.runs():
-            notify.alive()
+        if is_managed:
+            notify.status(f"{len(callbacks.in_work)} messages in work")
+            if watchdog_s is not None and libmilter.runs():
+                notify.alive()
         if stop.wait(interval_s):
             return
+        if callbacks.stock is not None:
+            callbacks.stock.sweep()
 
 
 def serve(settings: Settings, ready: Callable[[], None]) -> int:
@@ -213,8 +219,10 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
         _wait_for_mux(str(settings.mux_socket), settings.mux_start_timeout_s)
         try:
             leftovers.remove(settings.spool, keep=settings.keep_failed or settings.keep_all)
+            spool_stock.remove_left(settings.spool)
         except OSError as error:
             raise StartFailed(f"{settings.spool}: {error.strerror}") from error
+        callbacks.stock = spool_stock.stock_in(settings.spool)
         memory.give_back()
         with StopSignal() as stop:
             libmilter.start()

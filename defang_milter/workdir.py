@@ -14,6 +14,7 @@ from typing import Final
 from defang_common.wire import results, spool
 from defang_common.wire.body import Body
 from defang_common.wire.header import Header
+from defang_milter.spool_stock import Identity, Stock, identity_of
 
 # What is held in memory before INPUTMSG is written to: most messages need one write. The pieces are never joined, for
 # that would copy them; writev takes 1024 of them at most (POSIX has 16 as the least, Linux and the BSDs have 1024).
@@ -61,13 +62,33 @@ def _allow_removal(path: str) -> None:
 
 
 class WorkDir:
-    """One message's directory; the constructor makes it and raises FileExistsError if it is there already."""
+    """One message's directory; the constructor makes it and raises FileExistsError if it is there already.
 
-    __slots__ = ("_buffer", "_buffered_bytes", "_files", "_input", "_reopen", "path")
+    INPUTMSG of a large message is a file of `stock`, if that has one, and goes there when the message is over.
+    """
 
-    def __init__(self, path: str, *, reopen: bool) -> None:
+    __slots__ = (
+        "_buffer",
+        "_buffered_bytes",
+        "_files",
+        "_input",
+        "_is_answered",
+        "_reopen",
+        "_spare",
+        "_stock",
+        "_whole",
+        "path",
+    )
+
+    def __init__(self, path: str, *, reopen: bool, stock: Stock | None = None) -> None:
         self.path = path
         self._reopen = reopen
+        # A file of the stock would have to be found again by its name.
+        self._stock = None if reopen else stock
+        # Where the file is that is to be INPUTMSG, as long as it may hold some of another message behind ours.
+        self._spare: str | None = None
+        self._whole: Identity | None = None
+        self._is_answered = False
         self._input = -1
         self._buffer: list[bytes | bytearray] = []
         self._buffered_bytes = 0
@@ -110,11 +131,18 @@ class WorkDir:
         self._buffer.append(data)
         self._buffered_bytes += len(data)
         if self._buffered_bytes >= BUFFER_BYTES or len(self._buffer) >= _BUFFER_PIECES:
+            if self._input < 0:
+                self._input = self._open_for_large()
             self._flush()
 
+    def _open_for_large(self) -> int:
+        taken = None if self._stock is None else self._stock.take()
+        if taken is None:
+            return self._open_to_append(spool.INPUTMSG)
+        self._spare, descriptor = taken
+        return descriptor
+
     def _flush(self) -> None:
-        if self._input < 0:
-            self._input = self._open_to_append(spool.INPUTMSG)
         pieces, self._buffer = self._buffer, []
         self._buffered_bytes = 0
         _write_all(self._input, pieces)
@@ -129,17 +157,34 @@ class WorkDir:
     def end_input(self, body: Body) -> None:
         """Completes INPUTMSG; it exists then, be the message ever so empty."""
         self._buffer.append(body.end())
+        is_large = self._input >= 0
+        if not is_large:
+            self._input = self._open_to_append(spool.INPUTMSG)
         self._flush()
+        if is_large and self._stock is not None:
+            self._cut()
+            self._whole = identity_of(self._input)
         self._close()
+
+    def _cut(self) -> None:
+        """Makes a file of the stock INPUTMSG, with nothing in it but what was written for this message."""
+        if self._spare is None:
+            return
+        os.ftruncate(self._input, os.lseek(self._input, 0, os.SEEK_CUR))
+        path = self._files[spool.INPUTMSG] = f"{self.path}/{spool.INPUTMSG}"
+        os.rename(self._spare, path)  # noqa: PTH104
+        self._spare = None
 
     def results(self) -> bytes:
         """The bytes of RESULTS, up to one more than a file may have."""
         descriptor = self._open(spool.RESULTS, os.O_RDONLY)
         try:
             # One call: a regular file gives less than it is asked for at its end alone.
-            return os.read(descriptor, results.MAX_FILE_BYTES + 1)
+            content = os.read(descriptor, results.MAX_FILE_BYTES + 1)
         finally:
             os.close(descriptor)
+        self._is_answered = True
+        return content
 
     def open_new_body(self) -> int:
         """A descriptor for NEWBODY, which the caller closes."""
@@ -148,12 +193,31 @@ class WorkDir:
     def abandon(self) -> None:
         """Lets go of the directory, which stays."""
         self._buffer.clear()
+        try:
+            self._cut()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Closes INPUTMSG; what was to be it, and is not, goes."""
         self._close()
+        if self._spare is not None:
+            spare, self._spare = self._spare, None
+            os.unlink(spare)  # noqa: PTH108
+
+    def _give_back(self) -> None:
+        """Has the stock take INPUTMSG, if nobody works with it any more."""
+        if self._stock is None or self._whole is None or not self._is_answered:
+            return
+        if self._stock.give(self._files[spool.INPUTMSG], self._whole):
+            del self._files[spool.INPUTMSG]
 
     def remove(self) -> None:
         """Removes the directory with all that is in it."""
-        self.abandon()
+        self._buffer.clear()
         try:
+            self._let_go()
+            self._give_back()
             # Most have nothing but what passed through our hands, and need no look at what is there.
             for path in self._files.values():
                 os.unlink(path)  # noqa: PTH108  # a Path a file costs more than the call

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names in the spool: the working directory and its files (protocol.md, Working directory)."""
 
+import re
 from typing import Final
 
 from .errors import Unencodable
@@ -16,6 +17,9 @@ WORK: Final = "Work"
 DIRECTORY_PREFIX: Final = "mdefang-"
 KEEP_MARK: Final = "DO-NOT-DELETE-WORK-DIRS"
 """While a file of this name stands in the spool, no working directory is removed."""
+
+# Not that of working directories, for whoever looks for these must not find it.
+_STOCK: Final = re.compile(r"stock-[0-9a-f]{8}")
 
 # 60 characters, so that the seconds part wraps after 60**5 s, which is some 24 years.
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX"
@@ -40,3 +44,13 @@ def directory_name(message_id: str) -> str:
     if not message_id or "/" in message_id or "\0" in message_id:
         raise Unencodable(f"no directory name can be made of {message_id!r}")
     return DIRECTORY_PREFIX + message_id
+
+
+def stock_name(chosen: bytes) -> str:
+    """The name of a directory for files of messages that are over, which later ones are written to; by four bytes."""
+    return f"stock-{chosen.hex()}"
+
+
+def is_stock_name(name: str) -> bool:
+    """Whether a stock may have this name."""
+    return _STOCK.fullmatch(name) is not None

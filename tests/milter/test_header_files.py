@@ -184,4 +184,4 @@ def test_a_full_disk_does_not_hide_that_a_directory_is_kept(
     (directory / "HEADERS").mkdir()
     session.close()
     assert directory.is_dir()
-    assert caplog.messages == [f"Q1: header files of kept message not written: {directory}/HEADERS: Is a directory"]
+    assert caplog.messages == [f"Q1: files of kept message not written: {directory}/HEADERS: Is a directory"]
