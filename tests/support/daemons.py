@@ -120,6 +120,10 @@ class Daemons:
         """The working directories of messages now in the spool."""
         return sorted(self.spool.glob("mdefang-*"))
 
+    def stock(self) -> list[Path]:
+        """What our milter has kept for large messages to come: directories and the files in them."""
+        return sorted(self.spool.glob("stock-*")) + sorted(self.spool.glob("stock-*/*"))
+
     def logs(self) -> str:
         """What both daemons wrote, Debian's to the system's logger (syslog.py keeps that in `home` too)."""
         lines = [line for path in ("mux.log", "milter.log") for line in _lines(self.home / path)]
@@ -131,6 +135,7 @@ class Daemons:
         # the end, and it not yet; what is still there in the end is found below.
         with suppress(ProgramError):
             wait_until(lambda: not self.work_dirs(), "no message is in work", 10)
+        was_running = self.milter is not None and self.milter.running()
         with ExitStack() as stack:
             for program in (self.mux, self.milter):
                 if program is not None and program.running():
@@ -140,8 +145,10 @@ class Daemons:
         if Origin.OURS in (self.chain.milter, self.chain.worker):
             wait_until(lambda: not self.work_dirs(), f"{self.work_dirs()} left in the spool; {self.logs()[-2000:]}", 10)
         left = [path.name for path in self.spool.glob("*.sock")]
+        if was_running:
+            left += [path.name for path in self.stock()]
         if left:
-            raise ProgramError(f"sockets left in the spool: {left}")
+            raise ProgramError(f"left in the spool: {left}")
 
 
 def _lines(log: Path) -> list[str]:
