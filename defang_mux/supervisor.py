@@ -81,6 +81,7 @@ async def supervise(
             crew = Crew(pool, _orders(settings), workers, _log, watches, ledger=ledger)
             reread = partial(_reread, crew, unread)
             workers.start_soon(_heed_signals, signals, partial(workers.start_soon, reread), crew, stop, statistics)
+            workers.start_soon(crew.keep_time)
             crew.begin()
             control = Control(
                 pool, ledger, version=__version__, clock=trio.current_time, protections=protection_report(protections)
@@ -112,7 +113,6 @@ async def _serve_clients(settings: Settings, crew: Crew, doors: list[Door], stop
                 async with trio.open_nursery() as listening:
                     for door in doors:
                         listening.start_soon(door.serve, clients)
-                    listening.start_soon(crew.keep_time)
                     _start_ticks(settings, crew, listening, clients)
                     listening.start_soon(_raise_at, stop)
             except* StopRequested:

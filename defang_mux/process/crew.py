@@ -23,6 +23,7 @@ from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watc
 from defang_mux.pool.ledger import Entry, Ledger, Outcome, outcome_of_answer
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Action, Assign, Kill, Kind, Moved, Refuse, Retire, Slot, Start, State, Ticket, kind_of
+from defang_mux.process.deadlines import Deadlines
 from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut, Unborn, Unseen
 from defang_mux.process.kill import Patience, end_worker
 from defang_mux.process.merged import Merged
@@ -77,6 +78,7 @@ class Crew:
         self._watches = watches
         self._workers: dict[int, Worker] = {}
         self._waiting: dict[Ticket, trio.Event] = {}
+        self._deadlines = Deadlines(orders.busy_timeout_s)
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()
         self.reread: Merged[str | None] = Merged(self._reread, nursery)
@@ -129,7 +131,7 @@ class Crew:
                 "%sScheduling %s worker %d for %s", worker.log_prefix(), how, slot.number, shown(worker.line)
             )
         try:
-            done = await ask(worker, ticket.line, busy_timeout_s=self._orders.busy_timeout_s)
+            done = await self._in_time(worker, ticket.line)
         except Unborn:
             # The pool ends the request.
             self._forget(worker)
@@ -147,6 +149,13 @@ class Crew:
         self._note(ticket, outcome_of_answer(done.answer), began_at, worker, done.answer)
         self._finished(worker, done)
         return done.answer
+
+    async def _in_time(self, worker: Worker, line: bytes) -> Exchanged:
+        self._deadlines.begin(worker, worker.slot.assigned_at)
+        try:
+            return await ask(worker, line)
+        finally:
+            self._deadlines.end(worker)
 
     def _note(self, ticket: Ticket, outcome: Outcome, began_at: float, worker: Worker | None, reply: bytes) -> None:
         number, said = (None, []) if worker is None else (worker.slot.number, worker.said)
@@ -192,7 +201,12 @@ class Crew:
     # For the supervisor
 
     async def keep_time(self) -> None:
-        """Wakes the pool whenever it asked for it."""
+        """Wakes the pool whenever it asked for it, and ends the wait for workers that take too long; for ever."""
+        async with trio.open_nursery() as timers:
+            timers.start_soon(self._deadlines.keep)
+            timers.start_soon(self._wake_pool)
+
+    async def _wake_pool(self) -> None:
         while True:
             with trio.CancelScope(deadline=self._pool.wake_at()) as self._alarm:
                 await trio.sleep_forever()
@@ -227,8 +241,7 @@ class Crew:
         """Gives up the requests in work; their clients are told so."""
         for worker in self._workers.values():
             worker.abandoned = True
-            if worker.scope is not None:
-                worker.scope.cancel()
+            worker.interrupt()
 
     async def wait_gone(self) -> None:
         """Returns when no process is left."""
@@ -281,9 +294,9 @@ class Crew:
         worker.exited.set()
         if worker.slot.ticket is None:
             self._bury(worker)
-        elif worker.scope is not None:
+        else:
             # Its answer may still be in the pipe. The client's task looks, and ends the worker in the pool.
-            worker.scope.cancel()
+            worker.interrupt()
 
     # The pool's actions
 
@@ -352,11 +365,11 @@ class Crew:
         """There is no process for it; its request is refused."""
         worker.unborn_because = reason
         self._log.error("Worker %d not started: %s", worker.slot.number, reason)
-        if worker.scope is None:
-            self._forget(worker)
-        else:
+        if worker.is_asked:
             # The client's task does it, which is waiting at the worker's pipes.
-            worker.scope.cancel()
+            worker.interrupt()
+        else:
+            self._forget(worker)
 
     def _forget(self, worker: Worker) -> None:
         worker.close()

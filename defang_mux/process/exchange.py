@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request to one worker: a line in, one line out, within the busy timeout (protocol.md, Worker).
+"""One request to one worker: a line in, one line out (protocol.md, Worker).
 
 A worker is not trusted. All that is not exactly one line ends in `Fault` or `Unseen`, or comes
-with a reason not to use the worker again. Runs in the client's own task.
+with a reason not to use the worker again. Runs in the client's own task, until somebody interrupts it:
+`deadlines` for the busy timeout, `crew` for the end of the process or of the service.
 """
 
 import errno
 import os
+import select
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,8 +31,12 @@ class Peer(Protocol):
 
     stdin: int
     stdout: int
-    scope: trio.CancelScope | None
-    """Set while an answer is waited for; canceling it makes the exchange look at the next three."""
+    is_asked: bool
+    """While an answer is waited for."""
+    interrupted: bool
+    """No answer is to be waited for any more. Set together with a `notify_closing` for both pipes if it `is_asked`."""
+    watch: select.poll
+    """Looks at `stdout`."""
     exited: trio.Event
     abandoned: bool
     unborn_because: str | None
@@ -72,9 +78,7 @@ class Exchanged:
     unfit: str | None = None
 
 
-async def exchange(
-    peer: Peer, line: bytes, *, busy_timeout_s: float, limit_bytes: int = MAX_ANSWER_LINE_BYTES
-) -> Exchanged:
+async def exchange(peer: Peer, line: bytes, *, limit_bytes: int = MAX_ANSWER_LINE_BYTES) -> Exchanged:
     """The worker's answer, of at most `limit_bytes` and a newline, to `line` (without newline).
 
     Raises `Unborn`, `Unseen`, `Fault` or `TimedOut`.
@@ -84,30 +88,40 @@ async def exchange(
     if peer.exited.is_set():
         # What it has started may hold its pipes open, and take the request for nobody.
         raise Unseen("it had ended before it got a request", died=True)
-    _expect_silence(peer.stdout)
+    _expect_silence(peer)
     rest = _send(peer.stdin, line)
+    peer.is_asked = True
+    try:
+        return _judge(await _answer(peer, rest, limit_bytes), limit_bytes)
+    finally:
+        peer.is_asked = False
+
+
+async def _answer(peer: Peer, rest: bytes, limit_bytes: int) -> bytes:
+    """What the worker says to a request of which it has not yet the `rest`, up to a newline, its end or the limit."""
     data = b""
-    with trio.CancelScope(deadline=trio.current_time() + busy_timeout_s) as peer.scope:
-        while rest:
+    # No scope around the waits, for with its deadline it costs as much as they do.
+    try:
+        while rest and not peer.interrupted:
             await trio.lowlevel.wait_writable(peer.stdin)
             rest = rest[_write(peer.stdin, rest) :]
-        while b"\n" not in data:
+        while not peer.interrupted:
             await trio.lowlevel.wait_readable(peer.stdout)
             more = _read(peer.stdout)
-            if more == b"":
-                break
             data += more or b""
-            if len(data) > limit_bytes + 1:
-                break
-    interrupted = peer.scope.cancelled_caught
-    peer.scope = None
-    if interrupted:
-        data = _last_words(peer, data)
-    return _judge(data, limit_bytes)
+            if more == b"" or b"\n" in data or len(data) > limit_bytes + 1:
+                return data
+    except trio.ClosedResourceError:
+        # The interruption.
+        pass
+    return _last_words(peer, data)
 
 
-def _expect_silence(stdout: int) -> None:
-    before = _read(stdout)
+def _expect_silence(peer: Peer) -> None:
+    # Of a worker that is silent a read would tell by an exception, at twice the cost.
+    if not peer.watch.poll(0):
+        return
+    before = _read(peer.stdout)
     if before == b"":
         raise Unseen("it had ended before it got a request", died=True)
     if before is not None:

@@ -5,6 +5,7 @@ Made by `crew` at a start and forgotten when the process is gone.
 """
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from logging import Logger
@@ -50,7 +51,10 @@ class Worker:
         """Why there will be no process; None while there may."""
         self.stdin = pipes.stdin
         self.stdout = pipes.stdout
-        self.scope: trio.CancelScope | None = None
+        self.watch = select.poll()
+        self.watch.register(pipes.stdout, select.POLLIN)
+        self.is_asked = False
+        self.interrupted = False
         self.exited = trio.Event()
         self.exit_status = 0
         self.usage: struct_rusage | None = None
@@ -85,6 +89,13 @@ class Worker:
         # A new list, for the last request's record keeps its own.
         self.said = []
         self._kept_characters = 0
+
+    def interrupt(self) -> None:
+        """Has nobody wait any more for its answer; why, the other fields tell."""
+        self.interrupted = True
+        if self.is_asked:
+            trio.lowlevel.notify_closing(self.stdin)
+            trio.lowlevel.notify_closing(self.stdout)
 
     def how_it_ended(self) -> str:
         """In words, what waitpid told of the process."""

@@ -8,8 +8,6 @@ Abilities). To others state is not passed on, and a message without header files
 import os
 from typing import TYPE_CHECKING
 
-import trio
-
 from defang_common.wire import abilities, requests, spool, state
 from defang_common.wire.abilities import HEADER_FILES_WANTED, Abilities, Ability
 from defang_common.wire.errors import Malformed
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 _STATEFUL_ANSWER_BYTES = MAX_ANSWER_LINE_BYTES + state.MAX_WORD_BYTES
 
 
-async def ask(worker: "Worker", line: bytes, *, busy_timeout_s: float) -> Exchanged:
+async def ask(worker: "Worker", line: bytes) -> Exchanged:
     """The worker's answer to a request line, or that it needs more; raises as `exchange` does."""
     try:
         plain, word = state.split(line)
@@ -30,20 +28,18 @@ async def ask(worker: "Worker", line: bytes, *, busy_timeout_s: float) -> Exchan
         # The worker says what is wrong with it, and the client tries later.
         plain, word = line, b""
     if not word:
-        return await exchange(worker, line, busy_timeout_s=busy_timeout_s)
-    deadline = trio.current_time() + busy_timeout_s
+        return await exchange(worker, line)
     if worker.abilities is None:
-        worker.abilities = await _abilities(worker, busy_timeout_s)
-        busy_timeout_s = deadline - trio.current_time()
+        worker.abilities = await _abilities(worker)
     if Ability.NO_HEADER_FILES not in worker.abilities and _lacks_header_files(plain):
         return Exchanged(HEADER_FILES_WANTED)
     if Ability.STATE not in worker.abilities:
-        return await exchange(worker, plain, busy_timeout_s=busy_timeout_s)
-    return await exchange(worker, line, busy_timeout_s=busy_timeout_s, limit_bytes=_STATEFUL_ANSWER_BYTES)
+        return await exchange(worker, plain)
+    return await exchange(worker, line, limit_bytes=_STATEFUL_ANSWER_BYTES)
 
 
-async def _abilities(worker: "Worker", busy_timeout_s: float) -> Abilities:
-    told = await exchange(worker, abilities.QUESTION_TO_WORKER, busy_timeout_s=busy_timeout_s)
+async def _abilities(worker: "Worker") -> Abilities:
+    told = await exchange(worker, abilities.QUESTION_TO_WORKER)
     if told.unfit is not None:
         raise Unseen(told.unfit, died=False)
     return abilities.decode(told.answer)

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from defang_mux.pool.state import Slot
+from defang_mux.process.deadlines import Deadlines
 from defang_mux.process.exchange import (
     NO_RESPONSE,
     NOT_SENT,
@@ -53,7 +54,7 @@ async def worker(pipes: Pipes, process: FakeProcess) -> AsyncIterator[Worker]:
 
 
 async def ask(worker: Worker) -> Exchanged:
-    return await exchange(worker, b"scan Q1 /d", busy_timeout_s=BUSY_S)
+    return await exchange(worker, b"scan Q1 /d")
 
 
 async def serve(process: FakeProcess, *pieces: bytes, then_close: bool = False, gap_s: float = 1) -> None:
@@ -140,13 +141,19 @@ async def test_request_longer_than_the_pipe_is_written_as_the_worker_reads(
         process.say(b"ok\n")
 
     nursery.start_soon(serve)
-    assert await exchange(worker, line, busy_timeout_s=BUSY_S) == Exchanged(b"ok\n")
+    assert await exchange(worker, line) == Exchanged(b"ok\n")
     assert read == line + b"\n"
 
 
 async def test_worker_that_stops_reading_is_given_up(worker: Worker, autojump_clock: trio.testing.MockClock) -> None:
-    with pytest.raises(TimedOut):
-        await exchange(worker, b"x" * 180_000, busy_timeout_s=BUSY_S)
+    deadlines = Deadlines(BUSY_S)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deadlines.keep)
+        deadlines.begin(worker, trio.current_time())
+        with pytest.raises(TimedOut):
+            await exchange(worker, b"x" * 180_000)
+        assert trio.current_time() == BUSY_S
+        nursery.cancel_scope.cancel()
 
 
 async def test_worker_that_closes_its_input_in_the_middle_of_a_request_failed_it(
@@ -158,7 +165,7 @@ async def test_worker_that_closes_its_input_in_the_middle_of_a_request_failed_it
 
     nursery.start_soon(hang_up)
     with pytest.raises(Fault) as caught:
-        await exchange(worker, b"x" * 180_000, busy_timeout_s=BUSY_S)
+        await exchange(worker, b"x" * 180_000)
     assert caught.value.reply == NOT_SENT
     assert caught.value.died
 
@@ -175,17 +182,37 @@ async def test_death_before_the_end_of_the_answer_is_no_answer(
     assert caught.value.died
 
 
+@pytest.mark.parametrize("heard_before", [0, 19, 120])
 async def test_busy_timeout_runs_from_the_request(
-    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+    worker: Worker, process: FakeProcess, heard_before: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    began = trio.current_time()
+    deadlines = Deadlines(BUSY_S)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(deadlines.keep)
+        await trio.sleep(heard_before)
         # Bytes alone do not make it longer.
         nursery.start_soon(lambda: serve(process, *[b"x"] * 200))
+        deadlines.begin(worker, trio.current_time())
         with pytest.raises(TimedOut):
             await ask(worker)
-        assert trio.current_time() - began == BUSY_S
+        assert trio.current_time() - heard_before == BUSY_S
         nursery.cancel_scope.cancel()
+
+
+async def test_interruption_between_two_bytes_of_the_answer_is_not_forgotten(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def answer_slowly() -> None:
+        await process.read_line()
+        # Both before the task that waits has a turn.
+        process.say(b"o")
+        await trio.lowlevel.checkpoint()
+        worker.interrupt()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_slowly)
+        with pytest.raises(TimedOut):
+            await ask(worker)
 
 
 async def test_last_words_of_a_reaped_worker_count_although_its_pipe_is_held_open(
@@ -195,8 +222,7 @@ async def test_last_words_of_a_reaped_worker_count_although_its_pipe_is_held_ope
         await process.read_line()
         worker.exited.set()
         process.say(b"ok\n")
-        assert worker.scope is not None
-        worker.scope.cancel()
+        worker.interrupt()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(die)
@@ -229,8 +255,7 @@ async def test_abandoned_request_is_told_so(
     async def give_up() -> None:
         await process.read_line()
         worker.abandoned = True
-        assert worker.scope is not None
-        worker.scope.cancel()
+        worker.interrupt()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(give_up)
@@ -243,8 +268,7 @@ async def test_a_worker_that_will_never_be_is_no_peer(worker: Worker, autojump_c
     async def give_up() -> None:
         await trio.sleep(3)
         worker.unborn_because = "no memory"
-        assert worker.scope is not None
-        worker.scope.cancel()
+        worker.interrupt()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(give_up)
