@@ -77,7 +77,7 @@ class Crew:
         self._log = log
         self._watches = watches
         self._workers: dict[int, Worker] = {}
-        self._waiting: dict[Ticket, trio.Event] = {}
+        self._waiting: dict[Ticket, trio.lowlevel.Task] = {}
         self._deadlines = Deadlines(orders.busy_timeout_s)
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()
@@ -110,8 +110,7 @@ class Crew:
                 if self._orders.verbose:
                     queued = self._pool.queued
                     self._log.info("%sAll workers are busy: %d requests wait", log_prefix(line), queued)
-                self._waiting[ticket] = event = trio.Event()
-                await event.wait()
+                await self._turn(ticket)
                 continue
             reply = await self._ask(self._workers[slot.number], ticket)
             if reply is not None:
@@ -119,6 +118,16 @@ class Crew:
         self._log.warning("%s%s", log_prefix(line), shown(percent.decode(ticket.refusal).strip()))
         self._note(ticket, Outcome.REFUSED, ticket.came_at, None, ticket.refusal)
         return ticket.refusal
+
+    async def _turn(self, ticket: Ticket) -> None:
+        """Until it has a slot or a refusal."""
+
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            del self._waiting[ticket]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._waiting[ticket] = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(give_up)
 
     async def _ask(self, worker: Worker, ticket: Ticket) -> bytes | None:
         """The reply of this worker or about its failure; None if the request has to go to another one."""
@@ -309,9 +318,9 @@ class Crew:
         for action in actions:
             match action:
                 case Assign(ticket=ticket) | Refuse(ticket=ticket):
-                    event = self._waiting.pop(ticket, None)
-                    if event is not None:
-                        event.set()
+                    task = self._waiting.pop(ticket, None)
+                    if task is not None:
+                        trio.lowlevel.reschedule(task)
                 case Start(slot=slot, reason=reason):
                     self._start(slot, reason)
                 case Retire(slot=slot, reason=reason):

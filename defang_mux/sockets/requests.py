@@ -149,22 +149,21 @@ class Door:
 
     async def _write(self, connection: socket.socket, reply: bytes) -> None:
         """Sends all of it; raises OSError, also for a client that does not take it in time."""
-        with memoryview(reply) as rest:
-            try:
-                sent = connection.send(rest, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                sent = 0
-            if sent == len(rest):
-                return
-            with trio.move_on_after(self._command_timeout_s) as patience:
-                while sent < len(rest):
-                    await trio.lowlevel.wait_writable(connection)
-                    try:
-                        sent += connection.send(rest[sent:], socket.MSG_DONTWAIT)
-                    except BlockingIOError:
-                        continue
-            if patience.cancelled_caught:
-                raise TimeoutError(f"the client reads nothing for {self._command_timeout_s:g} s")
+        try:
+            sent = connection.send(reply, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(reply):
+            return
+        with memoryview(reply) as rest, trio.move_on_after(self._command_timeout_s) as patience:
+            while sent < len(rest):
+                await trio.lowlevel.wait_writable(connection)
+                try:
+                    sent += connection.send(rest[sent:], socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    continue
+        if patience.cancelled_caught:
+            raise TimeoutError(f"the client reads nothing for {self._command_timeout_s:g} s")
 
 
 def _is_too_long(line: bytes) -> bool:
