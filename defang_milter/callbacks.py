@@ -306,7 +306,7 @@ class Callbacks:
         transaction, workdir = session.message()
         transaction.note_queue_id(macros.value_of(context, "i"))
         self._finish(transaction, workdir)
-        self._mux.scan(
+        workdir.told_results = self._mux.scan(
             transaction.scan_request(),
             functools.partial(_tell_progress, context),
             session.carried,
@@ -419,6 +419,7 @@ class Callbacks:
             workdir.abandon()
             if transaction.header_is_written:
                 workdir.write_header_files(transaction.header)
+            workdir.write_told_results()
         except OSError as error:
             _log.error("%s: files of kept message not written: %s", transaction.log_name, cause_of(error))
 

@@ -83,8 +83,8 @@ class MuxClient:
         keep_alive: Callable[[], None],
         carried: Carried | None = None,
         write_header_files: Callable[[], None] | None = None,
-    ) -> None:
-        """Returns when RESULTS is complete.
+    ) -> bytes | None:
+        """Returns when RESULTS is complete: the whole of it if it came on the answer, None if it is in the directory.
 
         `write_header_files` is called, perhaps twice, unless the multiplexor says that they are not needed; its OSError
         is passed on. Without it they are there.
@@ -97,10 +97,9 @@ class MuxClient:
             if write_header_files is not None and reply == abilities.HEADER_FILES_WANTED:
                 write_header_files()
                 reply = self._ask(request, carried, keep_alive)
+            return answers.decode_scan(reply)
         except Malformed as error:
             raise MuxUnavailable(f"scan: {error}") from error
-        if reply != answers.SCAN_OK:
-            raise MuxUnavailable(f"scan: {reply.decode(errors='backslashreplace').strip() or 'no answer'}")
 
     def _ask(
         self,
@@ -135,7 +134,8 @@ class MuxClient:
                     if carried is None or Ability.STATE not in known:
                         link.sendall(line)
                         return self._receive(link, deadline, keep_alive)
-                    link.sendall(carried.on_request(line))
+                    wants_results = Ability.RESULTS_ON_ANSWER in known and isinstance(request, requests.Scan)
+                    link.sendall(carried.on_request(line, wants_results=wants_results))
                     reply = carried.from_answer(self._receive(link, deadline, keep_alive))
                     if reply == abilities.HEADER_FILES_WANTED:
                         self._known = (_peer_pid(link), known - {Ability.NO_HEADER_FILES})

@@ -72,7 +72,9 @@ def _object(entry: Entry, epoch_offset_s: float) -> dict[str, Any]:
         "words": shown(percent.decode(words), _MAX_WORDS_CHARACTERS),
         "outcome": entry.outcome.value,
         "verdict": _verdict(entry),
-        "reply": shown(percent.decode(_without_state(entry.reply.rstrip(b"\n"))), _MAX_WORDS_CHARACTERS),
+        "reply": shown(
+            percent.decode(_without_state(_without_results(entry.reply.rstrip(b"\n")))), _MAX_WORDS_CHARACTERS
+        ),
         "waited_ms": round(1000 * (waited_until - entry.came_at), 1),
         "worked_ms": None if entry.worker is None else round(1000 * (entry.ended_at - entry.began_at), 1),
         "worker": entry.worker,
@@ -82,6 +84,10 @@ def _object(entry: Entry, epoch_offset_s: float) -> dict[str, Any]:
 
 def _without_state(line: bytes) -> bytes:
     return line.partition(b' "')[0]
+
+
+def _without_results(reply: bytes) -> bytes:
+    return reply.partition(b" '")[0] if reply.startswith(b"ok '") else reply
 
 
 def _verdict(entry: Entry) -> str | None:

@@ -52,7 +52,7 @@ class Worker:
             if line == abilities.QUESTION_TO_WORKER:
                 return abilities.encode(abilities.ALL)
             line, word = state.split(line)
-            return self._serve(requests.decode(line), States.of_word(word))
+            return self._serve(requests.decode(line), States.of_word(word), state.wants_results(word))
         except Malformed as fault:
             _log.warning("request refused: %s", fault)
             return answers.encode_error(str(fault))
@@ -63,12 +63,12 @@ class Worker:
         finally:
             self._formatter.queue_id = ""
 
-    def _serve(self, request: Request, states: States) -> bytes:
+    def _serve(self, request: Request, states: States, wants_results: bool) -> bytes:  # noqa: FBT001
         if self.cpu_limit_s:
             cpu.allow(self.cpu_limit_s)
         match request:
             case requests.Scan():
-                return scan.scan(self._site, request, self._tags, states)
+                return scan.scan(self._site, request, self._tags, states, wants_results=wants_results)
             case requests.RelayOk() | requests.HeloOk() | requests.SenderOk() | requests.RecipOk():
                 return answer.check_line(self._site, request, states)
             case requests.Ping():

@@ -3,13 +3,14 @@
 
 Any fault, be it of the filter, of the directory or of our own, makes an `error:` answer, which the front end takes for
 a temporary failure: it keeps the directory if so set, and says whose fault it is. RESULTS is complete before `ok` is
-answered.
+answered, or on that answer.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,8 @@ from defang_worker.effects import mark
 from defang_worker.effects.contract import EffectFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from defang_common.wire.requests import Scan
     from defang_common.wire.results import Result
     from defang_worker.api.hooks import SiteFilter
@@ -41,16 +44,20 @@ _YOUNG, _ALL = 1, 2
 _FINISH: Final = results.Finish()
 
 
-def scan(site: SiteFilter, request: Scan, tags: StatusTags, states: States | None = None) -> bytes:
-    """The answer line; RESULTS and, if the body changed, NEWBODY are in the directory then."""
+def scan(
+    site: SiteFilter, request: Scan, tags: StatusTags, states: States | None = None, *, wants_results: bool = False
+) -> bytes:
+    """The answer line; RESULTS and, if the body changed, NEWBODY are in the directory then.
+
+    Whoever `wants_results` may get RESULTS on the answer instead.
+    """
     directory = to_text(request.directory)
     queue_id = to_text(request.queue_id)
     tags.enter("Filtering", queue_id)
-    answer = answers.SCAN_OK
     aged_before = gc.get_count()[_ALL]
     states = states or States()
     try:
-        _scan(site, directory, states)
+        answer = _scan(site, directory, states, wants_results=wants_results)
         answer = state.with_changes(answer, *states.changes)
     except (FilterFault, EffectFailed, OSError, WireError, NotKept) as fault:
         _log.error("temporary failure: %s", fault, exc_info=fault.__cause__)
@@ -67,19 +74,21 @@ def scan(site: SiteFilter, request: Scan, tags: StatusTags, states: States | Non
     return answer
 
 
-def _scan(site: SiteFilter, directory: str, states: States) -> None:
+def _scan(site: SiteFilter, directory: str, states: States, *, wants_results: bool) -> bytes:
     told = commands.decode(workdir.read_commands(directory))
     for line in told.unknown_lines:
         _log.warning("COMMANDS: unknown line ignored: %r", line[:100])
     message = Message(told, workdir.open_message(directory), directory, site.settings, states)
+    carry_out = partial(_carry_out, site, message, directory, told.subject_count, wants_results=wants_results)
     if message.record is None:
-        _carry_out(site, message, directory, told.subject_count)
-    else:
-        _recorded(message.record, site, message, directory, told.subject_count)
+        return carry_out()[1]
+    return _recorded(message.record, site, message, carry_out)
 
 
-def _carry_out(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:
-    """Filters, does what is to be done outside, and writes RESULTS, whose lines it gives."""
+def _carry_out(
+    site: SiteFilter, message: Message, directory: str, subject_count: int, *, wants_results: bool
+) -> tuple[list[Result], bytes]:
+    """Filters, does what is to be done outside, and tells the results: their lines, and the answer."""
     try:
         lines = _filter(site, message, directory, subject_count)
     finally:
@@ -92,25 +101,40 @@ def _carry_out(site: SiteFilter, message: Message, directory: str, subject_count
     try:
         if message.headers.earlier_changed and not message.is_rejected:
             workdir.drop_begun_headers(directory)
-        workdir.append_results(directory, [*lines, _FINISH])
+        answer = _tell(directory, [*lines, _FINISH], wants_results=wants_results)
     except (OSError, WireError):
         outbox.take_back(site.effects)
         raise
     if outbox.is_wanted:
         outbox.send(message, site.effects)
     outbox.log(site.effects, site.settings.event_log)
-    return lines
+    return lines, answer
 
 
-def _recorded(record: Record, site: SiteFilter, message: Message, directory: str, subject_count: int) -> None:
-    """The same, with a record written, of what ended in a fault too."""
+def _tell(directory: str, lines: list[Result], *, wants_results: bool) -> bytes:
+    """The answer, with the lines on it where that is wanted and there is room; else they are in RESULTS."""
+    # What sender and recipient checks have begun is not divided between file and answer.
+    if wants_results and not workdir.has_results(directory):
+        encoded = b"".join(map(results.encode_line, lines))
+        if len(encoded) <= answers.MAX_RESULTS_ON_ANSWER_BYTES:
+            workdir.end_if_forked()
+            return answers.encode_results(encoded)
+    workdir.append_results(directory, lines)
+    return answers.SCAN_OK
+
+
+def _recorded(
+    record: Record, site: SiteFilter, message: Message, carry_out: Callable[[], tuple[list[Result], bytes]]
+) -> bytes:
+    """The answer of `carry_out`, with a record written, of what ended in a fault too."""
     target = site.settings.record_log
     try:
-        lines = _carry_out(site, message, directory, subject_count)
+        lines, answer = carry_out()
     except BaseException as fault:
         site.effects.write_line(target, record.line(message, [], fault))
         raise
     site.effects.write_line(target, record.line(message, lines, None))
+    return answer
 
 
 def _filter(site: SiteFilter, message: Message, directory: str, subject_count: int) -> list[Result]:

@@ -21,6 +21,8 @@ class Ability(StrEnum):
     """Filters' state is passed on, or read and written."""
     NO_HEADER_FILES = "no-header-files"
     """A worker reads neither HEADERS nor PRISTINE_HEADERS; a multiplexor wants them where a worker needs them."""
+    RESULTS_ON_ANSWER = "results-on-answer"
+    """The wish for RESULTS on the answer is passed on, or granted."""
 
 
 Abilities = frozenset[Ability]

@@ -7,6 +7,7 @@ The decoder is exactly as strict as the original front end: whatever it does not
 raises `Malformed`, and the caller makes a temporary failure of it.
 """
 
+import binascii
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +20,15 @@ from .errors import Malformed, Unencodable
 from .lines import MAX_ANSWER_LINE_BYTES
 
 SCAN_OK: Final = b"ok\n"
-"""The only answer to `scan` that says RESULTS is complete."""
+"""The only answer to `scan` that says RESULTS is complete in the working directory."""
+
+# The escape never leaves an apostrophe on a line, so no other answer can look like this one.
+_SCAN_RESULTS: Final = b"ok '"
+MAX_RESULTS_ON_ANSWER_BYTES: Final = (MAX_ANSWER_LINE_BYTES - len(_SCAN_RESULTS)) // 4 * 3
+"""The most of RESULTS that fits an answer, where it stands in base64."""
+
+# Of a traceback's last line and the path of a file there is enough.
+_MAX_ERROR_CHARACTERS: Final = 1000
 
 PONG: Final = b"PONG\n"
 
@@ -119,7 +128,24 @@ def encode(what: Answer) -> bytes:
 def encode_error(text: str) -> bytes:
     """A worker's `error:` line. Raw text on the wire: what is not printable ASCII becomes a blank."""
     safe = "".join(char if " " <= char <= "~" else " " for char in text)
-    return b"error: " + safe.encode("ascii")[:1000] + b"\n"
+    return b"error: " + safe.encode("ascii")[:_MAX_ERROR_CHARACTERS] + b"\n"
+
+
+def encode_results(lines: bytes) -> bytes:
+    """The answer to a scan that has all of RESULTS on it (protocol.md, RESULTS on the answer)."""
+    return _SCAN_RESULTS + binascii.b2a_base64(lines)
+
+
+def decode_scan(reply: bytes) -> bytes | None:
+    """RESULTS if it came on a scan's answer, None if it is in the directory; raises `Malformed` for other answers."""
+    if reply == SCAN_OK:
+        return None
+    if not reply.startswith(_SCAN_RESULTS) or not reply.endswith(b"\n"):
+        raise Malformed(shown(reply.strip(), _MAX_ERROR_CHARACTERS) or "no answer")
+    try:
+        return binascii.a2b_base64(reply[len(_SCAN_RESULTS) : -1], strict_mode=True)
+    except binascii.Error as error:
+        raise Malformed(f"RESULTS on the answer: {error}") from None
 
 
 def encode_lookup(status: LookupStatus, text: bytes) -> bytes:

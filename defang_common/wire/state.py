@@ -3,7 +3,8 @@
 
 Two values travel: one lives as long as the SMTP session, one as long as the message. The front end keeps both in base64
 and never looks into them (`Carried`), the multiplexor cuts the word off for workers that do not know it (`split`), the
-worker reads and writes it. Nobody sends it to a program that does not know it (`abilities`).
+worker reads and writes it. Nobody sends it to a program that does not know it (`abilities`). A request's word may end
+with the wish for RESULTS on the answer (protocol.md, RESULTS on the answer).
 """
 
 import binascii
@@ -15,13 +16,15 @@ from .errors import Malformed
 MAX_VALUE_BYTES: Final = 64 * 1024
 """The longest of either value, before base64. A site's own limit is in the worker's settings."""
 
-MAX_WORD_BYTES: Final = len(b' ""') + 2 * 4 * -(-MAX_VALUE_BYTES // 3)
+MAX_WORD_BYTES: Final = len(b' """') + 2 * 4 * -(-MAX_VALUE_BYTES // 3)
 
 _UNCHANGED: Final = b"-"
 # The escape never leaves a quotation mark on a line, so no word of a client's can look like this one.
 _MARK: Final = b' "'
+_WISH: Final = b'"'
+_MARKS_WITH_WISH: Final = 3
 _BASE64: Final = rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
-_WORD: Final = re.compile(rb' "(%b)"(%b)\Z' % (_BASE64, _BASE64))
+_WORD: Final = re.compile(rb' "(%b)"(%b)("?)\Z' % (_BASE64, _BASE64))
 _ANSWER_WORD: Final = re.compile(rb' "(%b|-)"(%b|-)\n\Z' % (_BASE64, _BASE64))
 _BEARERS: Final = (b"scan ", b"senderok ", b"recipok ", b"relayok ", b"helook ")
 
@@ -50,6 +53,16 @@ def values(word: bytes) -> tuple[bytes, bytes]:
         raise Malformed(f"state: {error}") from None
 
 
+def wants_results(word: bytes) -> bool:
+    """Whether the word of a request says that RESULTS may come on the answer."""
+    return word.count(_WISH) == _MARKS_WITH_WISH
+
+
+def without_wish(line: bytes, word: bytes) -> bytes:
+    """A request line that has this word, without the wish if it has one."""
+    return line.removesuffix(_WISH) if wants_results(word) else line
+
+
 def with_changes(answer: bytes, session: bytes | None, message: bytes | None) -> bytes:
     """An answer line with the word; None for a value that has not changed. Nothing is added if neither has."""
     if session is None and message is None:
@@ -70,9 +83,10 @@ class Carried:
         self.session = b""
         self.message = b""
 
-    def on_request(self, line: bytes) -> bytes:
+    def on_request(self, line: bytes, *, wants_results: bool = False) -> bytes:
         """The request line with the word; an empty one says that a changed state will be taken back."""
-        return b'%b "%b"%b\n' % (line.removesuffix(b"\n"), self.session, self.message)
+        wish = _WISH if wants_results else b""
+        return b'%b "%b"%b%b\n' % (line.removesuffix(b"\n"), self.session, self.message, wish)
 
     def from_answer(self, reply: bytes) -> bytes:
         """Takes the word off an answer line and keeps what has changed; raises `Malformed` for one that is none."""

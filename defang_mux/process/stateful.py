@@ -2,7 +2,8 @@
 """Requests of a front end of ours, for workers that may not be: what such a worker does not know is kept from it.
 
 A worker is asked once in its life what it can, with the first request that has the filters' state on it (protocol.md,
-Abilities). To others state is not passed on, and a message without header files is not given.
+Abilities). To others neither state nor the wish for RESULTS on the answer is passed on, and a message without header
+files is not given.
 """
 
 import os
@@ -35,6 +36,8 @@ async def ask(worker: "Worker", line: bytes) -> Exchanged:
         return Exchanged(HEADER_FILES_WANTED)
     if Ability.STATE not in worker.abilities:
         return await exchange(worker, plain)
+    if Ability.RESULTS_ON_ANSWER not in worker.abilities:
+        line = state.without_wish(line, word)
     return await exchange(worker, line, limit_bytes=_STATEFUL_ANSWER_BYTES)
 
 

@@ -43,6 +43,29 @@ def test_any_reply_is_an_answer_or_malformed(reply: bytes) -> None:
             continue
 
 
+@given(st.binary(max_size=answers.MAX_RESULTS_ON_ANSWER_BYTES))
+def test_any_results_come_back_from_an_answer_that_is_no_longer_than_others(lines: bytes) -> None:
+    line = answers.encode_results(lines)
+    assert answers.decode_scan(line) == lines
+    assert line.index(b"\n") == len(line) - 1 <= MAX_ANSWER_LINE_BYTES
+    with pytest.raises(Malformed):
+        answers.decode(line)
+
+
+def test_the_longest_results_fill_an_answer() -> None:
+    most = b"x" * answers.MAX_RESULTS_ON_ANSWER_BYTES
+    assert MAX_ANSWER_LINE_BYTES - 4 < len(answers.encode_results(most)) - 1 <= MAX_ANSWER_LINE_BYTES
+
+
+@given(st.one_of(st.binary(), st.binary().map(lambda tail: b"ok '" + tail)))
+def test_any_other_answer_to_a_scan_is_malformed(reply: bytes) -> None:
+    try:
+        lines = answers.decode_scan(reply)
+    except Malformed:
+        return
+    assert reply == (answers.SCAN_OK if lines is None else answers.encode_results(lines))
+
+
 @given(ANY_ANSWER)
 def test_code_and_dsn_fit_the_verdict(what: Answer) -> None:
     digit = {Verdict.REJECT: b"5", Verdict.TEMPFAIL: b"4"}.get(what.verdict, b"2")

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from defang_common.wire import requests
 from defang_common.wire.errors import Malformed
-from defang_common.wire.state import MAX_VALUE_BYTES, MAX_WORD_BYTES, Carried, split, values, with_changes
+from defang_common.wire.state import (
+    MAX_VALUE_BYTES,
+    MAX_WORD_BYTES,
+    Carried,
+    split,
+    values,
+    wants_results,
+    with_changes,
+    without_wish,
+)
 
 SCAN = b"scan Q1 /spool/mdefang-Q1"
 ANSWER = b"ok 1 ok 250 2.1.0 0\n"
@@ -39,11 +48,25 @@ def test_an_empty_state_takes_three_bytes() -> None:
     assert with_changes(b"ok\n", None, None) == b"ok\n"
 
 
+@given(session=_ANY, message=_ANY)
+def test_the_wish_for_results_ends_the_word_and_can_be_taken_off(session: bytes, message: bytes) -> None:
+    carried = Carried()
+    carried.from_answer(with_changes(ANSWER, session, message))
+    plain, wishing = (
+        carried.on_request(SCAN + b"\n", wants_results=wish).removesuffix(b"\n") for wish in (False, True)
+    )
+    for line in (plain, wishing):
+        word = split(line)[1]
+        assert values(word) == (session, message)
+        assert wants_results(word) == (line is wishing)
+        assert without_wish(line, word) == plain
+
+
 def test_the_longest_state_fits_its_limit() -> None:
     carried = Carried()
     longest = b"\xff" * MAX_VALUE_BYTES
     assert carried.from_answer(with_changes(b"ok\n", longest, longest)) == b"ok\n"
-    _, word = split(carried.on_request(SCAN + b"\n").removesuffix(b"\n"))
+    _, word = split(carried.on_request(SCAN + b"\n", wants_results=True).removesuffix(b"\n"))
     assert len(word) <= MAX_WORD_BYTES
     assert values(word) == (longest, longest)
 
@@ -74,7 +97,7 @@ def test_no_word_of_a_client_passes_for_state(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", [b' "', b' "x', b' "a"b"c', b' "a!"', b' "a" "b"', b' "-"-', b' "a"b ', b' "=a"', b' "a"\n']
+    "word", [b' "', b' "x', b' "a"b"c', b' "a!"', b' "a" "b"', b' "-"-', b' """"', b' "a"b ', b' "=a"', b' "a"\n']
 )
 def test_a_word_that_cannot_be_read_is_malformed(word: bytes) -> None:
     with pytest.raises(Malformed):

@@ -97,7 +97,7 @@ def test_one_that_cannot_be_told_from_another_finds_them(
     scans = Scans(ours)
     assert session.to_end() == milter.CONTINUE
     assert scans.found == [FILES]
-    assert ours.requests[-1].endswith(b' ""\n')
+    assert ours.requests[-1].endswith(b' """\n')
 
 
 def test_they_are_written_when_a_worker_wants_them_and_from_then_on(play: MakePlay, ours: FakeMux) -> None:

@@ -20,6 +20,7 @@ import trio.testing
 
 from defang_common.wire import abilities
 from defang_common.wire.abilities import HEADER_FILES_WANTED, QUESTION_TO_WORKER, Ability
+from defang_common.wire.answers import MAX_RESULTS_ON_ANSWER_BYTES, encode_results
 from defang_mux.pool import ledger
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.ledger import Ledger
@@ -492,6 +493,27 @@ async def test_a_worker_that_knows_state_is_asked_once_and_gets_it(
     assert await answer(kernel.processes[1], ABILITIES) == QUESTION_TO_WORKER
     assert await answer(kernel.processes[1]) == STATEFUL
     assert third.reply == b"ok\n"
+
+
+@pytest.mark.parametrize("word", [b' """', b' "AAAA""', b' ""AAAA"'])
+@pytest.mark.parametrize("knows_wish", [False, True])
+async def test_the_wish_for_results_on_the_answer_is_taken_off_for_a_worker_that_does_not_know_it(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    word: bytes,
+    *,
+    knows_wish: bool,
+) -> None:
+    client = Client(make(), nursery, SCAN + word)
+    await settle()
+    (process,) = kernel.processes
+    told = abilities.encode(abilities.ALL if knows_wish else abilities.ALL - {Ability.RESULTS_ON_ANSWER})
+    assert await answer(process, told) == QUESTION_TO_WORKER
+    results = encode_results(b"x" * MAX_RESULTS_ON_ANSWER_BYTES)
+    assert await answer(process, results) == SCAN + (word if knows_wish else word[:-1])
+    assert client.reply == results
 
 
 async def test_a_request_without_state_asks_nothing(

@@ -79,6 +79,11 @@ def test_state_of_filters_is_not_shown_and_long_lines_are_cut() -> None:
     assert (found["words"], found["reply"]) == ("Q1 /spool/mdefang-1", "ok")
 
 
+def test_results_on_an_answer_are_not_shown() -> None:
+    (found,) = asked_why(ledger_of(entry(SCAN + b' """', b'ok \'SFgtQSB4CkYK "-"AAAA\n')))
+    assert (found["words"], found["reply"]) == ("Q1 /spool/mdefang-1", "ok")
+
+
 def test_reply_survives_a_control_program_that_undoes_escapes() -> None:
     line = b"scan Q1 /spool/100%25"
     raw = transactions.why(ledger_of(entry(line)), b"Q1", EPOCH_S)
