@@ -50,7 +50,7 @@ def desk() -> Desk:
         (b"busyslaves", b""),
         (b"histo", b"   1 0\n   2 0\n   3 0\n"),
         (b"msgs", b"0\n"),
-        (b"mux-abilities", b"abilities state no-header-files\n"),
+        (b"mux-abilities", b"abilities state no-header-files results-on-answer\n"),
         (b"foo_no_such_command", b"error: Unknown command\n"),
         (b"", b"error: Unknown command\n"),
         (b"load1 9", b"error: Invalid 'back' amount (must be 10-600)\n"),

@@ -122,7 +122,7 @@ def test_what_ends_without_a_newline_is_no_request() -> None:
 def test_fault_of_our_own_is_one_error_line_and_a_log_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, workdir: Path
 ) -> None:
-    def break_down(*_args: object) -> bytes:
+    def break_down(*_args: object, **_options: object) -> bytes:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr("defang_worker.scan.scan", break_down)
