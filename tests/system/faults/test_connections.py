@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from defang_common.wire.answers import SCAN_OK, encode_results
 from tests.support.daemons import USER
 from tests.support.fault_site import ANSWER_LIMIT_S, ASKED, STAGES, Site, is_right, is_tempfail
 
@@ -176,19 +177,29 @@ RESULTS: dict[str, bytes | None] = {
 def test_results_that_are_spoiled_are_a_temporary_failure(site: Site, wire: Wire) -> None:
     for name, content in RESULTS.items():
 
-        def spoil(line: bytes, reply: bytes, content: bytes | None = content) -> bytes:
-            file = Path(os.fsdecode(line.split()[2])) / "RESULTS"
-            if content is None:
-                file.unlink()
-            else:
-                file.write_bytes(content)
-            return reply
+        def spoil(line: bytes, _reply: bytes, content: bytes | None = content) -> bytes:
+            if content is not None:
+                (Path(os.fsdecode(line.split()[2])) / "RESULTS").write_bytes(content)
+            return SCAN_OK
 
         wire.word, wire.spoil = b"scan", spoil
         assert is_tempfail(site.play()), name
         wire.word = b""
         assert site.serves(), name
     assert len(re.findall(r"F\d+: eom: .*RESULTS", site.log())) == len(RESULTS)
+
+
+def test_results_that_are_spoiled_on_the_answer_are_a_temporary_failure(site: Site, wire: Wire) -> None:
+    assert site.serves()
+    for name, content in RESULTS.items():
+
+        def spoil(_line: bytes, _reply: bytes, content: bytes = content or b"") -> bytes:
+            return encode_results(content)
+
+        wire.word, wire.spoil = b"scan", spoil
+        assert is_tempfail(site.play()), name
+        wire.word = b""
+        assert site.serves(), name
 
 
 def append(file: Path, content: bytes) -> None:
