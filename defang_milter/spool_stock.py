@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of large messages that are over, for `workdir` to write later ones into (protocol.md, Working directory).
+"""Files of large messages that are over, for `workdir` to write later ones into (protocol.md, Stock).
 
 To write 5 MB into a file whose pages are there costs a quarter of what a new file and its removal do: a file system has
 work with every block that comes and goes. The price is that such a file holds another message until it is cut; so it

@@ -11,6 +11,7 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -239,12 +240,25 @@ def _make_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def _let_a_user_read(path: Path) -> None:
+    """An access list that leaves the mode as it is (acl(5); the layout is that of Linux's posix_acl_xattr.h).
+
+    It is the one attribute that a tmpfs has with every kernel and an owner may set.
+    """
+    owner, group, others = (path.stat().st_mode >> shift & 7 for shift in (6, 3, 0))
+    entries = ((0x01, owner, -1), (0x02, group, 65534), (0x04, group, -1), (0x10, group, -1), (0x20, others, -1))
+    packed = b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    mode = path.stat().st_mode
+    os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    assert path.stat().st_mode == mode
+
+
 CHANGES: dict[str, Callable[[Path], Any]] = {
     "replaced": _replace,
     "second name": _link,
     "grown": lambda path: path.write_bytes(LARGE + b"x"),
     "readable by others": lambda path: path.chmod(0o644),
-    "attribute": lambda path: os.setxattr(path, "user.comment", b"x"),
+    "access list": _let_a_user_read,
     "link": _point_elsewhere,
     "pipe": _make_pipe,
     "gone": Path.unlink,
