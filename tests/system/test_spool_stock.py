@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from defang_milter import spool_stock
 from defang_worker.trial.mta_message import Message
 from tests.support.daemons import USER, Chain, Daemons, private_home, running
+from tests.support.milter_connection import MilterConnection
 from tests.support.mta import Milter, Outcome, Verdict
 from tests.support.process import wait_until
 
@@ -45,6 +47,7 @@ MESSAGES_PER_SESSION = 8
 # Of each session one message is kept open.
 KEPT = 3
 MIB = 1024 * 1024
+CHUNK = b"0123456789abcde\n" * 3000
 WAIT_S = 60
 
 
@@ -86,7 +89,11 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         shutil.chown(out, USER)
         (home / "site.py").write_text(FILTER.replace("OUT", str(out)))
         spool = Path(memory) / "spool" if request.param == "in memory" else home / "spool"
-        chain = Chain(filter=home / "site.py", mux_options=("-x", str(SESSIONS), "-l"))
+        chain = Chain(
+            filter=home / "site.py",
+            milter_options=("--stop-grace", "0.5"),
+            mux_options=("-x", str(SESSIONS), "-l"),
+        )
         with running(chain, home=home, spool=spool) as daemons:
             try:
                 yield Site(daemons, out)
@@ -144,7 +151,46 @@ def test_a_killed_front_ends_stock_goes_with_the_next_start(site: Site) -> None:
     assert site.daemons.milter is not None
     site.daemons.milter.kill()
     site.daemons.start_milter()
-    assert site.daemons.stock() == []
+    wait_until(lambda: left(site.daemons) == [], "nothing is left", WAIT_S)
     with site.milter() as milter:
         wanted, outcome = site.send(milter, "K2", 2 * MIB)
         assert field(outcome, b"X-Digest") == wanted
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_message_that_its_front_end_does_not_outlive_leaves_nothing(site: Site, end: str) -> None:
+    daemons = site.daemons
+    assert daemons.milter is not None
+    with site.milter() as milter:
+        wanted, outcome = site.send(milter, "L1", 4 * MIB)
+        assert field(outcome, b"X-Digest") == wanted
+    with closing(MilterConnection(daemons.milter_address, timeout_s=WAIT_S)) as connection:
+        connection.connect()
+        connection.helo(b"helo.example.com")
+        connection.mail(b"<a@example.com>")
+        connection.rcpt(b"<b@example.com>")
+        connection.header(b"Subject", b"not the end")
+        connection.eoh()
+        for _ in range(2 * MIB // len(CHUNK)):
+            connection.body(CHUNK)
+        wait_until(lambda: is_begun(daemons), "the message is on the disk", WAIT_S)
+        if end == "kill":
+            daemons.milter.kill()
+            assert daemons.work_dirs() != []
+            daemons.start_milter()
+        else:
+            assert daemons.milter.stop() == 0
+            assert left(daemons) == []
+        # The socket is there before the spool is looked through.
+        wait_until(lambda: left(daemons) == [], "nothing is left", WAIT_S)
+
+
+def is_begun(daemons: Daemons) -> bool:
+    """Whether some of the message that does not come to its end has been written."""
+    files = [*daemons.spool.glob("mdefang-*/INPUTMSG"), *(path for path in daemons.stock() if path.is_file())]
+    return any(path.read_bytes().startswith(b"Subject: not the end\n") for path in files)
+
+
+def left(daemons: Daemons) -> list[Path]:
+    """What there is of messages in the spool."""
+    return daemons.work_dirs() + daemons.stock()
