@@ -333,7 +333,8 @@ class Crew:
                 case _:
                     assert_never(action)
         at = self._pool.wake_at()
-        if at != self._alarm.deadline:
+        # Not put off: to set it costs as much as a wait, and to be woken too early nothing.
+        if at < self._alarm.deadline:
             self._alarm.deadline = at
 
     def _tell(self, event: Event) -> None:
