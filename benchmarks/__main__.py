@@ -3,6 +3,7 @@
 
 load: both run all the time, and get messages in turn, round by round: what else the machine does hits both alike.
 memory: of one after the other, when all of its 10 workers have filtered mail.
+requests: what the multiplexor itself takes for a request.
 readiness: how long it takes until a worker of ours serves, forked or started as a program.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks import load, memory, messages, readiness, report
+from benchmarks import load, memory, messages, readiness, report, requests
 from benchmarks.contestants import DEFAULT_WORKERS, NAMES, Contestant, contestants, version
 from benchmarks.processes import NOTHING, Cost
 from defang_worker.trial.mta_message import Message
@@ -38,6 +39,10 @@ children that have ended included, in milliseconds a message."""
 _HOW_MEMORY = f"""\
 {memory.WORKERS} workers, {memory.MESSAGES} messages of 2.7 KB that all of them share; MIMEDefang with its embedded
 interpreter (-E). All processes count, our template with the workers; PSS divides shared pages."""
+REQUEST_ROUNDS, QUICK_REQUEST_ROUNDS = 20, 3
+_HOW_REQUESTS = f"""\
+CPU time of the multiplexor alone, in rounds of {requests.REQUESTS} requests, by {requests.CLIENTS} clients at a time,
+to {requests.WORKERS} workers that do nothing."""
 _HOW_READINESS = """\
 From the order of a worker of ours to its first answer, with the benchmark's filter: forked by a template, and started
 as a program."""
@@ -166,13 +171,25 @@ def _memory_section(options: argparse.Namespace) -> Iterator[str]:
     yield report.memory_table(list(memory.readings(options.programs)))
 
 
+def _requests_section(options: argparse.Namespace) -> Iterator[str]:
+    yield "## Requests"
+    yield _HOW_REQUESTS
+    rounds = QUICK_REQUEST_ROUNDS if options.quick else REQUEST_ROUNDS
+    yield report.requests_table(requests.measured(options.programs, rounds))
+
+
 def _readiness_section(options: argparse.Namespace) -> Iterator[str]:
     yield "## Readiness"
     yield _HOW_READINESS
     yield report.readiness_table(readiness.measured(QUICK_STARTS if options.quick else STARTS))
 
 
-_SECTIONS: Final = {"load": _load_section, "memory": _memory_section, "readiness": _readiness_section}
+_SECTIONS: Final = {
+    "load": _load_section,
+    "memory": _memory_section,
+    "requests": _requests_section,
+    "readiness": _readiness_section,
+}
 
 
 def _first_line(*argv: str) -> str:

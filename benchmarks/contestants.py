@@ -22,12 +22,18 @@ _MILTER_OPTIONS = ("-q",)
 OURS, THEIRS = "defang", "mimedefang"
 _FILTERS = {OURS: FILTERS / "filter.py", THEIRS: FILTERS / "filter.pl"}
 NAMES = tuple(_FILTERS)
+ORIGINS = {OURS: Origin.OURS, THEIRS: Origin.DEBIAN}
+
+
+def pool_options(workers: int) -> tuple[str, ...]:
+    """Of a multiplexor with that many workers."""
+    # More sessions than workers have to wait for one, not to be sent away: the queue takes them at connect and at scan.
+    return ("-m", str(workers), "-x", str(workers), "-w", "1", "-q", "64", "-Q", "60")
 
 
 def chain_of(name: str, workers: int) -> Chain:
     """The programs of a contestant and their options."""
-    # More sessions than workers have to wait for one, not to be sent away: the queue takes them at connect and at scan.
-    options = ("-m", str(workers), "-x", str(workers), "-w", "1", "-q", "64", "-Q", "60")
+    options = pool_options(workers)
     if name == OURS:
         return Chain(filter=_FILTERS[name], mux_options=options, milter_options=_MILTER_OPTIONS)
     return Chain(

@@ -56,6 +56,12 @@ def read_cost(*, milter: int, mux: int) -> Cost:
     return Cost(milter_s=sum(_cpu_s(milter)), mux_s=mux_own_s, workers_s=alive_s + reaped_s)
 
 
+def read_own_cpu_s(pid: int) -> float:
+    """CPU seconds of all threads of a process, without its children; by the scheduler's clock, which has no ticks."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """MiB of the three process groups of a filter, pages that are shared divided among those that share them (PSS)."""

@@ -334,8 +334,7 @@ class Crew:
                     assert_never(action)
         at = self._pool.wake_at()
         # Not put off: to set it costs as much as a wait, and to be woken too early nothing.
-        if at < self._alarm.deadline:
-            self._alarm.deadline = at
+        self._alarm.deadline = min(self._alarm.deadline, at)
 
     def _tell(self, event: Event) -> None:
         for watch in self._watches:

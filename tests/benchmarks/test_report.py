@@ -75,6 +75,20 @@ def test_readiness_is_compared_by_the_median(forked_s: float, said: str) -> None
     assert said in report.readiness_table(readiness)
 
 
+@pytest.mark.parametrize(
+    ("ours_s", "said"), [(0.00025, "0.250 ms a request, target reached (0.25)"), (0.0003, "MISSED")]
+)
+def test_the_multiplexor_is_held_against_its_target_by_the_median_round(ours_s: float, said: str) -> None:
+    costs = [
+        report.RequestCost(contestant=OURS, rounds_s=(0.9, ours_s, 0.0001)),
+        report.RequestCost(contestant=THEIRS, rounds_s=(0.00002,)),
+    ]
+    lines = report.requests_table(costs).splitlines()
+    assert cells(lines[2]) == [OURS, "0.100", f"{ours_s * 1000:.3f}"]
+    assert cells(lines[3]) == [THEIRS, "0.020", "0.020"]
+    assert said in lines[-1]
+
+
 @pytest.mark.parametrize("word", messages.SIZES)
 def test_the_letter_has_four_parts_and_the_size_that_its_name_says(word: str) -> None:
     letter = messages.named(word)

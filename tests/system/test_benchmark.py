@@ -14,7 +14,7 @@ pytestmark = pytest.mark.system
 RUN_LIMIT_S = 240
 
 
-def test_a_quick_run_measures_load_memory_and_readiness_and_writes_no_file(tmp_path: Path) -> None:
+def test_a_quick_run_measures_load_memory_requests_and_readiness_and_writes_no_file(tmp_path: Path) -> None:
     output = tmp_path / "result.md"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--sizes", "2.7k", "--output", str(output)],
@@ -28,7 +28,9 @@ def test_a_quick_run_measures_load_memory_and_readiness_and_writes_no_file(tmp_p
     assert "| 2.7k | defang " in done.stdout
     assert "| 2.7k | mimedefang " in done.stdout
     assert "Ours divided by theirs:" in done.stdout
-    memory, readiness = done.stdout.split("## Memory")[1].split("## Readiness")
+    memory, others = done.stdout.split("## Memory")[1].split("## Requests")
+    requests, readiness = others.split("## Readiness")
+    assert "ms a request, target" in requests
     assert "Ours divided by theirs:" in memory
     assert "Forked divided by executed:" in readiness
     assert not output.exists()
