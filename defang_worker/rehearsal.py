@@ -26,6 +26,7 @@ import defang_worker.mime.explore
 import defang_worker.mime.html
 import defang_worker.mime.new_body
 import defang_worker.mime.one_reading
+import defang_worker.mime.smime
 import defang_worker.mime.tnef
 import defang_worker.mime.uuencode
 import defang_worker.mime.yenc  # noqa: F401

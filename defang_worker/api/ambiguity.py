@@ -56,9 +56,9 @@ def _left(message: Message, examination: Examination) -> tuple[list[Defect], str
         return list(examination.defects), examination.incomplete
     left = [defect for defect in examination.defects if not _is_in(defect.part, gone)]
     incomplete = examination.incomplete
-    if incomplete is not None and incomplete.startswith("archive"):
-        archives = any(defect.name.startswith("archive-") for defect in left)
-        incomplete = incomplete if archives else None
+    if incomplete is not None and incomplete.startswith(("archive-", "smime-")):
+        kind = incomplete.partition("-")[0]
+        incomplete = incomplete if any(defect.name.startswith(f"{kind}-") for defect in left) else None
     return left, incomplete
 
 

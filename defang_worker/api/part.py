@@ -14,7 +14,7 @@ from defang_worker.api.part_facts import PartFacts
 from defang_worker.mime import compose
 from defang_worker.mime.header_edit import header_with, is_field_value
 from defang_worker.mime.parse import parse
-from defang_worker.mime.protected import protector
+from defang_worker.mime.protected import protector, protects_shadow
 from defang_worker.mime.shadow import ShadowPart
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class Part(PartFacts):
     def is_protected(self) -> bool:
         """Whether it stands in a signed or encrypted part, so that it cannot be changed."""
         entity = self.entity
-        return protector(entity.host if isinstance(entity, ShadowPart) else entity) is not None
+        if isinstance(entity, ShadowPart):
+            return protects_shadow(entity.host)
+        return protector(entity) is not None
 
     def keep(self, warning: str | None = None) -> None:
         """Leaves the part as it came, which is the default, and takes back an earlier `drop` or `replace`.

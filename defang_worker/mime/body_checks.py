@@ -7,20 +7,24 @@ Decodes only what has to be looked at whole: text, and what may be an archive.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from defang_worker.mime import sampling
 from defang_worker.mime.byte_checks import RegularLines
 from defang_worker.mime.contents import (
+    begins_cms,
     embedded_files,
     is_called_archive,
+    is_called_smime,
     is_mere_text,
     is_message_content,
     is_mislabelled,
+    is_smime_type,
     messages_behind,
 )
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.header_checks import Note
+from defang_worker.mime.severities import NO_VIEWS
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import outside_texts
 from defang_worker.mime.tree import Entity
@@ -28,7 +32,7 @@ from defang_worker.mime.tree import Entity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from defang_worker.mime.archives import Archive, ArchiveError, Budget
+    from defang_worker.mime.archives import Archive, Budget
     from defang_worker.mime.base64_faults import Damage
 
 _DEFECT_OF_KIND: Final = {
@@ -49,6 +53,17 @@ ArchiveWalk = Callable[["Entity | ShadowPart", "Archive"], None]
 """Goes through an archive, the content of a part: once, and to its end."""
 
 
+class Seed(NamedTuple):
+    """A content that is a message, or an entity in S/MIME, to be read in every way."""
+
+    content: bytes
+    host: Entity
+    """The leaf that it was found in."""
+    view: str
+    """What its parts are shown as."""
+    is_message: bool
+
+
 class BodyChecks:
     """Looks at bodies and contents one after the other, and keeps what was found in them."""
 
@@ -58,8 +73,7 @@ class BodyChecks:
         self._budget: Budget | None = None
         """What all archives of the message may take together."""
         self.shadows: list[ShadowPart] = []
-        self.seeds: list[tuple[bytes, Entity]] = []
-        """Contents that are messages, and the leaves that have them."""
+        self.seeds: list[Seed] = []
         self.damaged: dict[Entity, list[Damage]] = {}
         """Leaves whose body can be decoded in several ways, and what is wrong with it."""
         self.regular: list[RegularLines] = []
@@ -155,26 +169,35 @@ class BodyChecks:
 
     # Contents
 
+    def take_seeds(self) -> list[Seed]:
+        """Return the entities found in contents since the last call."""
+        seeds, self.seeds = self.seeds, []
+        return seeds
+
     def _content(self, entity: Entity, encoding: str) -> None:
         if entity.body_start >= entity.end:
             return
         if encoding == "uuencode":
             self._files(entity, entity.raw_body, 0, is_text=True)
         content = entity.content
-        if not is_mere_text(content, 0, len(content)):
+        if not is_mere_text(content, 0, len(content)) or is_smime_type(entity.content_type):
             self._inside(entity, 0)
 
     def content(self, shadow: ShadowPart) -> None:
-        """Look into the content of a part of another view."""
-        self._inside(shadow, 0)
+        """Look into the content of a part that was explored; if that is a message, its parts were, too."""
+        self._inside(shadow, 0, is_explored=True)
 
-    def _inside(self, part: Entity | ShadowPart, level: int) -> None:
+    def _inside(self, part: Entity | ShadowPart, level: int, *, is_explored: bool = False) -> None:
         host = part.host if isinstance(part, ShadowPart) else part
         content, content_type = part.content, part.content_type
         if is_message_content(content, content_type, part.filenames):
             self._note(host, "message-in-leaf", host.start, "")
-            self.seeds.append((content, host))
-            self.seeds += ((message, host) for message in messages_behind(content))
+            messages = [] if is_explored else [content]
+            messages += messages_behind(content)
+            self.seeds += (Seed(message, host, "message-in-leaf", is_message=True) for message in messages)
+            return
+        is_called_so = is_called_smime(content_type, part.filenames)
+        if (is_called_so or begins_cms(content)) and self._smime(part, level, is_called_so=is_called_so):
             return
         has_nul = b"\0" in content[:512]
         self._files(host, content, level, is_text=not has_nul or content_type.startswith("text/"))
@@ -188,10 +211,39 @@ class BodyChecks:
                 return
             self._note(host, _DEFECT_OF_KIND[file.kind], host.start, "")
             shadow = self._add(host, file.kind, file.names, file.content, "application/octet-stream")
-            if level < _MAX_LEVELS:
-                self._inside(shadow, level + 1)
-            else:
-                self.incomplete = "embedded-levels"
+            self._inside_file(shadow, level)
+
+    def _inside_file(self, file: ShadowPart, level: int) -> None:
+        if level < _MAX_LEVELS:
+            self._inside(file, level + 1)
+        else:
+            self.incomplete = "embedded-levels"
+
+    def _smime(self, part: Entity | ShadowPart, level: int, *, is_called_so: bool) -> bool:
+        """Have the content of S/MIME looked at, if it can be; tell whether that is all there is in the part."""
+        from defang_worker.mime import smime  # noqa: PLC0415  # for rare mail
+
+        host = part.host if isinstance(part, ShadowPart) else part
+        content_type = part.content_type
+        found = smime.look_into(
+            part.content, self._budget_of_all(), is_called_so=is_called_so, content_type=content_type
+        )
+        if found.defect:
+            self._note(host, found.defect, host.start, found.detail)
+        if found.incomplete is not None:
+            self._limit(found.incomplete)
+        if found.content is None:
+            return is_called_so and found.defect != smime.UNREADABLE
+        view = "smime" if part.view in NO_VIEWS or not part.is_shadow else part.view
+        is_entity = smime.begins_entity(found.content, content_type)
+        if is_entity:
+            self.seeds.append(Seed(found.content, host, view, is_message=False))
+        names = smime.inner_names(part.filenames)
+        if not is_entity or any("." in name for name in names):
+            file = self._add(host, view, names, found.content, "application/octet-stream")
+            if not is_entity:
+                self._inside_file(file, level)
+        return is_called_so
 
     def _add(self, host: Entity, view: str, names: Iterable[str], content: bytes, content_type: str) -> ShadowPart:
         shadow = ShadowPart(host=host, view=view, names=tuple(names), content=content, content_type=content_type)
@@ -201,8 +253,6 @@ class BodyChecks:
     def _archive(self, part: Entity | ShadowPart, host: Entity) -> None:
         from defang_worker.mime.archives import (  # noqa: PLC0415  # for rare mail
             Archive,
-            ArchiveLimits,
-            Budget,
             Reason,
             archive_kind,
         )
@@ -210,10 +260,8 @@ class BodyChecks:
         kind = archive_kind(part.content)
         if kind is None:
             return
-        if self._budget is None:
-            self._budget = Budget(ArchiveLimits())
         is_called_so = is_called_archive(part.content_type, part.filenames)
-        archive = Archive(part.content, budget=self._budget, is_called_so=is_called_so)
+        archive = Archive(part.content, budget=self._budget_of_all(), is_called_so=is_called_so)
         self._walk(part, archive)
         if archive.error is not None and archive.error.reason is Reason.NO_ARCHIVE:
             return
@@ -222,14 +270,21 @@ class BodyChecks:
         if is_mislabelled(kind, part.content_type, part.filenames):
             self._note(host, "archive-mislabelled", host.start, "")
         if archive.error is not None:
-            self._limit_of_archive(archive.error)
+            self._limit(archive.error.limit)
 
-    def _limit_of_archive(self, error: ArchiveError) -> None:
-        """Keep why an archive was not seen completely; a password or a method that is wanted hides no other cause."""
+    def _budget_of_all(self) -> Budget:
+        from defang_worker.mime.archives.model import ArchiveLimits, Budget  # noqa: PLC0415  # for rare mail
+
+        if self._budget is None:
+            self._budget = Budget(ArchiveLimits())
+        return self._budget
+
+    def _limit(self, limit: str) -> None:
+        """Keep why a content was not seen completely; a password or a method that is wanted hides no other cause."""
         from defang_worker.mime.archives.model import MILD_LIMITS  # noqa: PLC0415  # for rare mail
 
         if self.incomplete is None or self.incomplete in MILD_LIMITS:
-            self.incomplete = error.limit
+            self.incomplete = limit
 
     def close(self) -> None:
         """End the processes that read archives, if there are any."""

@@ -18,12 +18,16 @@ _JUNK: Final = re.compile(rb"(?:\xef\xbb\xbf|\r*\n|>?From [^\n]*\n)*")
 # A word, and what neither base64 nor the name of a field has behind it, within 64 bytes, which is where those show;
 # or a word alone on its line, which may be base64 only.
 _PROSE: Final = re.compile(
-    rb"(?!PK|BZ|x\x9f)(?:\r?\n){0,4}(?!From )"
+    rb"(?!PK|BZ|x\x9f|0(?:[\x80-\xff]|.\x06))(?:\r?\n){0,4}(?!From |-----BEGIN (?:CMS|PKCS))"
     rb"(?:[A-Za-z0-9-]{0,40}(?:[ \t]{1,8}[^\s:\0]|[!-*,.;<?@\[-`{-~\x80-\xee\xf0-\xff])|[A-Za-z0-9-]{1,40}(\r?\n|\Z))"
 )
 _NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=\r\n]")
 _TELLING: Final = frozenset({b"mime-version", b"content-type"})
 _OF_MAIL: Final = frozenset({b"from", b"to", b"subject", b"date", b"message-id", b"received", b"return-path"})
+_SMIME_TYPES: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime", "application/cms"})
+_SMIME_NAMES: Final = (".p7m", ".p7z")
+# A sequence that begins with an object identifier of RSA's, as CMS does (`cms.py`); lengths may have some digits.
+_CMS: Final = re.compile(rb"0(?:[\x00-\x80]|[\x81-\xff].{1,8}?)\x06.{1,2}\x2a\x86\x48\x86\xf7\x0d\x01", re.DOTALL)
 _MESSAGE_NAMES: Final = (".eml", ".msg", ".mht", ".mhtml", ".nws")
 # Reports on mail, and headers alone: look like messages, and are none.
 _NO_MESSAGES: Final = frozenset(
@@ -134,6 +138,21 @@ def embedded_files(content: bytes, *, is_text: bool) -> Iterator[EmbeddedFile]:
         from defang_worker.mime import binhex  # noqa: PLC0415  # for rare mail
 
         yield from binhex.embedded_files(content)
+
+
+def is_smime_type(content_type: str) -> bool:
+    """Tell whether mail clients show what S/MIME of this type has within."""
+    return content_type in _SMIME_TYPES
+
+
+def is_called_smime(content_type: str, names: Iterable[str]) -> bool:
+    """Tell whether a type or a name says that a content is S/MIME, more than a signature."""
+    return content_type in _SMIME_TYPES or any(name.lower().rstrip(". ").endswith(_SMIME_NAMES) for name in names)
+
+
+def begins_cms(content: bytes) -> bool:
+    """Tell whether a content begins as CMS, the format of S/MIME, does."""
+    return content[:1] == b"0" and _CMS.match(content) is not None
 
 
 def is_mislabelled(kind: str, content_type: str, names: Iterable[str]) -> bool:

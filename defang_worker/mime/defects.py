@@ -108,6 +108,9 @@ DEFECTS: Final[dict[str, Construct]] = {
     "boundary-on-leaf": Construct("T08", _MEDIUM),
     "nesting-too-deep": Construct("T09", _MEDIUM),
     "digest-default": Construct("T10", _INFO),
+    "smime-content": Construct("T11", _INFO),
+    "smime-encrypted": Construct("T12", _INFO),
+    "smime-unreadable": Construct("T13", _MEDIUM),
     # File names
     "name-trailing-junk": Construct("N01", _LOW),
     "name-bidi-override": Construct("N02", _HIGH),

@@ -5,11 +5,12 @@ Works through regions of bytes from a stack, each read in all ways that its byte
 however many readings lead to it. Called by `views.py` for a message that the strict reading found fault with.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from defang_worker.mime.base64_faults import Damage
+from defang_worker.mime.body_checks import Seed
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.delimiters import Outside, cuts, guessed, lines_between, present
 from defang_worker.mime.filenames import names_of
@@ -36,25 +37,6 @@ _NOT_OPENED: Final = frozenset(
     f"message/{name}"
     for name in ("delivery-status", "disposition-notification", "feedback-report", "tracking-status", "http")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Explored:
-    """What was found beside the strict tree."""
-
-    shadows: list[ShadowPart]
-    limit: str | None
-    """None, or the limit that kept something from being seen."""
-
-
-def explore(
-    tree: Tree, messages: Iterable[tuple[bytes, Entity]], damaged: Mapping[Entity, list[Damage]], *, is_whole: bool
-) -> Explored:
-    """Return all leaves that are not in `tree`: in `messages`, which are contents of leaves, and in the message itself.
-
-    Of the `damaged` leaves the body is decoded in all ways. Without `is_whole` the message itself is left out.
-    """
-    return _Explorer(tree, damaged).run(messages, is_whole=is_whole)
 
 
 class _Type(NamedTuple):
@@ -89,7 +71,9 @@ class _Body(NamedTuple):
     view: str
 
 
-class _Explorer:
+class Explorer:
+    """Finds all leaves that are not in `tree`; of the `damaged` ones there the body is decoded in all ways."""
+
     def __init__(self, tree: Tree, damaged: Mapping[Entity, list[Damage]]) -> None:
         self._tree = tree
         self._room = Room(len(tree.buffer))
@@ -100,10 +84,7 @@ class _Explorer:
         self._spelled: set[bytes] = set()
         self._waiting: list[Region] = []
         self._texts: list[Text] = []  # kept, so that their id() stays theirs
-
-    def run(self, messages: Iterable[tuple[bytes, Entity]], *, is_whole: bool) -> Explored:
-        tree = self._tree
-        message = self._text(tree.buffer, None)
+        self._whole = message = self._text(tree.buffer, None)
         texts = {id(tree.root.source): message}
         for leaf in tree.leaves():
             source = leaf.source
@@ -114,16 +95,30 @@ class _Explorer:
             if entity.children or entity.is_multipart:
                 text = texts.get(id(entity.source), message)
                 self._containers_of_tree.add((id(text), entity.start, entity.end))
+
+    @property
+    def limit(self) -> str | None:
+        """None, or the limit that kept something from being seen."""
+        return self._room.limit
+
+    def explore(self, seeds: Sequence[Seed], *, is_whole: bool) -> list[ShadowPart]:
+        """Return what is new: in the contents of leaves that are entities and, with `is_whole`, in the message itself.
+
+        May be called again, with what was found in those.
+        """
+        known = len(self._leaves.shadows)
         if is_whole:
-            self._push_text(message, "", depth=0)
-        for content, host in messages:
-            self._open_message(content, host, "message-in-leaf", 1)
-        max_bytes = tree.root.source.limits.max_header_bytes
+            self._push_text(self._whole, "", depth=0)
+        for seed in seeds:
+            if not seed.is_message:
+                self._room.adds_unpacked(len(seed.content))
+            self._open_message(seed.content, seed.host, seed.view, 1)
+        max_bytes = self._tree.root.source.limits.max_header_bytes
         while self._waiting and self._room.limit is None:
             region = self._waiting.pop()
             for reading in header_readings(region.text.buffer, region.start, region.end, max_bytes):
                 self._entity(region, reading)
-        return Explored(self._leaves.shadows, self._room.limit)
+        return self._leaves.shadows[known:]
 
     # Texts and regions
 

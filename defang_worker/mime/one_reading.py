@@ -16,7 +16,7 @@ from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.tree import Entity, Tree
 from defang_worker.mime.views import Examination, examine
 
-_OF_CONTENTS: Final = "archive-"
+_OF_CONTENTS: Final = ("archive-", "smime-")
 _OF_NAMES: Final = "name-"
 
 
@@ -28,7 +28,7 @@ def is_ambiguous(examination: Examination) -> bool:
     if examination.view_count > 1:
         return True
     found = (defect.name for defect in examination.defects if defect.severity >= Severity.MEDIUM)
-    return any(not name.startswith((_OF_CONTENTS, _OF_NAMES)) and name != "conflicting-names" for name in found)
+    return any(not name.startswith((*_OF_CONTENTS, _OF_NAMES)) and name != "conflicting-names" for name in found)
 
 
 def rebuilt(tree: Tree, rebuild: Rebuild, gone: Sequence[ShadowPart] = ()) -> Rebuilt:

@@ -63,7 +63,7 @@ PRESETS: Final = {
 NOT_NAMED: Final = "observe"
 """For a filter that names none."""
 
-_OF_CONTENTS: Final = "archive-"
+_OF_CONTENTS: Final = ("archive-", "smime-")
 
 
 def named(policy: str | Policy) -> Policy:

@@ -2,7 +2,7 @@
 """Signed and encrypted parts: which they are, and what stands inside of one.
 
 Changing a byte there breaks a signature or a ciphertext, so a rebuild leaves them alone or removes them whole.
-Asked by `rebuild.py`, `canonical_rebuild.py`, `boilerplate.py` and `signatures.py`.
+Asked by `rebuild.py`, `canonical_rebuild.py`, `boilerplate.py`, `signatures.py` and the filter's parts.
 """
 
 from typing import Final
@@ -21,6 +21,11 @@ class EditRefused(Exception):
 def is_protected(entity: Entity) -> bool:
     """True for a signed or encrypted part itself."""
     return entity.content_type in _CONTAINERS or entity.content_type in _LEAVES
+
+
+def protects_shadow(host: Entity) -> bool:
+    """True for the host of shadow parts that stand in a signed or encrypted part, be it the host itself."""
+    return host.content_type in _LEAVES or protector(host) is not None
 
 
 def protector(entity: Entity) -> Entity | None:

@@ -18,6 +18,8 @@ _MAX_DEPTH: Final = 100
 # rewritten three times, and each time its parts are read.
 _MAX_GROWTH: Final = 8
 _FREE_BYTES: Final = 1 * MIB
+# As much as archives may expand to: what small messages unpack must not fill the memory.
+_MAX_UNPACKED_BYTES: Final = 64 * MIB
 # Looks at lines that may be delimiters; honest mail takes some hundreds.
 _MAX_LINE_LOOKS: Final = 200_000
 _START: Final = attrgetter("start")
@@ -98,10 +100,11 @@ class Region:
 class Room:
     """What an exploration may still take, and the first limit that it met."""
 
-    __slots__ = ("_bytes", "_entities", "_looks", "limit")
+    __slots__ = ("_bytes", "_entities", "_looks", "_unpacked_bytes", "limit")
 
     def __init__(self, message_bytes: int) -> None:
         self._bytes = _FREE_BYTES + _MAX_GROWTH * message_bytes
+        self._unpacked_bytes = _MAX_UNPACKED_BYTES
         self._entities = _MAX_ENTITIES
         self._looks = _MAX_LINE_LOOKS
         self.limit: str | None = None
@@ -110,6 +113,12 @@ class Room:
     def exceed(self, limit: str) -> None:
         """Keep the name of a limit, unless there is one already."""
         self.limit = self.limit or limit
+
+    def adds_unpacked(self, count: int) -> None:
+        """Make room for a content that was packed, and so may be larger than the message."""
+        more = min(_MAX_GROWTH * count, self._unpacked_bytes)
+        self._unpacked_bytes -= more
+        self._bytes += more
 
     def takes_bytes(self, count: int) -> bool:
         """Count bytes to be decoded or rewritten; tell whether there is room for them."""

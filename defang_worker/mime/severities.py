@@ -17,7 +17,17 @@ SAME_AGAIN: Final = "the same again"
 """The detail of a repetition that changes nothing."""
 
 NO_VIEWS: Final = frozenset(
-    {"uuencode", "yenc", "binhex", "tnef", "preamble-text", "epilogue-text", "message-in-leaf", "undeclared-encoding"}
+    {
+        "uuencode",
+        "yenc",
+        "binhex",
+        "tnef",
+        "smime",
+        "preamble-text",
+        "epilogue-text",
+        "message-in-leaf",
+        "undeclared-encoding",
+    }
 )
 """Views of files within contents: no reader disputes them."""
 
@@ -61,7 +71,7 @@ _OF_NAMES: Final = frozenset(
 
 def is_of_views(name: str) -> bool:
     """Tell whether a defect is one of readings, rather than of one name, type or archive."""
-    return not name.startswith(("name-", "archive-")) and name not in _ONE_READING
+    return not name.startswith(("name-", "archive-", "smime-")) and name not in _ONE_READING
 
 
 def asks_for_views(names: set[str]) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from defang_worker.mime import severities
-from defang_worker.mime.body_checks import ArchiveWalk, BodyChecks
+from defang_worker.mime.body_checks import ArchiveWalk, BodyChecks, Seed
 from defang_worker.mime.byte_checks import check_bytes
-from defang_worker.mime.contents import is_mere_text
+from defang_worker.mime.contents import is_mere_text, is_smime_type
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
 from defang_worker.mime.header_checks import (
     MimeField,
@@ -33,6 +33,8 @@ from defang_worker.mime.tree import KIB, Entity, Tree
 _LONG_HEADER_BYTES: Final = 4 * KIB
 _MAX_LONG_HEADERS_BYTES: Final = 300 * KIB
 _MAX_EQUAL: Final = 3
+# Of entities in contents of parts in such entities; each may have many that are not packed further.
+_MAX_LEVELS: Final = 5
 _UNENCODED: Final = frozenset({"7bit", "8bit", "binary"})
 
 
@@ -92,26 +94,38 @@ class _Examiner:
         tree = self._tree
         self._entities()
         check_bytes(tree, self._bodies.regular, self.note)
-        shadows, limit = self._bodies.shadows, self._limit
-        if limit is not None:
-            self.note(tree.root, "nesting-too-deep", 0, limit)
+        if self._limit is not None:
+            self.note(tree.root, "nesting-too-deep", 0, self._limit)
         names = {defect.name for notes in self._notes.values() for defect in notes}
-        for content, host in self._bodies.seeds:
-            self._hidden(content, host)
         is_whole = severities.asks_for_views(names)
-        if is_whole or self._bodies.seeds:
-            from defang_worker.mime.explore import explore  # noqa: PLC0415  # for rare mail
+        explored = self._explored(is_whole=is_whole) if is_whole or self._bodies.seeds else []
+        self._bodies.close()
+        return self._conclusion(explored + self._bodies.shadows, self._limit or self._bodies.incomplete)
 
-            explored = explore(tree, self._bodies.seeds, self._bodies.damaged, is_whole=is_whole)
-            for shadow in explored.shadows:
+    def _explored(self, *, is_whole: bool) -> list[ShadowPart]:
+        """Return what other readings show, and what is within contents, and within contents of what is there."""
+        from defang_worker.mime.explore import Explorer  # noqa: PLC0415  # for rare mail
+
+        explorer = Explorer(self._tree, self._bodies.damaged)
+        shadows: list[ShadowPart] = []
+        levels = 0
+        while (seeds := self._bodies.take_seeds()) or is_whole:
+            if levels == _MAX_LEVELS:
+                self._limit = self._limit or "embedded-levels"
+                break
+            levels += 1
+            for seed in seeds:
+                self._hidden(seed)
+            found = explorer.explore(seeds, is_whole=is_whole)
+            is_whole = False
+            for shadow in found:
                 if shadow.is_leaf:
                     self._bodies.content(shadow)
-            if explored.limit is not None:
-                limit = limit or explored.limit
-                self.note(tree.root, "nesting-too-deep", 0, explored.limit)
-            shadows = explored.shadows + self._bodies.shadows
-        self._bodies.close()
-        return self._conclusion(shadows, limit or self._bodies.incomplete)
+            shadows += found
+        if explorer.limit is not None:
+            self._limit = self._limit or explorer.limit
+            self.note(self._tree.root, "nesting-too-deep", 0, explorer.limit)
+        return shadows
 
     def _entities(self) -> None:
         tree = self._tree
@@ -142,13 +156,16 @@ class _Examiner:
         declared = [field.raw for field in fields if field.name == b"content-transfer-encoding"]
         self._bodies.entity(entity, encodings(declared[0])[0] if declared else "7bit")
 
-    def _hidden(self, content: bytes, host: Entity) -> None:
-        """Note what is wrong with a message that is the content of `host`, a leaf; `explore.py` shows its parts."""
+    def _hidden(self, seed: Seed) -> None:
+        """Note of the leaf that has it what is wrong with an entity in a content; `explore.py` shows its parts."""
+        host = seed.host
 
-        def note(_entity: Entity, name: str, _offset: int, detail: str) -> None:
+        def note(entity: Entity, name: str, _offset: int, detail: str) -> None:
+            if name == "mime-version" and entity.parent is None and not seed.is_message:
+                return  # what is in S/MIME needs none: RFC 8551 section 3.1
             self.note(host, name, host.start, detail)
 
-        for entity in parse(content, host.source.limits).walk():
+        for entity in parse(seed.content, host.source.limits).walk():
             self._field_room -= entity.header_end - entity.start
             if self._field_room < 0:
                 return
@@ -202,6 +219,7 @@ def _is_mere_text(entity: Entity) -> bool:
     return (
         entity.transfer_encoding in _UNENCODED
         and entity.content_type[:2] not in {"mu", "me"}  # multipart and message
+        and not is_smime_type(entity.content_type)
         and not entity.children
         and is_mere_text(entity.source.buffer, entity.body_start, entity.end)
     )

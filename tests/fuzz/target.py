@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from defang_worker.mime import Rebuild, binhex, canonical, damage, parse, tnef, uuencode, yenc
+from defang_worker.mime import Rebuild, binhex, canonical, damage, parse, smime, tnef, uuencode, yenc
+from defang_worker.mime.archives import ArchiveLimits, Budget
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.defects import DEFECTS
 from defang_worker.mime.views import examine
@@ -54,10 +55,16 @@ def check_encodings(data: bytes) -> None:
 
 
 def check_embedded(data: bytes) -> None:
-    """Files inside a content lie inside it."""
+    """Files inside a content lie inside it, and what S/MIME carries is found or a fault is named."""
     for module in (uuencode, yenc, binhex, tnef):
         for file in module.embedded_files(data):
             assert 0 <= file.start <= file.end <= len(data)
+    for is_called_so, content_type in ((True, "application/pkcs7-mime"), (False, "")):
+        budget = Budget(ArchiveLimits())
+        found = smime.look_into(data, budget, is_called_so=is_called_so, content_type=content_type)
+        assert found.defect in {"", *DEFECTS}
+        assert found.incomplete is None or is_called_so
+        assert len(found.content or b"") <= max(len(data), ArchiveLimits().max_expanded_bytes)
 
 
 CHECKS: Final[tuple[Callable[[bytes], None], ...]] = (check_message, check_structure, check_encodings, check_embedded)

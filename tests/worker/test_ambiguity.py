@@ -12,6 +12,7 @@ import pytest
 from defang_common.wire import results
 from defang_worker.mime import parse
 from defang_worker.mime.views import examine
+from tests.support.cms_maker import signed
 from tests.worker.conftest import LoadFilter, make_worker
 
 HEAD = b"From: ann@a.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
@@ -137,6 +138,18 @@ def test_defects_of_what_the_filter_dropped_count_no_longer(load_filter: LoadFil
     lines = scanned(load_filter, workdir, MEDIUM, "ambiguity='strict'", action="part.drop()")
     assert b"B554" not in lines
     assert b"C\n" in lines
+
+
+@pytest.mark.parametrize("action", ["pass", "part.drop()"])
+def test_what_cannot_be_looked_through_is_refused_unless_the_filter_removed_it(
+    load_filter: LoadFilter, workdir: Path, action: str
+) -> None:
+    damaged = base64.encodebytes(signed(b"Content-Type: text/plain\n\none\n")[:-3])
+    fields = b"Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n"
+    raw = HEAD + b"--b\n\none\n--b\n" + fields + damaged + b"--b--\n"
+    action = f"if part.content_type.endswith('7-mime'): {action}"
+    lines = scanned(load_filter, workdir, raw, action=action)
+    assert lines.startswith(b"B554 5.6.0") == ("drop" not in action)
 
 
 def test_the_header_field_tells_and_those_from_outside_go(load_filter: LoadFilter, workdir: Path) -> None:

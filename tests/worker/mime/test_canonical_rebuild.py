@@ -21,8 +21,14 @@ MESSAGES = sorted(CORPUS.glob("*.eml"))
 NEW = b"Content-Type: text/html\n\n<p>new"
 HEAD = b"From: ann@a.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
 
-# What no rewriting makes whole, and fields of the message's header that no mail server could be told to change.
-REFUSED = {"T01": "fragment", "H06": "misspelt", "L05": "misspelt"}
+# What no rewriting makes whole, or keeps valid, and header fields that no mail server could be told to change.
+REFUSED = {
+    "T01": "fragment",
+    "T11": "signed or encrypted",
+    "T12": "signed or encrypted",
+    "H06": "misspelt",
+    "L05": "misspelt",
+}
 
 
 def again(tree: Tree) -> bytes:

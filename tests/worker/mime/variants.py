@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tests.support import cms_maker
+
 MARK = "MARKER-VARIANT-QZPLX"
 PLAIN = f"Plain words, line 1, not a program.\nPlain words, line 2, not a program.\n{MARK}\nEnd of the file.\n"
 NAME = "blocked.exe"
@@ -880,6 +882,31 @@ def _is_named(construct: str, text: str) -> bool:
     )
 
 
+def smime_variants() -> Iterator[tuple[str, str]]:
+    """Yield parts of S/MIME: the file in a signed or compressed layer, in both, in a damaged one, beside a secret one."""
+    entity = inner().encode()
+    document = cms_maker.signed(PLAIN.encode())
+    smime, signed = "application/pkcs7-mime", cms_maker.signed(entity)
+    twice = f"Content-Type: {smime}; name=smime.p7m\n{CODE}\n{base64.encodebytes(signed).decode()}".encode()
+    for number, layer in (
+        ("T11", signed),
+        ("T11", cms_maker.compressed(entity)),
+        ("T11", cms_maker.compressed(cms_maker.signed_data(cms_maker.in_pieces(entity, 50)), cms_maker.SIGNED)),
+        ("T11", cms_maker.signed(twice)),
+        ("T13", signed[:-1]),
+        ("T13", cms_maker.cms(cms_maker.COMPRESSED, cms_maker.compressed_data(zlib.compress(entity)[:-4]))),
+    ):
+        yield number, attached(layer, "smime.p7m", smime)
+        yield number, attached(layer, "smime.p7m", "application/octet-stream")
+    yield "T11", attached(document, "blocked.exe.p7m", "application/octet-stream")
+    yield "T11", attached(base64.encodebytes(document), "blocked.exe.P7M", "application/octet-stream")
+    yield "T11", attached(cms_maker.signed(document), "blocked.exe.p7m.p7m", smime)
+    for kind in (cms_maker.ENVELOPED, cms_maker.ENCRYPTED, cms_maker.AUTH_ENVELOPED):
+        secret = base64.encodebytes(cms_maker.secret(kind)).decode()
+        yield "T12", message(parts(PART, f"Content-Type: {smime}\n{CODE}\n{secret}"))
+    yield "T13", message(parts(PART, f"Content-Type: {smime}\n\nThis is no S/MIME.\n"))
+
+
 def variants() -> list[Variant]:
     """Return all of them."""
     found: list[Variant] = []
@@ -890,6 +917,7 @@ def variants() -> list[Variant]:
         byte_variants(),
         type_variants(),
         content_variants(),
+        smime_variants(),
     ):
         found += [
             Variant(construct, text.encode("latin-1"), is_named=_is_named(construct, text))
