@@ -12,7 +12,8 @@ from defang_worker.mime.headers import Buffer
 from defang_worker.mime.line_ends import first_bare_cr, first_double_cr, first_lone_lf, first_long_line
 from defang_worker.mime.tree import Entity, Source, Tree
 
-_Search = Callable[[Buffer, int, int], int]
+Search = Callable[[Buffer, int, int], int]
+"""Takes a buffer, start and end; returns where something is found first, or -1."""
 # Bodies to skip; a message with more is searched as if it had none.
 _MAX_BINARY: Final = 100
 
@@ -57,21 +58,21 @@ def check_bytes(tree: Tree, regular: list[RegularLines], note: Note) -> None:
                 note(entity, name, at, "")
 
 
-def _searches(buffer: Buffer, regular: list[RegularLines]) -> Iterator[tuple[str, _Search]]:
-    yield "nul-byte", _except(regular, _first_nul)
-    yield "line-too-long", _except(regular, first_long_line)
-    if _except([lines for lines in regular if not lines.is_crlf], _first_cr)(buffer, 0, len(buffer)) < 0:
+def _searches(buffer: Buffer, regular: list[RegularLines]) -> Iterator[tuple[str, Search]]:
+    yield "nul-byte", passing_over(regular, _first_nul)
+    yield "line-too-long", passing_over(regular, first_long_line)
+    if passing_over([lines for lines in regular if not lines.is_crlf], _first_cr)(buffer, 0, len(buffer)) < 0:
         return
-    yield "bare-cr", _except(regular, first_bare_cr)
-    yield "double-cr", _except(regular, first_double_cr)
+    yield "bare-cr", passing_over(regular, first_bare_cr)
+    yield "double-cr", passing_over(regular, first_double_cr)
     first_end = buffer.find(b"\n")
     is_crlf = first_end > 0 and buffer[first_end - 1] == 0x0D
     alike = [lines for lines in regular if lines.is_crlf == is_crlf]
-    yield "bare-lf", _except(alike, first_lone_lf if is_crlf else _first_crlf)
+    yield "bare-lf", passing_over(alike, first_lone_lf if is_crlf else _first_crlf)
 
 
-def _except(regular: list[RegularLines], search: _Search) -> _Search:
-    """Return a search that passes over these lines; what it looks for begins and ends within lines."""
+def passing_over(regular: list[RegularLines], search: Search) -> Search:
+    """Return a search that passes over these lines of one buffer; what it looks for begins and ends within lines."""
     if not regular:
         return search
 
@@ -87,7 +88,7 @@ def _except(regular: list[RegularLines], search: _Search) -> _Search:
     return passing
 
 
-def _outside_binary(tree: Tree, source: Source, search: _Search, at: int) -> int:
+def _outside_binary(tree: Tree, source: Source, search: Search, at: int) -> int:
     """Return the first hit that is in no body declared binary, or -1."""
     bodies = [
         (leaf.body_start, leaf.end)

@@ -15,7 +15,7 @@ _WINDOW_BYTES: Final = 8 * 1024
 _NEAR_BYTES: Final = 1024
 
 
-def find_dashed(buffer: Buffer, pattern: bytes, start: int, end: int) -> int:
+def find_dashed(pattern: bytes, buffer: Buffer, start: int, end: int) -> int:
     """Return where `pattern` is first found whole between `start` and `end`, or -1; its first dash is what counts."""
     # Most often it is near, and one search the quickest.
     stop = start + _NEAR_BYTES

@@ -114,7 +114,7 @@ class _Scan:
 
     def _seek(self, start: int) -> None:
         """Find the next line with two dashes whose preceding line end is at `start` or later."""
-        found = find_dashed(self._buffer, _DASHES, start, self._size)
+        found = find_dashed(_DASHES, self._buffer, start, self._size)
         self._hit = self._size if found < 0 else found + 1
 
     def _seek_open(self, start: int) -> None:

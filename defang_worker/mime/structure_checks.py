@@ -3,8 +3,10 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
+from defang_worker.mime.byte_checks import RegularLines, passing_over
 from defang_worker.mime.contents import embedded_files
 from defang_worker.mime.dashes import find_dashed
 from defang_worker.mime.delimiters import dash_lines, guessed
@@ -134,8 +136,6 @@ def _check_multipart(entity: Entity, fields: Sequence[MimeField], note: Note) ->
         _check_without_parts(entity, boundary, note)
     elif entity.close_start < 0:
         note(entity, "missing-terminator", entity.end, "")
-    if boundary:
-        _check_near_delimiters(entity, boundary, note)
     _check_outside(entity, note)
 
 
@@ -166,13 +166,20 @@ def _check_without_parts(entity: Entity, boundary: bytes, note: Note) -> None:
         note(entity, "boundary-missing", entity.end, "no delimiter at all")
 
 
-def _check_near_delimiters(entity: Entity, boundary: bytes, note: Note) -> None:
-    """Note lines that some readers take for delimiters, and others don't."""
+def check_near_delimiters(entity: Entity, regular: list[RegularLines], note: Note) -> None:
+    """Note lines that some readers take for delimiters of a multipart, and others don't; in those of `regular` is none.
+
+    Not with the other checks of an entity, for they come before those of the bodies in it, of which `regular` is.
+    """
+    if not entity.boundary or entity.inner is not None:
+        return
     buffer = entity.source.buffer
-    needle = b"--" + boundary
+    needle = b"--" + entity.boundary
+    here = [lines for lines in regular if lines.leaf.source is entity.source]
+    search = passing_over(here, partial(find_dashed, needle))
     known = {child.delimiter for child in entity.children} | {entity.close_start}
     at, near = entity.start, 0
-    while near < _MAX_NEAR and (at := find_dashed(buffer, needle, at, entity.end)) >= 0:
+    while near < _MAX_NEAR and (at := search(buffer, at, entity.end)) >= 0:
         if at not in known:
             near += _check_near(entity, at, len(needle), note)
         at += len(needle)

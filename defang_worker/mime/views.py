@@ -25,7 +25,7 @@ from defang_worker.mime.header_checks import (
 from defang_worker.mime.parse import parse
 from defang_worker.mime.readings import encodings
 from defang_worker.mime.shadow import ShadowPart
-from defang_worker.mime.structure_checks import check_entity, check_nesting, check_strays
+from defang_worker.mime.structure_checks import check_entity, check_near_delimiters, check_nesting, check_strays
 from defang_worker.mime.tree import KIB, Entity, Tree
 
 # Of one name in one entity: more say nothing new, and 2,000 fields could have as many each.
@@ -130,10 +130,15 @@ class _Examiner:
     def _entities(self) -> None:
         tree = self._tree
         deepest = tree.root
+        multiparts: list[Entity] = []
         for entity in tree.walk():
             if entity.depth > deepest.depth:
                 deepest = entity
+            if entity.boundary is not None:
+                multiparts.append(entity)
             self._entity(entity)
+        for entity in multiparts:
+            check_near_delimiters(entity, self._bodies.regular, self.note)
         check_strays(tree, self.note)
         check_nesting(deepest, tree.part_count, self.note)
 
@@ -174,6 +179,7 @@ class _Examiner:
                 check_entity(entity, (), note)
             else:
                 _check_fields(entity, note)
+            check_near_delimiters(entity, [], note)
 
     def _conclusion(self, shadows: list[ShadowPart], limit: str | None) -> Examination:
         divergence = severities.divergence(self._tree, shadows, self._notes)

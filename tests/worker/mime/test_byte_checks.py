@@ -58,6 +58,14 @@ def test_an_odd_line_end_is_found_wherever_it_stands(nth: int) -> None:
     assert "line-too-long" in found_in(crlf[: at + 1] + b"x" * 1_000 + crlf[at + 1 :])
 
 
+@pytest.mark.parametrize("nth", range(8))
+@pytest.mark.parametrize("spelled", [bytes, as_crlf], ids=["lf", "crlf"])
+def test_an_odd_delimiter_is_found_wherever_it_stands(nth: int, spelled: Callable[[bytes], bytes]) -> None:
+    at = line_ends(MESSAGE)[nth] + 1
+    examination = examine(parse(spelled(MESSAGE[:at] + b" --b\n" + MESSAGE[at:])))
+    assert "boundary-whitespace" in {defect.name for defect in examination.defects}
+
+
 @pytest.mark.parametrize("is_crlf", [False, True])
 def test_an_attachment_with_line_ends_of_its_own_is_found(is_crlf: bool) -> None:
     start = MESSAGE.rindex(LINES[:60])

@@ -24,11 +24,11 @@ def _small_window(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_found_where_a_plain_search_finds_it(text: str, pattern: bytes, start: int, end: int) -> None:
     raw = text.encode()
     end = min(end, len(raw))
-    assert dashes.find_dashed(raw, pattern, start, end) == raw.find(pattern, start, end)
+    assert dashes.find_dashed(pattern, raw, start, end) == raw.find(pattern, start, end)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("before", range(20))
 def test_found_across_the_ends_of_windows(pattern: bytes, before: int) -> None:
     raw = b"-" + b"a" * before + pattern
-    assert dashes.find_dashed(raw, pattern, 0, len(raw)) == before + 1
+    assert dashes.find_dashed(pattern, raw, 0, len(raw)) == before + 1
