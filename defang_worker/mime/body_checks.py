@@ -116,6 +116,7 @@ class BodyChecks:
     def _encoded(self, entity: Entity, encoding: str) -> None:
         """Note what is wrong with an encoded body."""
         from defang_worker.mime.damage import (  # noqa: PLC0415  # for rare mail
+            content_of_few_lines,
             first_odd_pair,
             irregularities,
             quoted_printable_damages,
@@ -124,6 +125,10 @@ class BodyChecks:
 
         buffer, start, end = entity.source.buffer, entity.body_start, entity.end
         if encoding == "base64":
+            content = content_of_few_lines(buffer, start, end)
+            if content is not None:
+                entity.keep_content(content)
+                return
             whole = sampling.Whole()
             lines_end = regular_lines(buffer, start, end, whole)
             found = irregularities(buffer, start, end, lines_end)
@@ -251,15 +256,13 @@ class BodyChecks:
         return shadow
 
     def _archive(self, part: Entity | ShadowPart, host: Entity) -> None:
-        from defang_worker.mime.archives import (  # noqa: PLC0415  # for rare mail
-            Archive,
-            Reason,
-            archive_kind,
-        )
+        from defang_worker.mime.archives.kinds import archive_kind  # noqa: PLC0415  # for rare mail
 
         kind = archive_kind(part.content)
         if kind is None:
             return
+        from defang_worker.mime.archives import Archive, Reason  # noqa: PLC0415  # for archives
+
         is_called_so = is_called_archive(part.content_type, part.filenames)
         archive = Archive(part.content, budget=self._budget_of_all(), is_called_so=is_called_so)
         self._walk(part, archive)
