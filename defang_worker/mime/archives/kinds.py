@@ -52,17 +52,19 @@ _MAGICS: Final = {
 _FIRST_BYTES: Final = tuple(_MAGICS)
 # What needs a second look: a digit or two of ordinary text could stand there as well.
 _PATTERNS: Final = (
-    (re.compile(rb"\x1f\x8b\x08[\0-\x1f]"), ArchiveKind.GZIP),
-    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)"), ArchiveKind.BZIP2),
-    (re.compile(rb"\x1f\x9d[\x89-\x90]"), ArchiveKind.COMPRESS),
+    (rb"\x1f\x8b\x08[\0-\x1f]", ArchiveKind.GZIP),
+    (rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)", ArchiveKind.BZIP2),
+    (rb"\x1f\x9d[\x89-\x90]", ArchiveKind.COMPRESS),
     # The usual properties, a dictionary from 64 KiB to 128 MiB, and a size that is unknown or below 1 TiB.
-    (re.compile(rb"\x5d\0\0[\0-\x80][\0-\x08](?:\xff{8}|.{5}\0\0\0)\0", re.DOTALL), ArchiveKind.LZMA),
-    (re.compile(rb"0707(?:01|02|07)[0-9A-Fa-f]{70}"), ArchiveKind.CPIO),
-    (re.compile(rb".{2}-l[hz][0-9ds]-", re.DOTALL), ArchiveKind.LHA),
+    (rb"\x5d\0\0[\0-\x80][\0-\x08](?:\xff{8}|.{5}\0\0\0)\0", ArchiveKind.LZMA),
+    (rb"0707(?:01|02|07)[0-9A-Fa-f]{70}", ArchiveKind.CPIO),
+    (rb".{2}-l[hz][0-9ds]-", ArchiveKind.LHA),
     # The size of the header, of its fixed part, two versions, and the system.
-    (re.compile(rb"\x60\xea.[\0-\x0a][\x1e-\x64].{2}[\0-\x0b]", re.DOTALL), ArchiveKind.ARJ),
-    (re.compile(rb".{7}\*\*ACE\*\*", re.DOTALL), ArchiveKind.ACE),
+    (rb"\x60\xea.[\0-\x0a][\x1e-\x64].{2}[\0-\x0b]", ArchiveKind.ARJ),
+    (rb".{7}\*\*ACE\*\*", ArchiveKind.ACE),
 )
+# All in one, for a match takes less time than a call: the group that matched tells which.
+_PATTERN: Final = re.compile(b"|".join(b"(%b)" % pattern for pattern, _ in _PATTERNS), re.DOTALL)
 _TAR_CHECKSUM: Final = re.compile(rb"[ 0]*([0-7]{1,6})[ \0]")
 TAR_BLOCK: Final = 512
 _VOLUME_AT: Final = 32_769
@@ -89,9 +91,8 @@ def kind_at_start(head: bytes) -> ArchiveKind | None:
     """Return the kind of archive that begins with these bytes, 34 KiB of them for an ISO image."""
     if head.startswith(_FIRST_BYTES):
         return next(kind for magic, kind in _MAGICS.items() if head.startswith(magic))
-    for pattern, kind in _PATTERNS:
-        if pattern.match(head):
-            return kind
+    if match := _PATTERN.match(head):
+        return _PATTERNS[(match.lastindex or 1) - 1][1]
     if is_tar_header(head[:TAR_BLOCK]):
         return ArchiveKind.TAR
     return ArchiveKind.ISO if head[_VOLUME_AT : _VOLUME_AT + 5] in _VOLUME_NAMES else None
