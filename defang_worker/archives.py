@@ -43,11 +43,12 @@ def archive_kind(part: Part | bytes) -> ArchiveKind | None:
 
 
 def members(archive: Part | bytes, limits: ArchiveLimits | None = None) -> Iterator[Member]:
-    """The members of an archive and of the archives within it, one after the other: `names`, `path`, `read()` ...
+    """The members of an archive, and of archives and messages within, one after another: `names`, `path`, `read()` ...
 
     Zip, tar, 7z, rar, cab, ISO images, single compressed files and some others. Raises ArchiveError at the end, after
     all that could be found, if there may be more: it is damaged or no archive, a password keeps even the names, or it
     is too big, too deep or too well packed (ArchiveLimitError). What cannot be examined never reads as harmless.
+    The members of a message are its parts, of winmail.dat and S/MIME what is inside; a part may have no name.
     """
     filenames = () if isinstance(archive, bytes) else archive.filenames
     found = Archive(_content(archive), limits, filenames=filenames)
@@ -57,7 +58,7 @@ def members(archive: Part | bytes, limits: ArchiveLimits | None = None) -> Itera
 
 
 def member_names(archive: Part | bytes, limits: ArchiveLimits | None = None) -> list[str]:
-    """The names of all members and of those of archives within, each in every spelling that it has there.
+    """The names of all members and of those of archives and messages within, each in every spelling that it has there.
 
     Raises ArchiveError, as `members` does.
     """

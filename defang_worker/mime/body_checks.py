@@ -67,11 +67,12 @@ class Seed(NamedTuple):
 class BodyChecks:
     """Looks at bodies and contents one after the other, and keeps what was found in them."""
 
-    def __init__(self, note: Note, walk: ArchiveWalk | None = None) -> None:
+    def __init__(self, note: Note, walk: ArchiveWalk | None = None, budget: Budget | None = None) -> None:
         self._note = note
         self._walk = walk or _go_through
-        self._budget: Budget | None = None
-        """What all archives of the message may take together."""
+        self._budget = budget
+        """What all archives of the message may take together; None if none was met yet."""
+        self._is_own_budget = budget is None
         self.shadows: list[ShadowPart] = []
         self.seeds: list[Seed] = []
         self.damaged: dict[Entity, list[Damage]] = {}
@@ -291,7 +292,7 @@ class BodyChecks:
 
     def close(self) -> None:
         """End the processes that read archives, if there are any."""
-        if self._budget is not None:
+        if self._budget is not None and self._is_own_budget:
             self._budget.close()
 
 

@@ -6,8 +6,10 @@ The strict tree comes from `parse.py`. Ordinary mail ends with a look at its hea
 severities: readings that agree do little harm.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from defang_worker.mime import severities
 from defang_worker.mime.body_checks import ArchiveWalk, BodyChecks, Seed
@@ -27,6 +29,9 @@ from defang_worker.mime.readings import encodings
 from defang_worker.mime.shadow import ShadowPart
 from defang_worker.mime.structure_checks import check_entity, check_near_delimiters, check_nesting, check_strays
 from defang_worker.mime.tree import KIB, Entity, Tree
+
+if TYPE_CHECKING:
+    from defang_worker.mime.archives import Budget
 
 # Of one name in one entity: more say nothing new, and 2,000 fields could have as many each.
 # Honest headers are shorter, but for the message's own; of longer ones only so much is looked at closely.
@@ -57,22 +62,22 @@ class Examination:
         return worst_severity(self.defects)
 
 
-def examine(tree: Tree, walk: ArchiveWalk | None = None) -> Examination:
+def examine(tree: Tree, walk: ArchiveWalk | None = None, budget: Budget | None = None) -> Examination:
     """Return the examination of `tree`; its entities have their `defects` afterwards. Never raises on any bytes.
 
     Kept in `tree.examination`: a second call costs nothing. `walk` goes through the archives in the message, for who
-    wants more of them than their defects.
+    wants more of them than their defects; `budget` has what is left of the limits if the message is in an archive.
     """
     if tree.examination is None:
-        tree.examination = _Examiner(tree, walk).run()
+        tree.examination = _Examiner(tree, walk, budget).run()
     return tree.examination
 
 
 class _Examiner:
-    def __init__(self, tree: Tree, walk: ArchiveWalk | None) -> None:
+    def __init__(self, tree: Tree, walk: ArchiveWalk | None, budget: Budget | None) -> None:
         self._tree = tree
         self._notes: dict[Entity, list[Defect]] = {}
-        self._bodies = BodyChecks(self.note, walk)
+        self._bodies = BodyChecks(self.note, walk, budget)
         self._field_room = _MAX_LONG_HEADERS_BYTES
         self._limit = tree.limit_exceeded
 

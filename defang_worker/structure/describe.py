@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Union
 
 from defang_worker.mime import parse
-from defang_worker.mime.archives import Archive, ArchiveError, Reason, archive_kind
+from defang_worker.mime.archives import Archive, ArchiveError, ArchiveKind, Reason, archive_kind
 from defang_worker.mime.contents import is_called_archive
 from defang_worker.mime.views import examine
 
@@ -122,7 +122,8 @@ class _Holdings:
         for member in archive:
             if member.is_directory:
                 continue
-            paths.append("/".join((*member.path, member.name)))
+            if member.name or member.kind is not ArchiveKind.MESSAGE:
+                paths.append("/".join((*member.path, member.name)))
             names += member.names
             if self.keeper is not None:
                 content, is_whole = _read(member)

@@ -16,6 +16,7 @@ from defang_worker.checks import Check, Greylist, Outcome, RateLimit, Resolver, 
 from defang_worker.effects.contract import LetterKind
 from defang_worker.testing import MessageBuilder, Result, run_filter
 from tests.examples.conftest import FILTERS, Example
+from tests.support.archive_maker import zipped
 from tests.support.dns_server import DnsServer
 from tests.support.fake_spam_services import FakeRspamd, FakeSpamd
 from tests.support.scripted_service import ScriptedService
@@ -57,6 +58,16 @@ def test_scanner_in_the_settings_is_asked(example: Example, outcome: Outcome, ve
     result = run_filter(MessageBuilder().attach("x.exe", PROGRAM), site)
     assert result.verdict == verdict
     assert [line.split(",")[2] for _, line in result.lines if ",bad_filename" not in line] == [event] * bool(event)
+
+
+@pytest.mark.parametrize("name", ["letter.eml", "letter.txt"])
+def test_program_attached_to_a_message_in_a_zip_is_dropped_with_it(example: Example, name: str) -> None:
+    letter = MessageBuilder().text("Hello").attach("x.exe", PROGRAM).bytes()
+    result = run_filter(
+        MessageBuilder().text("Hi").attach("b.zip", zipped({name: letter})), example("suggested_minimum")
+    )
+    assert any("b.zip" in warning for warning in result.warnings)
+    assert "b.zip" not in names(result)
 
 
 # disclaimer

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What archives hold, archives within them included: `members(data)`, `member_names(data)`, `Archive(data)`.
+"""What archives hold, archives and messages in them included: `members(data)`, `member_names(data)`, `Archive(data)`.
 
 An archive that is damaged, encrypted to its last name, or too big to be looked through, raises ArchiveError: it never
 reads as an empty one. Names of encrypted members are visible, their contents are not. `kinds.py` tells what is an

@@ -33,6 +33,8 @@ class ArchiveKind(StrEnum):
     XAR = "xar"
     ACE = "ace"
     ARJ = "arj"
+    MESSAGE = "message"
+    """Of what is attached to a message in an archive: no archive by itself."""
 
 
 _MAGICS: Final = {

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An archive and the archives within it, one member after the other: `Archive`."""
+"""An archive and the archives and messages within it, one member after the other: `Archive`."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from defang_worker.mime.archives.evidence import is_archive
 from defang_worker.mime.archives.kinds import ArchiveKind, archive_kind, has_zip, kind_at_start
+from defang_worker.mime.archives.messages import MessageReader, holds_parts
 from defang_worker.mime.archives.model import (
     HEAD_BYTES,
     MILD_LIMITS,
@@ -65,7 +66,7 @@ class Archive:
     def __iter__(self) -> Iterator[Member]:
         try:
             if self.kind is not None and (self._is_called_so or is_archive(self._data, self.kind, self._budget)):
-                yield from self._walk(self._data, self.kind, (), 1)
+                yield from self._walk(self._data, self.kind, self._filenames, (), 1)
             else:
                 self._note(ArchiveError("no archive of a known kind", Reason.NO_ARCHIVE))
         except ArchiveError as error:
@@ -80,21 +81,24 @@ class Archive:
         if error.reason is not Reason.NO_ARCHIVE:
             self._defects[error.defect] = None
 
-    def _walk(self, data: bytes, kind: ArchiveKind, path: tuple[str, ...], depth: int) -> Iterator[Member]:
+    def _walk(
+        self, data: bytes, kind: ArchiveKind, names: tuple[str, ...], path: tuple[str, ...], depth: int
+    ) -> Iterator[Member]:
         """Yield the members of one archive and, behind each of them, the members that it has itself."""
-        self._defects["archive-member" if kind is ArchiveKind.ZIP else "archive-other"] = None
-        for member in self._members(data, kind):
+        if kind is not ArchiveKind.MESSAGE:
+            self._defects["archive-member" if kind is ArchiveKind.ZIP else "archive-other"] = None
+        for member in self._members(data, kind, names):
             member.path = path
             self._defects.update(dict.fromkeys(member.defects))
             yield member
-            inner = self._archive_in(member)
+            inner = self._kind_in(member, kind)
             if inner is None and kind in STREAM_KINDS and self.error is None:
                 self._check_end(member)
             if inner is not None:
                 # A tar is rarely seen without its compression, so that both are one level.
                 is_packed_tar = kind in STREAM_KINDS and inner is ArchiveKind.TAR
                 if not is_packed_tar:
-                    self._defects["archive-nested"] = None
+                    self._defects["nested-message" if inner is ArchiveKind.MESSAGE else "archive-nested"] = None
                 yield from self._walk_member(member, inner, depth if is_packed_tar else depth + 1)
 
     def _walk_member(self, member: Member, kind: ArchiveKind, depth: int) -> Iterator[Member]:
@@ -102,7 +106,7 @@ class Archive:
             if depth > self._limits.max_depth:
                 raise ArchiveLimitError(f"archives nested more than {self._limits.max_depth} deep", Reason.DEPTH)
             content, failure = self._content(member)
-            yield from self._walk(content, kind, (*member.path, member.name), depth)
+            yield from self._walk(content, kind, member.names, (*member.path, member.name), depth)
             if failure is not None:
                 raise failure
         except ArchiveError as error:
@@ -130,8 +134,8 @@ class Archive:
             self._note(error)
             return error.partial, error
 
-    def _archive_in(self, member: Member) -> ArchiveKind | None:
-        """Return the kind of archive that a member is, by its first bytes."""
+    def _kind_in(self, member: Member, outer: ArchiveKind) -> ArchiveKind | None:
+        """Return the kind of archive that a member is, or MESSAGE for one, by its first bytes."""
         if member.is_directory or member.size == 0:
             return None
         try:
@@ -144,6 +148,8 @@ class Archive:
             head = error.partial
         kind = kind_at_start(head)
         if kind is None:
+            if outer is not ArchiveKind.MESSAGE and holds_parts(head, member.names):
+                return ArchiveKind.MESSAGE  # in a message, those are among the members
             return ArchiveKind.ZIP if has_zip(self._more_of(member, head)) else None
         is_one = is_called_archive("", member.names) or is_archive(head, kind, self._budget)
         return kind if is_one else None
@@ -157,7 +163,7 @@ class Archive:
         except ArchiveError as error:
             return error.partial or head
 
-    def _members(self, data: bytes, kind: ArchiveKind) -> Iterator[Member]:
+    def _members(self, data: bytes, kind: ArchiveKind, names: tuple[str, ...]) -> Iterator[Member]:
         """Yield the members of one archive, without those within; then raise what was wrong with it."""
         if kind in _UNREADABLE_KINDS:
             raise ArchiveError(f"archives of the kind {kind} can't be read", Reason.UNSUPPORTED)
@@ -167,6 +173,8 @@ class Archive:
             yield from self._zip_members(data)
         elif kind is ArchiveKind.TAR:
             yield from self._tar_members(data)
+        elif kind is ArchiveKind.MESSAGE:
+            yield from self._timed(iter(MessageReader(data, names, self._budget)))
         else:
             yield from self._foreign_members(data, kind)
 

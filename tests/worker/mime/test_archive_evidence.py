@@ -313,5 +313,5 @@ def test_archives_of_every_day_have_no_fault(name: str, content_type: str, conte
 def test_every_kind_of_archive_has_its_magic_here() -> None:
     """So that a new one is tried, too: the others have more to show than a few first bytes."""
     tried = {archive_kinds.kind_at_start(magic) for magic in MAGICS}
-    others = {ArchiveKind.TAR, ArchiveKind.CPIO, ArchiveKind.ISO, ArchiveKind.LHA, ArchiveKind.ACE}
+    others = {ArchiveKind.TAR, ArchiveKind.CPIO, ArchiveKind.ISO, ArchiveKind.LHA, ArchiveKind.ACE, ArchiveKind.MESSAGE}
     assert tried | others >= set(ArchiveKind) - {ArchiveKind.LZMA, ArchiveKind.BZIP2}
