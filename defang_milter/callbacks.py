@@ -224,6 +224,7 @@ class Callbacks:
         if not self._settings.sender_check:
             return milter.CONTINUE
         workdir.append_commands(transaction.take_commands())
+        workdir.was_checked = True
         answer = self._check("sender", session, transaction.sender_request())
         if answer.verdict is not Verdict.CONTINUE:
             self._end(session)
@@ -267,6 +268,7 @@ class Callbacks:
             transaction.accept_recipient(routed, recipient, args)
             return milter.NOREPLY
         workdir.append_commands(transaction.take_commands())
+        workdir.was_checked = True
         answer = self._check("recipient", session, transaction.recipient_request(routed, recipient, args), recipient)
         if answer.verdict is Verdict.CONTINUE:
             transaction.accept_recipient(routed, recipient, args)

@@ -79,6 +79,7 @@ class WorkDir:
         "_whole",
         "path",
         "told_results",
+        "was_checked",
     )
 
     def __init__(self, path: str, *, reopen: bool, stock: Stock | None = None) -> None:
@@ -95,7 +96,9 @@ class WorkDir:
         self._buffered_bytes = 0
         self._files: dict[str, str] = {}
         self.told_results: bytes | None = None
-        """RESULTS, if it came on the scan's answer and not as a file."""
+        """What came of RESULTS on the scan's answer, behind what a check has written; None if all of it is the file."""
+        self.was_checked = False
+        """Whether a check was asked about the message, which may have begun RESULTS."""
         os.mkdir(path, 0o750)  # noqa: PTH102
 
     def _open(self, name: str, flags: int) -> int:
@@ -180,9 +183,20 @@ class WorkDir:
 
     def results(self) -> bytes:
         """The bytes of RESULTS, up to one more than a file may have."""
-        content = self._results_file() if self.told_results is None else self.told_results
+        content = self.told_results
+        if content is None:
+            content = self._results_file()
+        elif self.was_checked:
+            content = self._begun_results() + content
         self._is_answered = True
         return content
+
+    def _begun_results(self) -> bytes:
+        try:
+            return self._results_file()
+        except FileNotFoundError:
+            del self._files[spool.RESULTS]
+            return b""
 
     def _results_file(self) -> bytes:
         descriptor = self._open(spool.RESULTS, os.O_RDONLY)

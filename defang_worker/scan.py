@@ -113,8 +113,7 @@ def _carry_out(
 
 def _tell(directory: str, lines: list[Result], *, wants_results: bool) -> bytes:
     """The answer, with the lines on it where that is wanted and there is room; else they are in RESULTS."""
-    # What sender and recipient checks have begun is not divided between file and answer.
-    if wants_results and not workdir.has_results(directory):
+    if wants_results:
         encoded = b"".join(map(results.encode_line, lines))
         if len(encoded) <= answers.MAX_RESULTS_ON_ANSWER_BYTES:
             workdir.end_if_forked()

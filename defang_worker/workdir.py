@@ -127,15 +127,6 @@ def drop_begun_headers(directory: str) -> None:
         os.close(descriptor)
 
 
-def has_results(directory: str) -> bool:
-    """Whether there is a RESULTS; raises OSError."""
-    try:
-        os.stat(f"{directory}/{RESULTS}")  # noqa: PTH116  # a Path costs more than the call
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def append_results(directory: str, lines: list[Result]) -> None:
     """Appends the lines to RESULTS, which sender and recipient checks may have begun.
 

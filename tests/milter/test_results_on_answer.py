@@ -116,6 +116,45 @@ def test_a_file_that_was_asked_for_on_an_answer_before_is_no_other_messages(ours
     assert added(session) == ["X-Filtered"]
 
 
+@pytest.mark.parametrize("option", ["-s", "-t"])
+@pytest.mark.parametrize(("begun", "applied"), [(None, ["X-Filtered"]), (b"HX-Check yes\n", ["X-Check", "X-Filtered"])])
+def test_what_a_check_has_begun_comes_first(
+    ours: FakeMux, play: MakePlay, option: str, begun: bytes | None, applied: list[str]
+) -> None:
+    def check(request: bytes) -> bytes:
+        if begun is not None:
+            (session.directories()[0] / "RESULTS").write_bytes(begun)
+        return b"ok 1 ok 250 2.1.0 0\n"
+
+    ours.answers |= {b"senderok": check, b"recipok": check}
+    session = play("-q", "-X", option)
+    assert session.to_end() == milter.CONTINUE
+    assert added(session) == applied
+    assert session.directories() == []
+
+
+def test_more_than_a_file_may_have_is_too_much_on_file_and_answer_together(ours: FakeMux, play: MakePlay) -> None:
+    def check(_request: bytes) -> bytes:
+        (session.directories()[0] / "RESULTS").write_bytes(b"HX-A x\n" * 9362)
+        return b"ok 1 ok 250 2.1.0 0\n"
+
+    ours.answers[b"senderok"] = check
+    session = play("-q", "-X", "-s")
+    assert session.to_end() == milter.TEMPFAIL
+    assert added(session) == []
+
+
+def test_a_directory_that_is_kept_has_what_a_check_and_the_scan_gave_in_one_file(ours: FakeMux, play: MakePlay) -> None:
+    def check(_request: bytes) -> bytes:
+        (session.directories()[0] / "RESULTS").write_bytes(b"HX-Check yes\n")
+        return b"ok 1 ok 250 2.1.0 0\n"
+
+    ours.answers[b"senderok"] = check
+    session = play("-q", "-d", "-s")
+    session.to_end()
+    assert (session.directories()[0] / "RESULTS").read_bytes() == b"HX-Check yes\n" + CHANGE
+
+
 def test_the_answer_counts_and_not_what_lies_in_the_directory(ours: FakeMux, play: MakePlay) -> None:
     def scan(request: bytes) -> bytes:
         (directory_of(request) / "RESULTS").write_bytes(b"HX-Left behind\nF\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""RESULTS on the answer to a scan: only where that is wanted, there is room, and no check has begun the file."""
+"""RESULTS on the answer to a scan: only where that is wanted, and if there is room."""
 
 from __future__ import annotations
 
@@ -34,11 +34,20 @@ def test_whoever_does_not_want_them_there_finds_the_file(load_filter: LoadFilter
     assert (workdir / "RESULTS").read_bytes() == b"HX-A x\nF\n"
 
 
-@pytest.mark.parametrize("begun", [b"", b"HX-Check y\n"])
-def test_what_a_check_has_begun_is_ended_in_the_file(load_filter: LoadFilter, workdir: Path, begun: bytes) -> None:
-    (workdir / "RESULTS").write_bytes(begun)
-    assert asked(load_filter, workdir, b' """') == SCAN_OK
-    assert (workdir / "RESULTS").read_bytes() == begun + b"HX-A x\nF\n"
+def test_what_a_check_has_begun_stays_and_is_ended_on_the_answer(load_filter: LoadFilter, workdir: Path) -> None:
+    (workdir / "RESULTS").write_bytes(b"HX-Check y\n")
+    assert decode_scan(asked(load_filter, workdir, b' """')) == b"HX-A x\nF\n"
+    assert (workdir / "RESULTS").read_bytes() == b"HX-Check y\n"
+
+
+def test_what_a_check_has_begun_and_the_filter_takes_back_is_not_ended_twice(
+    load_filter: LoadFilter, workdir: Path
+) -> None:
+    (workdir / "RESULTS").write_bytes(b"HX-Check y\nQheld\n")
+    site = load_filter("def filter_end(message): message.headers.delete('X-Check')")
+    answer = make_worker(site).answer(b'scan Q1 %s """' % os.fsencode(workdir))
+    assert decode_scan(answer) == b"F\n"
+    assert (workdir / "RESULTS").read_bytes() == b"Qheld\n"
 
 
 @pytest.mark.parametrize(("over", "is_file"), [(0, False), (1, True)])
