@@ -163,6 +163,10 @@ class Pool:
         actions.append(Kill(slot=slot, reason=reason))
         return actions
 
+    def withdraw(self, ticket: Ticket) -> None:
+        """Nobody waits for the request any more; it was in the queue."""
+        self._queue.remove(ticket)
+
     def given_back(self, slot: Slot, now: float, *, reason: str, died: bool) -> list[Action]:
         """The worker was found unfit before it saw the request, which therefore may go to another one."""
         ticket = slot.ticket

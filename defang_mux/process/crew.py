@@ -19,6 +19,7 @@ import trio
 from defang_common.host import notify
 from defang_common.shown import shown
 from defang_common.wire import percent
+from defang_mux.log_prefix import log_prefix
 from defang_mux.pool.events import Event, RereadForced, Tagged, TimeoutHit, Watch
 from defang_mux.pool.ledger import Entry, Ledger, Outcome, outcome_of_answer
 from defang_mux.pool.policy import Pool
@@ -28,7 +29,7 @@ from defang_mux.process.exchange import NO_RESPONSE, Exchanged, Fault, TimedOut,
 from defang_mux.process.kill import Patience, end_worker
 from defang_mux.process.merged import Merged
 from defang_mux.process.poison_guard import PoisonGuard, PoisonOrders
-from defang_mux.process.slot import Worker, log_prefix
+from defang_mux.process.slot import Worker
 from defang_mux.process.spawn import Program, open_pipes
 from defang_mux.process.stack import hear_out
 from defang_mux.process.starter import Starter, Starting
@@ -124,6 +125,7 @@ class Crew:
 
         def give_up(_: object) -> trio.lowlevel.Abort:
             del self._waiting[ticket]
+            self._pool.withdraw(ticket)
             return trio.lowlevel.Abort.SUCCEEDED
 
         self._waiting[ticket] = trio.lowlevel.current_task()
@@ -152,8 +154,11 @@ class Crew:
                 if ticket.kind is Kind.SCAN:
                     await self.guard.look_into(worker, failure)
             return reply
-        except BaseException:
+        except trio.Cancelled:
             self._failed(worker, b"", "Request given up", died=False)
+            raise
+        except BaseException as error:
+            self._failed(worker, b"", f"Request given up: {error!r}", died=False)
             raise
         self._note(ticket, outcome_of_answer(done.answer), began_at, worker, done.answer)
         self._finished(worker, done)
@@ -300,6 +305,7 @@ class Crew:
     def _has_exited(self, worker: Worker, status: int, usage: struct_rusage) -> None:
         worker.exit_status = status
         worker.usage = usage
+        worker.ended_by_itself = worker.reason is None
         worker.exited.set()
         if worker.slot.ticket is None:
             self._bury(worker)
@@ -425,7 +431,7 @@ class Crew:
         slot = worker.slot
         worker.close()
         del self._workers[slot.number]
-        unexpected = worker.reason is None or slot.died
+        unexpected = worker.ended_by_itself or slot.died
         # One that was idle has not failed the message that it had last.
         early, prefix = not slot.answered, worker.log_prefix() if slot.died else ""
         # Which may start another one in the slot.

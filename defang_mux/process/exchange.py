@@ -164,7 +164,9 @@ def _last_words(peer: Peer, data: bytes) -> bytes:
     if peer.unborn_because is not None:
         raise Unborn(peer.unborn_because)
     if peer.exited.is_set():
-        return data + (_read(peer.stdout) or b"")
+        while b"\n" not in data and (more := _read(peer.stdout)):
+            data += more
+        return data
     if peer.abandoned:
         raise Fault(STOPPING, "Multiplexor is stopping")
     raise TimedOut

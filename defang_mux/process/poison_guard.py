@@ -22,10 +22,11 @@ from defang_common.wire.answers import SCAN_OK
 from defang_common.wire.errors import WireError
 from defang_common.wire.results import Result
 from defang_common.wire.state import split
+from defang_mux.log_prefix import log_prefix
 from defang_mux.pool.poison import PoisonMemory, Suspect, is_order
 from defang_mux.process import evidence
 from defang_mux.process.exchange import Fault, TimedOut, Unseen
-from defang_mux.process.slot import Worker, log_prefix
+from defang_mux.process.slot import Worker
 
 TEMPFAIL_TEXT: Final = b"The mail filter fails on this message; the postmaster has a copy of it"
 REJECT_TEXT: Final = b"This message cannot be filtered, and is not accepted without"
@@ -36,6 +37,8 @@ WARNING_TEXT: Final = b"not scanned: the mail filter fails on this message"
 _EXIT_WAIT_S: Final = 2.0
 # Beyond the second that `stack` gives it.
 _STACK_WAIT_S: Final = 2.0
+# Of files, of a request's words, and of a system that has no thread left for us; none of them is to cost a reply.
+_FAULTS: Final = (OSError, WireError, RuntimeError)
 
 
 class Outcome(StrEnum):
@@ -64,6 +67,9 @@ class PoisonGuard:
         self._scanned = scanned
         self._log = log
         self.memory = PoisonMemory()
+        # Of many messages that lose their workers at once, as by a scanner that hangs: one would take another's copy,
+        # which is not complete, for one that was left by a crash.
+        self._one_at_a_time = trio.CapacityLimiter(1)
         self.refused = 0
         """How often a condemned message was not given a worker."""
 
@@ -82,7 +88,7 @@ class PoisonGuard:
             if suspect is None:
                 return None
             evidence.write_results(directory, self._results())
-        except (OSError, WireError) as error:
+        except _FAULTS as error:
             self._log.warning("%s%s", log_prefix(line), f"not compared with messages that killed workers: {error}")
             return None
         self.refused += 1
@@ -126,12 +132,12 @@ class PoisonGuard:
                 self._log.error("%sSo many different messages cost workers that none is blamed: see the filter", prefix)
             death = "".join(f"{text}\n" for text in (_headline(prefix, cause), *said))
             keep = partial(evidence.keep, directory, content, self._orders.store, death)
-            bundle = await trio.to_thread.run_sync(keep)
+            bundle = await trio.to_thread.run_sync(keep, limiter=self._one_at_a_time)
             if bundle.is_new:
                 self._log.info("%sMessage kept, to try it: defang-worker test-mail %s", prefix, bundle.path)
         except evidence.NotKept as error:
             self._log.warning("%sMessage not kept: %s", prefix, error)
-        except (OSError, WireError) as error:
+        except _FAULTS as error:
             self._log.error("%sMessage that cost a worker not remembered or not kept: %s", prefix, error)
 
     def _results(self) -> list[Result]:

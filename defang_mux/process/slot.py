@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from defang_common.wire.abilities import Abilities
-from defang_common.wire.requests import NO_QUEUE_ID, queue_id_of
+from defang_mux.log_prefix import log_prefix
 from defang_mux.pool.state import Slot, State
 from defang_mux.process.chatter import LineReader, tag_of
 from defang_mux.process.kill import signal_group
@@ -26,14 +26,6 @@ from defang_mux.process.spawn import Pipes
 _MOST_KEPT_LINES: Final = 100
 # Of a request, too, for the ledger keeps those of thousands of requests.
 _MOST_KEPT_CHARACTERS: Final = 16_384
-
-
-def log_prefix(line: bytes) -> str:
-    """The queue ID in a request line with a colon behind it, or nothing."""
-    queue_id = queue_id_of(line)
-    if not queue_id or queue_id == NO_QUEUE_ID:
-        return ""
-    return queue_id.decode("ascii", "backslashreplace") + ": "
 
 
 class Worker:
@@ -57,6 +49,7 @@ class Worker:
         self.interrupted = False
         self.exited = trio.Event()
         self.exit_status = 0
+        self.ended_by_itself = False
         self.usage: struct_rusage | None = None
         """What it took of the machine, once it has ended."""
         self.abandoned = False
@@ -86,6 +79,8 @@ class Worker:
         """Begins with a request."""
         self._meter.settle()
         self.line = line
+        # The last request may have been answered in the moment in which its time was over.
+        self.interrupted = self.abandoned
         # A new list, for the last request's record keeps its own.
         self.said = []
         self._kept_characters = 0

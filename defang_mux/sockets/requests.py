@@ -19,6 +19,7 @@ from defang_common.wire import state
 from defang_common.wire.errors import Malformed
 from defang_common.wire.lines import MAX_REQUEST_LINE_BYTES
 from defang_common.wire.requests import queue_id_of
+from defang_mux.log_prefix import log_prefix
 from defang_mux.sockets.attendants import Attendants
 from defang_mux.sockets.listen import Listener
 
@@ -105,9 +106,8 @@ class Door:
         except OSError:
             # The client has gone, and has not been promised anything.
             return
-        except Exception:  # noqa: BLE001  # logged, and told to the client by the closing of its connection
-            # A bug of ours. Closing without a reply is a temporary failure to the client; the others live on.
-            self._log.critical("a request failed", exc_info=True)
+        except Exception:  # noqa: BLE001  # logged, as below
+            self._log.critical("a connection failed", exc_info=True)
 
     async def _talk(self, connection: socket.socket) -> None:
         """One line in, one reply out."""
@@ -119,9 +119,11 @@ class Door:
             return
         try:
             reply = TOO_LONG if _is_too_long(line) else await self._replier(line)
-        except OSError as error:
-            # Ours, be it of a disk or for want of descriptors, and not the client's.
-            raise RuntimeError(f"no reply: {error}") from error
+        except Exception:  # noqa: BLE001  # logged, and told to the client by the closing of its connection
+            # A bug of ours, a full disk, or want of descriptors. Closing without a reply is a temporary failure to the
+            # client; the others live on.
+            self._log.critical("%sa request failed", log_prefix(line), exc_info=True)
+            return
         try:
             await self._write(connection, reply)
         except OSError as error:

@@ -6,6 +6,7 @@ Each test asks for the clock itself: pytest-trio does not look for it in the arg
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -81,6 +82,83 @@ async def test_answer_comes_back_unchanged(
     (process,) = kernel.processes
     assert await answer(process) == SCAN
     assert client.reply == b"ok\n"
+    assert pool_of(crew).in_state(State.IDLE) == 1
+
+
+async def test_timeout_in_the_moment_of_the_answer_does_not_end_the_next_request(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    answered = 0
+    # Who comes first, the timer or the client, is left to chance by trio.
+    for _ in range(20):
+        crew = make(max_workers=1)
+        first = Client(crew, nursery)
+        await settle()
+        process = kernel.processes[-1]
+        await process.read_line()
+        process.say(b"ok\n")
+        autojump_clock.jump(121)
+        await settle()
+        if first.reply != b"ok\n":
+            continue
+        answered += 1
+        second = Client(crew, nursery)
+        await settle()
+        assert second.reply is None
+        assert await answer(process) == SCAN
+        assert second.reply == b"ok\n"
+    assert answered
+
+
+async def test_fault_of_ours_is_named_with_the_queue_id(
+    make: Make, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = make()
+
+    async def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", full)
+    with pytest.raises(OSError, match="No space"):
+        await crew.answer(SCAN)
+    monkeypatch.undo()
+    assert "Q1: Worker 0 failed: Request given up: OSError(28, 'No space left on device')" in caplog.messages
+
+
+async def test_worker_that_dies_in_the_moment_of_its_answer_is_told(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = make()
+    client = Client(crew, nursery)
+    await settle()
+    (process,) = kernel.processes
+    await process.read_line()
+    process.say(b"ok\n")
+    process.exit_status = 11
+    process.close()
+    crew.reap()
+    await settle()
+    assert client.reply == b"ok\n"
+    assert crew._ledger.deaths == 1
+    (told,) = [text for text in caplog.messages if "DIED UNEXPECTEDLY" in text]
+    assert "ended by signal 11" in told
+
+
+async def test_client_that_gives_up_in_the_queue_leaves_nothing_there(
+    make: Make, kernel: FakeKernel, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    crew = make(max_workers=1)
+    first = Client(crew, nursery)
+    await settle()
+    async with trio.open_nursery() as impatient:
+        given_up = Client(crew, impatient)
+        await settle()
+        assert pool_of(crew).queued == 1
+        impatient.cancel_scope.cancel()
+    assert pool_of(crew).queued == 0
+    (process,) = kernel.processes
+    await answer(process)
+    assert (first.reply, given_up.reply) == (b"ok\n", None)
     assert pool_of(crew).in_state(State.IDLE) == 1
 
 

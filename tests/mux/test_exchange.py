@@ -229,6 +229,22 @@ async def test_last_words_of_a_reaped_worker_count_although_its_pipe_is_held_ope
         assert await ask(worker) == Exchanged(b"ok\n")
 
 
+async def test_long_answer_of_a_worker_that_ends_behind_it_counts(
+    worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
+) -> None:
+    long = b'ok "' + b"A" * 20_000 + b'"-\n'
+
+    async def die() -> None:
+        await process.read_line()
+        process.say(long)
+        worker.exited.set()
+        worker.interrupt()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(die)
+        assert await exchange(worker, b"scan Q1 /d", limit_bytes=len(long)) == Exchanged(long)
+
+
 async def test_reaped_worker_does_not_get_the_request_although_its_pipes_are_held_open(
     worker: Worker, process: FakeProcess, autojump_clock: trio.testing.MockClock
 ) -> None:

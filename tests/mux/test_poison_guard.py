@@ -140,6 +140,20 @@ async def test_message_that_cost_two_workers_is_not_given_a_third(
     )
 
 
+async def test_messages_that_lose_their_workers_at_once_are_all_kept(
+    make: Make, mail_of: MailOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = make()
+    mail = mail_of(crew)
+    lines = [mail.arrive(b"%d" % number * 1_000_000) for number in range(8)]
+    async with trio.open_nursery() as at_once:
+        for line in lines:
+            at_once.start_soon(crew.guard._remember, line, "did not answer in time", [])
+    bundles = [{file.name for file in bundle.iterdir()} for bundle in (tmp_path / "poison").iterdir()]
+    assert bundles == [{"COMMANDS", "INPUTMSG", "DEATHS"}] * len(lines)
+    assert not [text for text in caplog.messages if "not kept" in text]
+
+
 async def test_other_content_of_the_same_size_gets_its_worker(make: Make, mail_of: MailOf) -> None:
     mail = mail_of(make())
     await mail.scan(b"innocent")

@@ -196,7 +196,8 @@ async def test_error_of_ours_closes_one_connection_and_is_logged(
         raise error
 
     echo.reply = fail
-    assert await talk(path, b"free\n") == b""
+    assert await talk(path, b"scan Q1 /d\n") == b""
+    assert caplog.messages == ["Q1: a request failed"]
     assert str(error) in caplog.text
     echo.reply = lambda line: line
     assert await talk(path, b"free\n") == b"free"
