@@ -83,7 +83,7 @@ def _object(entry: Entry, epoch_offset_s: float) -> dict[str, Any]:
 
 
 def _without_state(line: bytes) -> bytes:
-    return line.partition(b' "')[0]
+    return line.partition(state.STATE_MARK)[0]
 
 
 def _without_results(reply: bytes) -> bytes:

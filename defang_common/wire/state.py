@@ -20,7 +20,8 @@ MAX_WORD_BYTES: Final = len(b' """') + 2 * 4 * -(-MAX_VALUE_BYTES // 3)
 
 _UNCHANGED: Final = b"-"
 # The escape never leaves a quotation mark on a line, so no word of a client's can look like this one.
-_MARK: Final = b' "'
+STATE_MARK: Final = b' "'
+"""Begins the word."""
 _WISH: Final = b'"'
 _MARKS_WITH_WISH: Final = 3
 _BASE64: Final = rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -34,9 +35,9 @@ def split(line: bytes) -> tuple[bytes, bytes]:
 
     Raises `Malformed` for a request that may have one and has something that is none.
     """
-    if _MARK not in line or not line.startswith(_BEARERS):
+    if STATE_MARK not in line or not line.startswith(_BEARERS):
         return line, b""
-    match = _WORD.match(line, line.index(_MARK))
+    match = _WORD.match(line, line.index(STATE_MARK))
     if match is None:
         raise Malformed("the state on a request cannot be read")
     return line[: match.start()], match[0]
@@ -90,9 +91,9 @@ class Carried:
 
     def from_answer(self, reply: bytes) -> bytes:
         """Takes the word off an answer line and keeps what has changed; raises `Malformed` for one that is none."""
-        if _MARK not in reply or not reply.startswith(b"ok"):
+        if STATE_MARK not in reply or not reply.startswith(b"ok"):
             return reply
-        match = _ANSWER_WORD.match(reply, reply.index(_MARK))
+        match = _ANSWER_WORD.match(reply, reply.index(STATE_MARK))
         if match is None or len(match[0]) > MAX_WORD_BYTES + 1:
             raise Malformed("the state on an answer cannot be read")
         session, message = match[1], match[2]

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from defang_common.wire.state import STATE_MARK
 from defang_mux.pool.state import Kind
 
 MOST_KEPT: Final = 3000
 """Requests; with five for each message, the latest 600 messages."""
 
-# A request line may carry 170 KB of a filter's state behind its words.
+# Request and answer may carry 170 KB of a filter's state behind their words, and an answer RESULTS before it.
 _MAX_LINE_BYTES: Final = 2048
 
 
@@ -104,14 +105,19 @@ class Ledger:
 
     def note(self, entry: Entry) -> None:
         """Takes the entry of a request that has ended."""
-        if len(entry.line) > _MAX_LINE_BYTES:
-            entry = entry._replace(line=entry.line[:_MAX_LINE_BYTES])
+        if len(entry.line) > _MAX_LINE_BYTES or len(entry.reply) > _MAX_LINE_BYTES:
+            entry = entry._replace(line=_cut(entry.line), reply=_cut(entry.reply))
         self.recent.append(entry)
         self.counts[entry.kind][entry.outcome] += 1
         if self.durations is not None and entry.worker is not None:
             durations = self.durations[entry.kind]
             durations.work.add(entry.ended_at - entry.began_at)
             durations.wait.add(entry.began_at - entry.came_at)
+
+
+def _cut(line: bytes) -> bytes:
+    # As a whole: cut in the midst, a state is none, and the line cannot be read.
+    return line.partition(STATE_MARK)[0][:_MAX_LINE_BYTES] if len(line) > _MAX_LINE_BYTES else line
 
 
 def outcome_of_answer(reply: bytes) -> Outcome:

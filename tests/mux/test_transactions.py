@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from defang_common.wire import percent
 from defang_mux import ctl_questions, health, transactions
 from defang_mux.pool import ledger as ledger_module
@@ -72,11 +74,27 @@ def test_request_that_got_no_worker_is_shown_with_the_reason() -> None:
     assert found["reply"] == "error: Queued request timed out"
 
 
-def test_state_of_filters_is_not_shown_and_long_lines_are_cut() -> None:
-    ledger = ledger_of(entry(SCAN + b' "AAAA""' + b"A" * 4000 + b'"', b'ok "-"AAAA\n'))
-    assert len(ledger.recent[0].line) == 2048
-    (found,) = asked_why(ledger)
+@pytest.mark.parametrize("characters", [4, 4000])
+def test_state_of_filters_is_not_shown(characters: int) -> None:
+    value = b"A" * characters
+    (found,) = asked_why(ledger_of(entry(SCAN + b' "AAAA""' + value + b'"', b'ok "-"' + value + b"\n")))
     assert (found["words"], found["reply"]) == ("Q1 /spool/mdefang-1", "ok")
+
+
+def test_what_is_long_is_cut() -> None:
+    ledger = ledger_of(
+        entry(SCAN + b' "AAAA""' + b"A" * 4000 + b'"', b"ok '" + b"A" * 4000 + b' "-"AAAA\n'),
+        entry(SCAN + b" " + b"x" * 4000, b"ok 1 ok 250 2.1.0 0 " + b'"-"' + b"A" * 170_000 + b"\n"),
+    )
+    assert [(len(kept.line), len(kept.reply)) for kept in ledger.recent] == [(len(SCAN), 2048), (2048, 19)]
+
+
+@pytest.mark.parametrize("characters", [4, 4000])
+def test_what_came_before_the_queue_id_is_found_whatever_state_it_has(characters: int) -> None:
+    state = b' "' + b"A" * characters + b'"'
+    found = asked_why(ledger_of(entry(SENDEROK + state, b"ok 1 ok 250 2.1.0 0\n"), entry(SCAN + state)))
+    assert [one["request"] for one in found] == ["senderok", "scan"]
+    assert found[0]["verdict"] is not None
 
 
 def test_results_on_an_answer_are_not_shown() -> None:
