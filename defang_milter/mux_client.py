@@ -22,8 +22,9 @@ MAX_ANSWER_BYTES: Final = 16_384 + state.MAX_WORD_BYTES
 # Any answer without state, and more.
 _READ_BYTES: Final = 16_384
 
-# struct ucred of the process that listens.
+# struct ucred of the process that listens; Linux has it, FreeBSD has not.
 _PEER: Final = struct.Struct("@iII")
+_PEER_CREDENTIALS: Final[int | None] = getattr(socket, "SO_PEERCRED", None)
 
 
 class MuxUnavailable(Exception):
@@ -37,7 +38,10 @@ def _timeval(seconds: float) -> bytes:
 
 
 def _peer_pid(link: socket.socket) -> int:
-    pid: int = _PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
+    """The process ID of the one that listens, 0 if the system does not tell."""
+    if _PEER_CREDENTIALS is None:
+        return 0
+    pid: int = _PEER.unpack(link.getsockopt(socket.SOL_SOCKET, _PEER_CREDENTIALS, _PEER.size))[0]
     return pid
 
 

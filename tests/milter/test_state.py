@@ -93,6 +93,17 @@ def test_one_that_cannot_be_told_from_another_is_asked_each_time(
     assert carrier.questions == 2
 
 
+def test_a_system_that_does_not_tell_the_peer_has_it_asked_each_time(
+    carrier: FakeMux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mux_client, "_PEER_CREDENTIALS", None)
+    client = client_of(carrier)
+    client.scan(SCAN, nothing, Carried())
+    client.scan(SCAN, nothing, Carried())
+    assert carrier.requests == [b'scan Q1 /d ""\n'] * 2
+    assert carrier.questions == 2
+
+
 def test_the_peer_is_the_process_that_listens(mux: FakeMux) -> None:
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(str(mux.path))
