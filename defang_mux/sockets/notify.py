@@ -35,7 +35,7 @@ _STATE_WORDS: Final = {state: state.name.capitalize() for state in State}
 class _Listener:
     """Which letters one program wants, and what is still to be sent to it."""
 
-    __slots__ = ("letters", "pending", "scope", "wanted")
+    __slots__ = ("is_behind", "letters", "pending", "scope", "wanted")
 
     def __init__(self) -> None:
         self.letters: frozenset[int] = frozenset()
@@ -43,11 +43,13 @@ class _Listener:
         self.wanted = trio.Event()
         self.wanted.set()
         self.scope = trio.CancelScope()
+        self.is_behind = False
 
     def add(self, message: bytes) -> None:
         if message[0] in self.letters:
             self.pending += message
             if len(self.pending) > _MAX_PENDING_BYTES:
+                self.is_behind = True
                 self.scope.cancel()
             self.wanted.set()
 
@@ -124,6 +126,8 @@ class NotifyDoor(Door):
             self._log.warning("A listener that does not read was hung up on")
         finally:
             self._listeners.remove(one)
+        if one.is_behind:
+            self._log.warning("A listener that reads too slowly was hung up on")
 
     async def _listen(self, connection: socket.socket, one: _Listener) -> None:
         rest = b""

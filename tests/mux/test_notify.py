@@ -117,7 +117,9 @@ async def test_listeners_over_the_limit_are_told_so(site: Site) -> None:
     await site.connect()
 
 
-async def test_a_listener_that_does_not_read_is_hung_up_on_and_the_others_stay(site: Site) -> None:
+async def test_a_listener_that_does_not_read_is_hung_up_on_and_the_others_stay(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     lazy = await site.connect(b"?*\n")
     lively = await site.connect(b"?R\n")
     # More than the kernel's buffers and ours hold together.
@@ -129,6 +131,7 @@ async def test_a_listener_that_does_not_read_is_hung_up_on_and_the_others_stay(s
     assert await read(lively, 2) == b"R\n"
     while await lazy.receive_some(65536):
         pass
+    assert caplog.messages == ["A listener that reads too slowly was hung up on"]
 
 
 async def test_a_stop_hangs_up(site: Site) -> None:
