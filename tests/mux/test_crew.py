@@ -111,7 +111,11 @@ async def test_timeout_in_the_moment_of_the_answer_does_not_end_the_next_request
 
 
 async def test_fault_of_ours_is_named_with_the_queue_id(
-    make: Make, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make: Make,
+    kernel: FakeKernel,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     crew = make()
 
