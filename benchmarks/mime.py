@@ -110,6 +110,18 @@ def different_parts_message(count: int) -> bytes:
     return b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" + b"".join(parts) + b"--b--\n"
 
 
+def encoded_names_message(count: int) -> bytes:
+    """A message of that many small attachments, each of a name of its own that is no ASCII."""
+    parts = []
+    for number in range(count):
+        word = base64.b64encode("größe %d.pdf".encode() % number)
+        parts.append(
+            b'--b\nContent-Type: application/pdf; name="=?utf-8?B?%b?="\nContent-Transfer-Encoding: base64\n'
+            b'Content-Disposition: attachment; filename="=?utf-8?B?%b?="\n\nJVBERi0xLjQKJSVFT0YK\n' % (word, word)
+        )
+    return b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" + b"".join(parts) + b"--b--\n"
+
+
 def unseen_ms(message: bytes, times: int) -> float:
     """What reading takes if boundaries, names and texts of no part have been seen before."""
     count = iter(range(times * _RUNS))
@@ -136,6 +148,7 @@ def cases() -> list[Case]:
     small, middle, large = (named(word).as_bytes().replace(b"\r\n", b"\n") for word in ("2.7k", "100k", "5m"))
     large_crlf = named("5m").as_bytes()
     many, different = parts_message(9_998), different_parts_message(9_998)
+    in_words = encoded_names_message(9_998)
     encoded = base64.encodebytes(os.urandom(3 * MIB))
     return [
         Case("2.7 KB, four parts: the tree alone", 0.15, "ms", lambda: many_times_ms(lambda: parse(small), 200)),
@@ -149,6 +162,7 @@ def cases() -> list[Case]:
         Case("5 MB, memory above the mapping", 1024.0, "KiB", lambda: memory_kib(large)),
         Case("10,000 parts", 100.0, "ms", lambda: cpu_ms(lambda: read(many))),
         Case("10,000 attachments, all different", 400.0, "ms", lambda: cpu_ms(lambda: read(different))),
+        Case("10,000 attachments, names in encoded words", 1500.0, "ms", lambda: cpu_ms(lambda: read(in_words), 3)),
         Case(
             "4 MB of base64, against binascii",
             1 / 3,

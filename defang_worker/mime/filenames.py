@@ -37,7 +37,8 @@ def canonical(name: str) -> str:
         text = name.translate(_ASCII_CONTROLS)
     else:
         text = unicodedata.normalize("NFKC", name).replace("\t", " ")
-        text = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cf"})
+        if not text.isprintable():  # which controls and format characters are not
+            text = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cf"})
     text = text.replace("\\", "/").rstrip("/ ").rpartition("/")[2].strip()
     if _DRIVE.match(text):
         text = text[2:]

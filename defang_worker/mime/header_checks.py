@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from defang_worker.mime.field_checks import Finding, field_findings
 from defang_worker.mime.headers import strip_comments, unfold
 from defang_worker.mime.name_checks import conflicting_names, name_findings
+from defang_worker.mime.readings import with_any_word
 from defang_worker.mime.tree import Entity
 
 Note = Callable[[Entity, str, int, str], None]
@@ -77,9 +78,11 @@ def _is_plain(field: MimeField) -> bool:
 
 
 def _check_field(entity: Entity, field: MimeField, note: Note) -> None:
-    name = field.name.decode("ascii")
-    usual = len(field.raw) <= _USUAL_FIELD_BYTES
-    for finding in _usual_findings(name, field.raw) if usual else dict.fromkeys(field_findings(name, field.raw)):
+    name, raw = field.name.decode("ascii"), field.raw
+    if b"=?" in raw:
+        raw = with_any_word(raw)
+    usual = len(raw) <= _USUAL_FIELD_BYTES
+    for finding in _usual_findings(name, raw) if usual else dict.fromkeys(field_findings(name, raw)):
         if finding.name != "raw-8bit-parameter" or not _is_international(entity, field.raw):
             note(entity, finding.name, field.offset, finding.detail)
 

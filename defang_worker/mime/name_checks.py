@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-from defang_worker.mime.fields import parameter_texts
+from defang_worker.mime.fields import Parameter, parameter_texts
 from defang_worker.mime.filenames import canonical
 from defang_worker.mime.readings import usual_parameters
 
@@ -44,7 +44,7 @@ def name_findings(name: str) -> Iterator[str]:
 
 
 def _odd_characters(name: str) -> Iterator[str]:
-    if any(unicodedata.category(char) == "Cc" and char != "\t" for char in name):
+    if not name.isprintable() and any(unicodedata.category(char) == "Cc" and char != "\t" for char in name):
         yield "name-control-character"
     if _BIDI.search(name):
         yield "name-bidi-override"
@@ -63,12 +63,15 @@ def _is_confusable(name: str) -> bool:
 
 def conflicting_names(dispositions: list[bytes], types: list[bytes]) -> bool:
     """Tell whether the fields of one part name the file differently, each parameter read as usual."""
-    forms: set[str] = set()
+    groups: list[tuple[list[Parameter], str]] = []
     for values, name in ((dispositions, "filename"), (types, "name")):
         for raw in values:
             parameters = usual_parameters(raw)
-            plain = [parameter for parameter in parameters if parameter.name == name]
-            extended = [parameter for parameter in parameters if parameter.name.startswith(f"{name}*")]
-            for group in (plain, extended):
-                forms.update(canonical(text) for text in parameter_texts(group, name)[:1])
-    return len(forms) > 1
+            groups += (
+                ([parameter for parameter in parameters if parameter.name == name], name),
+                ([parameter for parameter in parameters if parameter.name.startswith(f"{name}*")], name),
+            )
+    written = {(parameter.name == name, parameter.value) for group, name in groups for parameter in group}
+    if len(written) == 1 and all(is_plain for is_plain, _ in written):
+        return False  # the same words twice, as most senders have it
+    return len({canonical(text) for group, name in groups for text in parameter_texts(group, name)[:1]}) > 1

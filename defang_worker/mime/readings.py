@@ -40,6 +40,11 @@ _QUOTED: Final = re.compile(rb'"(?:[^"\\]++|\\.)*("?)', re.DOTALL)
 _KEY_TAIL: Final = re.compile(r"(?<![a-z0-9*'-])[a-z0-9*'-]++$")
 _TOKEN: Final = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=]+")
 _TYPE: Final = re.compile(r"(?<![a-z0-9!#$&^_.+-])([a-z0-9!#$&^_.+-]++)\s*+/[\s/]*+([a-z0-9!#$&^_.+-]+)")
+# An encoded word without a character that means something in a field.
+_PLAIN_WORD: Final = re.compile(rb"=\?[A-Za-z0-9_-]{1,40}\?(?:[bB]\?[A-Za-z0-9+/=]+|[qQ]\?[A-Za-z0-9=_.+/-]+)\?=")
+_ANY_WORD: Final = b"=?utf-8?q?x?="
+# What would be something else than text in a field, and the quotation marks of word processors.
+_SPECIAL: Final = re.compile("[\"'\\\\;=?(),\u2018\u2019\u201a\u201c-\u201e]")
 # Of who writes fields in a word processor.
 _CURLY_QUOTES: Final = frozenset("\u2018\u2019\u201a\u201c\u201d\u201e")
 # Longer ones are rare, and would fill the memory.
@@ -51,6 +56,17 @@ _MAX_NAMES: Final = 2_000
 def is_clean(value: bytes) -> bool:
     """Tell whether a field value, folded or not, keeps to the grammar and leaves one reading."""
     return b"=?" not in value and _CLEAN.fullmatch(value) is not None
+
+
+def with_any_word(raw: bytes) -> bytes:
+    """Return a value that is clean but for one encoded word with some other word there, any other value as it is.
+
+    What is wrong with a field does not depend on what the word says, but for that of a boundary.
+    """
+    if _CLEAN.fullmatch(raw) is None or b"oundary" in raw.lower():
+        return raw
+    exchanged, count = _PLAIN_WORD.subn(_ANY_WORD, raw)
+    return exchanged if count == 1 else raw
 
 
 def has_quote_fault(value: bytes) -> bool:
@@ -104,12 +120,30 @@ class _Spelled(NamedTuple):
 
 
 def _spelled(raw: bytes) -> _Spelled:
+    if b"=?" in raw and (known := _with_plain_words(raw)) is not None:
+        return _Spelled(known, [])
     usual, *others = spellings(raw)
     parameters = tokenize(usual)[1]
     if not others and is_clean(raw):
         return _Spelled(parameters, [])
     cut = [parameters, *(tokenize(spelling)[1] for spelling in others)]
     return _Spelled(parameters, [_with_bare_names(one) for one in cut])
+
+
+def _with_plain_words(raw: bytes) -> list[Parameter] | None:
+    """Return the parameters of a value that is clean but for encoded words which are whole and mean mere text.
+
+    Then it makes no difference whether the value is decoded before it is cut or after. None for any other value.
+    """
+    if _CLEAN.fullmatch(raw) is None or b"=?" in _PLAIN_WORD.sub(b"", raw):
+        return None
+    parameters = tokenize(unfold(raw))[1]
+    for parameter in parameters:
+        if b"=?" in parameter.value:
+            text = decode_words(parameter.value)
+            if not text.isprintable() or _SPECIAL.search(text) or text != text.strip():
+                return None
+    return parameters
 
 
 # One field is asked for two names, by several readers.
