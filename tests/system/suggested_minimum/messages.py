@@ -78,6 +78,7 @@ _ROWS: Final[dict[str, MessageBuilder | bytes]] = {
     "harmless zip": _with("papers.zip", zipped("notes.txt"), "application/zip"),
     "damaged zip": _with("papers.zip", zipped("notes.txt")[:-30], "application/zip"),
     "zip in a zip": _with("papers.zip", zipped("inner.zip", content=zipped("name.exe")), "application/zip"),
+    "message in a zip": _with("papers.zip", zipped("letter.eml", content=_with("name.exe").bytes()), "application/zip"),
     "zip of another name": _with("papers.bin", zipped("name.exe"), "application/zip"),
     "file in a text": MessageBuilder().text(_UUENCODED),
     "signed part with a blocked name": MessageBuilder().nested(
