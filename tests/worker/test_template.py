@@ -13,6 +13,7 @@ import pytest
 
 from defang_common.wire import percent
 from defang_common.wire import template as wire
+from defang_common.wire.answers import encode_results
 from defang_worker import rehearsal
 from defang_worker.log_lines import QueueIdFormatter
 from tests.support.template import WAIT_S, fork, hear, template
@@ -147,7 +148,7 @@ def test_rehearsal_says_nothing_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     answers = rehearsal.rehearse(QueueIdFormatter())
-    assert answers == [b"ok\n"] * 10
+    assert answers == [encode_results(b"HX-Rehearsal done\nF\n")] * 10
     assert list(tmp_path.iterdir()) == []
     assert caplog.text == ""
     assert logging.root.manager.disable == logging.NOTSET
