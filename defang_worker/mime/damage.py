@@ -114,8 +114,7 @@ def regular_lines(buffer: Buffer, start: int, end: int, taker: Taker | None) -> 
     if characters < SHORTEST_LINE_BYTES or characters % 4:
         return start
     at = start
-    # A multiple of four lines is one of quartets, too, and needs no filling, for which the copy would be moved.
-    most = _PIECE_BYTES // line_bytes // 4 * 4
+    most = _PIECE_BYTES // line_bytes
     with memoryview(buffer) as view:
         # The last lines may be shorter and padded.
         while at + 2 * line_bytes < end:
