@@ -194,11 +194,12 @@ def _signals() -> Iterator[AsyncIterator[int]]:
 
     Somebody impatient may send a second TERM, which must not find us without a handler while files are removed.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     for number in _SIGNALS:
         signal.signal(number, lambda _number, _frame: None)
     with trio.open_signal_receiver(*_SIGNALS) as signals:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # Also what whoever started us had blocked, for we inherit that: it would keep us from stopping.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         yield signals
     for number in _SIGNALS:
         # Unlike a handler in Python, this outlives the interpreter's own end.

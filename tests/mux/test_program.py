@@ -245,6 +245,20 @@ def test_second_term_and_child_signals_do_not_cut_the_stop_short(spool: Path) ->
     assert mux.program.stop() == 0
 
 
+def test_signals_that_the_starter_had_blocked_are_heard(spool: Path) -> None:
+    heard = {signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+    try:
+        mux = start(spool, "-x", "1", "-l")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert mux.ask("scan Q0 die") == "ERR No response from worker\n"
+    mux.program.wait_log("Reap: worker 0")
+    mux.program.send(signal.SIGHUP)
+    mux.program.wait_log("Rereading")
+    assert mux.program.stop() == 0
+
+
 def test_second_multiplexor_on_the_socket_is_refused_and_harms_nothing(spool: Path) -> None:
     with running(spool) as mux:
         second = subprocess.run(
