@@ -14,6 +14,7 @@ from defang_worker.mime.defects import Severity
 from defang_worker.mime.filenames import canonical
 from defang_worker.mime.policy import Action, decide
 from defang_worker.mime.results_header import FIELD_NAME, result_items, results_value
+from defang_worker.mime.shadow import ShadowPart
 
 if TYPE_CHECKING:
     from defang_worker.api.message import Message
@@ -71,6 +72,8 @@ def warn_of_removed(message: Message) -> None:
     known = {canonical(name) for part in message.walk() for name in part.filenames}
     names: dict[str, str] = {}
     for part in message.shadow_parts:
+        if isinstance(part.entity, ShadowPart) and part.entity.stays_inside:
+            continue
         # What the filter dropped it has told about itself.
         if not (part.is_kept or part.is_dropped or part.replacement) and part.filename:
             form = canonical(part.filename)

@@ -103,8 +103,10 @@ class Body:
                 _take_out(rebuild, part, tree.newline)
             return rebuild.result()
         for part in shadows:
-            if (part.is_kept and part.is_leaf) or part.replacement is not None:
-                rebuild.insert(part.replacement or _as_attachment(part))
+            if part.replacement is not None:
+                rebuild.insert(part.replacement)
+            elif part.is_kept and part.is_leaf and isinstance(part.entity, ShadowPart) and not part.entity.stays_inside:
+                rebuild.insert(_as_attachment(part))
         gone = [part.entity for part in shadows if isinstance(part.entity, ShadowPart) and _is_changed(part)]
         return one_reading.rebuilt(tree, rebuild, gone)
 

@@ -10,26 +10,14 @@ from typing import Final
 
 from defang_worker.mime.defects import DEFECTS, Defect, Severity
 from defang_worker.mime.filenames import canonical, extension
-from defang_worker.mime.shadow import ShadowPart
+from defang_worker.mime.shadow import INSIDE, ShadowPart
 from defang_worker.mime.tree import Entity, Tree
 
 SAME_AGAIN: Final = "the same again"
 """The detail of a repetition that changes nothing."""
 
-NO_VIEWS: Final = frozenset(
-    {
-        "uuencode",
-        "yenc",
-        "binhex",
-        "tnef",
-        "smime",
-        "preamble-text",
-        "epilogue-text",
-        "message-in-leaf",
-        "undeclared-encoding",
-    }
-)
-"""Views of files within contents: no reader disputes them."""
+NO_VIEWS: Final = INSIDE | {"preamble-text", "epilogue-text"}
+"""Views of what is within contents, or around parts; no reader disputes it."""
 
 # These concern one name, type or archive; no reader gets other parts out of them.
 _ONE_READING: Final = frozenset(

@@ -16,6 +16,8 @@ from defang_worker.mime.filenames import all_names, extension
 from defang_worker.mime.headers import Headers
 from defang_worker.mime.tree import Entity
 
+INSIDE: Final = frozenset({"uuencode", "yenc", "binhex", "tnef", "smime", "message-in-leaf", "undeclared-encoding"})
+"""Views of what is within the content of a part."""
 _NO_HEADERS: Final = Headers(b"", 0, 0, max_fields=0)
 
 
@@ -55,6 +57,11 @@ class ShadowPart:
     def content(self) -> bytes:
         """The body, decoded; a container's is made anew each time."""
         return self._content() if callable(self._content) else self._content
+
+    @property
+    def stays_inside(self) -> bool:
+        """Whether it is within the content of a leaf, and so stays where it is when the message is rewritten."""
+        return self.view in INSIDE and self.host.is_leaf
 
     @property
     def number(self) -> str:

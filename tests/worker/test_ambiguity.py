@@ -13,6 +13,8 @@ from defang_common.wire import results
 from defang_worker.mime import parse
 from defang_worker.mime.views import examine
 from tests.support.cms_maker import signed
+from tests.support.tnef_maker import START
+from tests.support.tnef_maker import attachment as tnef_attachment
 from tests.worker.conftest import LoadFilter, make_worker
 
 HEAD = b"From: ann@a.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
@@ -150,6 +152,29 @@ def test_what_cannot_be_looked_through_is_refused_unless_the_filter_removed_it(
     action = f"if part.content_type.endswith('7-mime'): {action}"
     lines = scanned(load_filter, workdir, raw, action=action)
     assert lines.startswith(b"B554 5.6.0") == ("drop" not in action)
+
+
+@pytest.mark.parametrize("action", ["pass", "part.keep()"])
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        (b"application/ms-tnef", START + tnef_attachment(b"words", b"inside.txt\0")),
+        (b"application/pkcs7-mime", signed(b"Content-Type: text/plain; name=inside.txt\n\nwords\n")),
+        (b"text/plain", b"begin 644 inside.txt\n#86)C\n`\nend\n"),
+    ],
+)
+def test_what_is_inside_of_a_content_stays_there_alone_and_nobody_is_told_that_it_was_removed(
+    load_filter: LoadFilter, workdir: Path, content_type: bytes, content: bytes, action: str
+) -> None:
+    part = b"--b\nContent-Type: %b\nContent-Transfer-Encoding: base64\n\n" % content_type + base64.encodebytes(content)
+    lines = scanned(
+        load_filter, workdir, MEDIUM.removesuffix(b"--b--\n") + part + b"--b--\n", "ambiguity='default'", action
+    )
+    assert b"%20inside.txt\n" in lines
+    body = (workdir / "NEWBODY").read_bytes()
+    assert content in body or base64.b64encode(content)[:60] in body.replace(b"\n", b"")
+    assert b"was removed" not in body
+    assert b'name="inside.txt' not in body
 
 
 def test_the_header_field_tells_and_those_from_outside_go(load_filter: LoadFilter, workdir: Path) -> None:
