@@ -199,6 +199,14 @@ def _bomb() -> bytes:
     return content
 
 
+def _signed_in_pieces(size: int) -> bytes:
+    """S/MIME whose content comes in pieces of one byte."""
+    start = bytes.fromhex("3080 0609 2a864886f70d010702 a080 3080 020101 3100 3080 0609 2a864886f70d010701 a080 2480")
+    signed = start + b"\x04\x01x" * (size * 3 // 4 // 3) + bytes(12)
+    fields = b"MIME-Version: 1.0\nContent-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n"
+    return fields + base64.encodebytes(signed)
+
+
 HOSTILE: Final[dict[str, Callable[[int], bytes]]] = {
     "a delimiter on every line": _repeated(b"--b\n", _MIXED),
     "lines that look like delimiters": _repeated(b"--x\n", _MIXED),
@@ -245,6 +253,7 @@ HOSTILE: Final[dict[str, Callable[[int], bytes]]] = {
     "zips in parts": _repeated(
         b"--b\nContent-Transfer-Encoding: base64\n\n" + base64.encodebytes(_bomb()), _MIXED, b"--b--\n"
     ),
+    "signed in pieces": _signed_in_pieces,
     "lone carriage returns": _repeated(b"x\r", _MIXED),
     "carriage returns": _repeated(b"\r", b"Subject: x\n"),
     "NUL bytes": _repeated(b"x\0", _MIXED),

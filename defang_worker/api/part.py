@@ -126,7 +126,7 @@ class Part(PartFacts):
     def keep(self, warning: str | None = None) -> None:
         """Leaves the part as it came, which is the default, and takes back an earlier `drop` or `replace`.
 
-        A shadow part that is kept stays as an attachment if the message is rewritten.
+        A shadow part that is kept stays as an attachment if the message is rewritten, or where it is inside a content.
         """
         if self._message.body.may_change("Part.keep"):
             self.is_kept = True
