@@ -193,10 +193,14 @@ class WorkDir:
 
     def _begun_results(self) -> bytes:
         try:
-            return self._results_file()
+            begun = self._results_file()
         except FileNotFoundError:
             del self._files[spool.RESULTS]
             return b""
+        if begun and not begun.endswith(b"\n"):
+            # Its line would swallow the first of what came on the answer, which may be the verdict.
+            raise OSError(errno.EIO, f"{spool.RESULTS} ends within a line")
+        return begun
 
     def _results_file(self) -> bytes:
         descriptor = self._open(spool.RESULTS, os.O_RDONLY)

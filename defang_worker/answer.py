@@ -38,8 +38,8 @@ _TEMPFAIL: Final = answers.answer(Verdict.TEMPFAIL)
 
 def check_line(site: SiteFilter, request: Check, states: States) -> bytes:
     """The answer's line, with what the callback has changed in the state that came with the request."""
-    answer = check(site, request, states)
     try:
+        answer = check(site, request, states)
         states.settle(site.settings.max_state_bytes)
     except NotKept as fault:
         answer = _tempfail(FilterFault(f"{site.path}: {fault}"), states)
@@ -100,6 +100,8 @@ def _of_envelope(site: SiteFilter, hook: Stage, envelope: Envelope, *more: Recip
             _log.info("recipient passes, for the mail is of this host: %s", more[0].address)
             return _CONTINUE
         if answer.verdict is Verdict.CONTINUE and (lines := envelope.journal.results([])):
+            # First, for what cannot be kept has the sender or recipient come again.
+            states.settle(site.settings.max_state_bytes)
             append_results(envelope.directory, lines)
     except (FilterFault, Unencodable, OSError) as fault:
         return _tempfail(fault, states)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, assert_never
 
 from defang_common.wire import abilities, answers, requests, state
 from defang_common.wire.errors import Malformed
 from defang_worker import answer, scan, services
+from defang_worker.api.hooks import text_of
 from defang_worker.api.state import States
 from defang_worker.confinement import cpu
 from defang_worker.workdir import end_if_forked
@@ -59,7 +61,7 @@ class Worker:
         # The border: whatever is wrong, and be it in our own code, the client tries later and the log has the cause.
         except BaseException as fault:  # noqa: BLE001
             _log.exception("request failed")
-            return answers.encode_error(f"{type(fault).__name__}: {fault}")
+            return answers.encode_error(f"{type(fault).__name__}: {text_of(fault)}")
         finally:
             self._formatter.queue_id = ""
 
@@ -89,14 +91,32 @@ def serve(worker: Worker, fd_in: int, fd_out: int) -> None:
     """Answers line by line until the input ends; raises OSError if an answer cannot be written."""
     umask = os.umask(0o077)
     os.umask(umask)
-    for line in _lines(fd_in):
-        reply = answers.encode_error("Request too long") if line is None else worker.answer(line)
-        end_if_forked()
-        # A filter that changed it would make files of later messages that the front end cannot read.
-        os.umask(umask)
-        written = os.write(fd_out, reply)
-        while written < len(reply):
-            written += os.write(fd_out, reply[written:])
+    with _current_directory() as home:
+        for line in _lines(fd_in):
+            reply = answers.encode_error("Request too long") if line is None else worker.answer(line)
+            end_if_forked()
+            # A filter that changed it would make files of later messages that the front end cannot read.
+            os.umask(umask)
+            if home is not None:
+                # As MIMEDefang's filters do theirs in the message's directory, which is gone at the next one.
+                os.fchdir(home)
+            written = os.write(fd_out, reply)
+            while written < len(reply):
+                written += os.write(fd_out, reply[written:])
+
+
+@contextmanager
+def _current_directory() -> Iterator[int | None]:
+    """A descriptor of it; None if this user may not have one, as in the home of the user who started the service."""
+    try:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _lines(descriptor: int) -> Iterator[bytes | None]:

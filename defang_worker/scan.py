@@ -93,6 +93,7 @@ def _carry_out(
         lines = _filter(site, message, directory, subject_count)
     finally:
         message.journal.guard.stage = Stage.OVER
+    workdir.end_if_forked()
     # Before anything is stored or written: what cannot be kept defers the message.
     message.envelope.states.settle(site.settings.max_state_bytes, is_last=True)
     outbox = message.outbox

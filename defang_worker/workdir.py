@@ -11,8 +11,9 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Final
 
+from defang_common.host import whole_lines
 from defang_common.wire import results
-from defang_common.wire.errors import Unencodable
+from defang_common.wire.errors import Malformed, Unencodable
 from defang_common.wire.spool import COMMANDS, INPUTMSG, NEWBODY, RESULTS
 
 if TYPE_CHECKING:
@@ -109,7 +110,11 @@ def read_begun_results(directory: str) -> list[Result]:
         begun = _read(f"{directory}/{RESULTS}")
     except FileNotFoundError:
         return []
-    return list(results.decode(begun, need_end=False).changes) if begun else []
+    if not begun:
+        return []
+    if not begun.endswith(b"\n"):
+        raise Malformed("RESULTS ends within a line")
+    return list(results.decode(begun, need_end=False).changes)
 
 
 def drop_begun_headers(directory: str) -> None:
@@ -131,16 +136,16 @@ def append_results(directory: str, lines: list[Result]) -> None:
     """Appends the lines to RESULTS, which sender and recipient checks may have begun.
 
     Raises Unencodable, before anything is written, if a line or the whole would go over the front end's limits, and
-    OSError if not everything could be written.
+    OSError if not everything could be written; then nothing is.
     """
     end_if_forked()
     data = b"".join(map(results.encode_line, lines))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     descriptor = os.open(f"{directory}/{RESULTS}", flags, 0o666)
     try:
-        total = os.fstat(descriptor).st_size + len(data)
-        if total > results.MAX_FILE_BYTES:
-            raise TooMuch(f"RESULTS would have {total} bytes, limit {results.MAX_FILE_BYTES}")
-        _write(descriptor, data)
+        begun = os.fstat(descriptor).st_size
+        if begun + len(data) > results.MAX_FILE_BYTES:
+            raise TooMuch(f"RESULTS would have {begun + len(data)} bytes, limit {results.MAX_FILE_BYTES}")
+        whole_lines.append(descriptor, begun, data)
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
+from defang_common.host import whole_lines
 from defang_common.wire import results
 from defang_common.wire.results import Result
 from defang_common.wire.spool import COMMANDS, HEADERS, INPUTMSG, PRISTINE_HEADERS, RESULTS
@@ -64,14 +65,14 @@ def _open(path: str) -> BufferedReader:
 
 
 def write_results(directory: str, lines: list[Result]) -> None:
-    """Appends to RESULTS, which sender and recipient checks may have begun; raises OSError."""
+    """Appends to RESULTS, which sender and recipient checks may have begun; raises OSError, and has written nothing."""
     data = b"".join(map(results.encode_line, lines))
-    descriptor = os.open(
-        f"{directory}/{RESULTS}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
-    )
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        if file.write(data) != len(data):
-            raise OSError(f"{directory}/{RESULTS}: not all of it could be written")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(f"{directory}/{RESULTS}", flags, 0o666)
+    try:
+        whole_lines.append(descriptor, os.fstat(descriptor).st_size, data)
+    finally:
+        os.close(descriptor)
 
 
 def keep(directory: str, content: Content, store: Path, death: str) -> Bundle:

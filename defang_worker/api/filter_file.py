@@ -145,7 +145,10 @@ def _from_class(path: str, given: type[Filter] | Filter) -> SiteFilter:
         site = given() if isinstance(given, type) else given
     except BaseException as fault:
         raise FilterNotLoaded(describe(fault, path)) from fault
-    defined = [name for name in HOOKS if getattr(cls, name) is not getattr(Filter, name)]
+    # Also those that it gave itself, as by assigning a function in its constructor.
+    own = getattr(site, "__dict__", {})
+    _refuse_unknown(path, own)
+    defined = [name for name in HOOKS if name in own or getattr(cls, name) is not getattr(Filter, name)]
     return _site_filter(path, site.settings, {name: getattr(site, name) for name in defined})
 
 

@@ -140,6 +140,14 @@ class SiteFilter:
         return returned
 
 
+def text_of(fault: BaseException) -> str:
+    """The text of an exception of whatever class, whose own code may be wrong as well."""
+    try:
+        return str(fault)
+    except BaseException as error:  # noqa: BLE001
+        return f"(no text, for its str() raises {type(error).__name__})"
+
+
 def describe(fault: BaseException, path: str) -> str:
     """The fault in a line: file and line where the filter's own code was last seen, class and text."""
     place = path
@@ -148,5 +156,5 @@ def describe(fault: BaseException, path: str) -> str:
             place = f"{path}:{line}"
     if isinstance(fault, SyntaxError) and fault.filename == path:
         place = f"{path}:{fault.lineno}"
-    text = " ".join(str(fault.msg if isinstance(fault, SyntaxError) else fault).split())
+    text = " ".join((str(fault.msg) if isinstance(fault, SyntaxError) else text_of(fault)).split())
     return f"{place}: {type(fault).__name__}: {text}" if text else f"{place}: {type(fault).__name__}"

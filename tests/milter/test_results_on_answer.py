@@ -108,6 +108,20 @@ def test_a_directory_that_is_kept_has_the_file(
     assert (directory / "RESULTS").read_bytes() == results
 
 
+def test_half_a_line_of_a_check_does_not_swallow_the_verdict(
+    ours: FakeMux, play: MakePlay, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(_request: bytes) -> bytes:
+        (session.directories()[0] / "RESULTS").write_bytes(b"HX-Check half")
+        return b"ok 1 ok 250 2.1.0 0\n"
+
+    ours.answers[b"recipok"] = check
+    ours.answers[b"scan"] = encode_results(b"B554 5.7.1 virus\nF\n")
+    session = play("-q", "-X", "-t")
+    assert session.to_end() == milter.TEMPFAIL
+    assert "RESULTS ends within a line" in caplog.text
+
+
 def test_a_file_that_was_asked_for_on_an_answer_before_is_no_other_messages(ours: FakeMux, play: MakePlay) -> None:
     session = play("-q", "-X")
     session.to_end()

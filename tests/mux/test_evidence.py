@@ -98,6 +98,12 @@ def test_results_are_added_to_those_of_checks(directory: Path) -> None:
     assert decode(data).verdict == Tempfail(code=b"451", dsn=b"4.3.0", text=b"not now")
 
 
+def test_half_a_line_of_a_check_does_not_swallow_the_verdict(directory: Path) -> None:
+    (directory / "RESULTS").write_bytes(b"HX half")
+    with pytest.raises(OSError, match="ends within a line"):
+        evidence.write_results(str(directory), [Tempfail(code=b"451", dsn=b"4.3.0", text=b"not now"), Finish()])
+
+
 def test_failing_copy_leaves_nothing(directory: Path, tmp_path: Path) -> None:
     (directory / "HEADERS").mkdir()
     store = tmp_path / "poison"

@@ -137,6 +137,20 @@ def test_edits_of_a_refused_recipient_are_dropped(load_filter: LoadFilter, workd
     assert not (workdir / "RESULTS").exists()
 
 
+def test_edits_of_a_recipient_who_comes_again_for_want_of_state_are_dropped(
+    load_filter: LoadFilter, workdir: Path
+) -> None:
+    site = load_filter(
+        """
+        def filter_recipient(envelope, recipient):
+            envelope.add_recipient("<copy@example.org>")
+            envelope.state["what"] = object()
+        """
+    )
+    assert make_worker(site).answer(recipient_request(workdir)).startswith(TEMPFAIL.rstrip(b"\n"))
+    assert not (workdir / "RESULTS").exists()
+
+
 def test_edits_that_cannot_be_written_defer_the_recipient(
     load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,6 +32,33 @@ def test_class_is_instantiated_and_only_its_own_callbacks_are_called(load_filter
             site.call("filter_begin", None)
 
 
+def test_callback_that_an_object_gives_itself_is_called(load_filter: LoadFilter) -> None:
+    site = load_filter(
+        """
+        class Mine(Filter):
+            def __init__(self):
+                self.filter_end = lambda message: message.reject("virus")
+                self.filter_limits = {"small": 1}
+            def filter_begin(self, message):
+                pass
+        """
+    )
+    assert sorted(site.hooks) == ["filter_begin", "filter_end"]
+
+
+def test_what_an_object_gives_itself_and_looks_like_a_callback_is_refused(load_filter: LoadFilter) -> None:
+    with pytest.raises(FilterNotLoaded, match="no callback is named filter_endd; filter_end perhaps"):
+        load_filter(
+            """
+            class Mine(Filter):
+                def __init__(self):
+                    self.filter_endd = lambda message: message.reject("virus")
+                def filter_begin(self, message):
+                    pass
+            """
+        )
+
+
 def test_plain_functions_will_do(load_filter: LoadFilter) -> None:
     site = load_filter(
         """

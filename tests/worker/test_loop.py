@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,45 @@ def test_worker_lives_on_after_a_filter_failed(load_filter: LoadFilter, workdir:
     assert not (workdir / "RESULTS").exists()
 
 
+@pytest.mark.parametrize("text", ["raise self", "return 3", "raise SystemExit(0)"])
+@pytest.mark.parametrize("callback", ["filter_end(message)", "filter_recipient(envelope, recipient)"])
+def test_worker_lives_on_after_an_exception_that_cannot_be_told(
+    load_filter: LoadFilter, workdir: Path, text: str, callback: str
+) -> None:
+    site = load_filter(
+        f"""
+        class Odd(BaseException):
+            def __str__(self):
+                {text}
+        def {callback}:
+            raise Odd
+        """
+    )
+    directory = os.fsencode(workdir)
+    lines = [b"scan Q1 %b" % directory, b"recipok <r@x> <s@x> 192.0.2.7 h <r@x> helo %b Q1 ? ? ?" % directory, b"ping"]
+    scanned, checked, ponged = talk(make_worker(site), b"\n".join(lines) + b"\n").splitlines()
+    assert ponged == b"PONG"
+    failed = scanned if "end" in callback else checked
+    assert failed.startswith((b"error: scan failed: ", b"ok -1 "))
+
+
+def test_child_that_a_filter_forgot_stores_nothing(load_filter: LoadFilter, workdir: Path, tmp_path: Path) -> None:
+    site = load_filter(
+        f"""
+        import os
+        settings = Settings(quarantine_dir={str(tmp_path)!r})
+        def filter_end(message):
+            message.quarantine("suspicious")
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+        """
+    )
+    site = replace(site, effects=filter_file.real_effects(site.settings))
+    assert talk_alone(make_worker(site), b"scan Q1 %s\n" % os.fsencode(workdir)) == b"ok\n"
+    assert len(list(tmp_path.rglob("qdir*"))) == 1
+
+
 def test_child_that_a_filter_forgot_does_not_answer(load_filter: LoadFilter) -> None:
     site = load_filter(
         """
@@ -175,6 +215,22 @@ def test_child_that_a_filter_forgot_writes_no_results(load_filter: LoadFilter, w
     )
     assert talk_alone(make_worker(site), b"scan Q1 %s\n" % os.fsencode(workdir)) == b"ok\n"
     assert (workdir / "RESULTS").read_bytes() == b"B554 5.7.1 not%20wanted\nF\n"
+
+
+def test_directory_that_a_filter_entered_is_left_with_its_request(load_filter: LoadFilter, tmp_path: Path) -> None:
+    site = load_filter(
+        f"""
+        import os
+        def filter_relay(connection):
+            before = os.getcwd()
+            os.chdir({str(tmp_path)!r})
+            return Response.reject(before)
+        """
+    )
+    here = Path.cwd()
+    request = b"relayok 192.0.2.7 h 1 192.0.2.1 25 NOQUEUE\n"
+    assert talk(make_worker(site), request * 2) == b"ok 0 %b 554 5.7.1 0\n" % os.fsencode(here) * 2
+    assert Path.cwd() == here
 
 
 def test_umask_that_a_filter_set_ends_with_its_request(load_filter: LoadFilter) -> None:

@@ -59,6 +59,12 @@ def test_full_disk_is_an_error_and_never_ok(
     assert "No space left on device" in caplog.text
 
 
+def test_half_a_line_of_a_check_does_not_swallow_the_verdict(load_filter: LoadFilter, workdir: Path) -> None:
+    (workdir / "RESULTS").write_bytes(b"HX-A half")
+    answer = make_worker(load_filter("def filter_end(m): m.reject('virus')")).answer(scan_line(workdir))
+    assert answer == b"error: scan failed: [Errno 5] the file ends within a line\n"
+
+
 def test_earlier_results_that_leave_no_room_are_an_error(load_filter: LoadFilter, workdir: Path) -> None:
     (workdir / "RESULTS").write_bytes(b"HX-A x\n" * 9362)
     answer = make_worker(load_filter(DROP_ALL)).answer(scan_line(workdir))
