@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager, suppress
-from threading import Lock
-from typing import TYPE_CHECKING
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteFile", "transaction"]
 
+# For what SQLite does not wait for by itself: others are done within milliseconds.
+_PAUSE_S: Final = 0.01
+# Whoever closes a descriptor of a file takes all locks from it that the process has there, SQLite's too (POSIX, fcntl):
+# while one thread makes a file, no other is to open it.
+_MAKING: Final = Lock()
+
 
 class SqliteFile:
     """Opens `path` when first used, in each worker by itself, and makes it with the tables of `schema`, readable to its
-    owner alone. Its directory is to be the daemons' own, and on a local disk.
+    owner alone. Its directory is to be the daemons' own, and on a local disk. Several may have the same path.
     """
 
     def __init__(self, path: str, schema: str) -> None:
@@ -31,8 +39,8 @@ class SqliteFile:
         self._schema = schema
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
-        self._inherited: sqlite3.Connection | None = None
-        self._opened_by = 0
+        with _FORKING:
+            _FILES.add(self)
 
     def close(self) -> None:
         """Closes the file; it may be used again."""
@@ -41,7 +49,7 @@ class SqliteFile:
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None and self._opened_by == os.getpid():
+        if connection is not None:
             connection.close()
 
     @contextmanager
@@ -51,7 +59,7 @@ class SqliteFile:
         if not self._lock.acquire(timeout=deadline.left_s()):
             raise TimeoutError("no turn at the store in time")
         try:
-            connection = self._opened(deadline)
+            connection = self._connection = self._connection or self._opened(deadline)
             connection.execute(f"PRAGMA busy_timeout = {int(deadline.left_s() * 1000) or 1}")
             yield connection
         except sqlite3.Error:
@@ -62,17 +70,12 @@ class SqliteFile:
             self._lock.release()
 
     def _opened(self, deadline: Deadline) -> sqlite3.Connection:
-        if self._connection is not None and self._opened_by == os.getpid():
-            return self._connection
-        # A forked child is neither to use nor to close its parent's connection.
-        self._inherited, self._connection = self._connection, None
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(descriptor)
+        _make(self.path)
         connection = sqlite3.connect(
             self.path, timeout=deadline.left_s(), isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _set_write_ahead(connection, deadline)
             connection.execute("PRAGMA synchronous = NORMAL")
             with transaction(connection):
                 for statement in filter(str.strip, self._schema.split(";")):
@@ -80,8 +83,38 @@ class SqliteFile:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._opened_by = connection, os.getpid()
         return connection
+
+    def before_fork(self) -> None:
+        """Closes the file, and keeps all threads from it."""
+        self._lock.acquire()
+        with suppress(sqlite3.Error):
+            self._close()
+
+    def after_fork(self) -> None:
+        """Lets threads have it again, in parent and child."""
+        self._lock.release()
+
+
+def _make(path: str) -> None:
+    """Makes the file, empty, if it is missing: SQLite would make it readable to others."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    # With O_EXCL a link would count as a file, and what it leads to would be SQLite's to make.
+    with _MAKING, suppress(FileExistsError):
+        os.close(os.open(os.path.realpath(path), flags, 0o600))
+
+
+def _set_write_ahead(connection: sqlite3.Connection, deadline: Deadline) -> None:
+    """Tries until the deadline, for two that open a new file at once SQLite does not have wait for one another."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(deadline.left_s(at_most=_PAUSE_S))
+        else:
+            return
 
 
 @contextmanager
@@ -95,3 +128,26 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+# A child is neither to use nor to close what its parent has open, nor even to open the same file: its SQLite takes the
+# parent's locks for its own, and so has none (sqlite.org/howtocorrupt.html, 2.6). At a fork none is open, then.
+_FILES: Final[WeakSet[SqliteFile]] = WeakSet()
+_HELD: Final[list[SqliteFile]] = []
+_FORKING: Final = RLock()
+
+
+def _close_all() -> None:
+    _FORKING.acquire()
+    for file in list(_FILES):
+        file.before_fork()
+        _HELD.append(file)
+
+
+def _let_go() -> None:
+    while _HELD:
+        _HELD.pop().after_fork()
+    _FORKING.release()
+
+
+os.register_at_fork(before=_close_all, after_in_parent=_let_go, after_in_child=_let_go)

@@ -276,6 +276,12 @@ def test_closed_store_may_be_used_again(store: SqliteStore) -> None:
     assert store.get("key", 2.0, soon()) is not None
 
 
+def test_visit_that_looked_at_the_clock_earlier_than_the_first_is_counted_with_it(store: SqliteStore) -> None:
+    terms = Terms(life_s=100)
+    counts = [store.touch("key", now, terms, soon())[1].count for now in (10.001, 10.000, 10.002)]
+    assert counts == [1, 2, 3]
+
+
 # rate limits
 
 
