@@ -37,7 +37,9 @@ class Terms:
 
     def expires_at(self, first_at: float, now: float) -> float:
         """When a key is forgotten that is visited now."""
-        return now + self.life_s if now - first_at >= self.ripe_after_s else first_at + self.young_life_s
+        # Visitors look at the clock before they have their turn: one may come after another that looked later.
+        age_s = max(now - first_at, 0.0)
+        return now + self.life_s if age_s >= self.ripe_after_s else first_at + self.young_life_s
 
 
 class Store(Protocol):
