@@ -13,9 +13,13 @@ from typing import Final
 _WORD_BYTES: Final = 45
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 # Words that hold non-ASCII characters, with the blanks between two of them: readers join adjacent encoded words.
-_ENCODE: Final = re.compile(r"[^\s]*[^\x00-\x7f\s][^\s]*(?:[ \t]+[^\s]*[^\x00-\x7f\s][^\s]*)*")
+# Not by \s: no-break spaces and their like are no blanks of a header, and are to be encoded. Only from the beginning of
+# a word: the search would else begin anew at each of its characters.
+_ENCODE: Final = re.compile(r"(?<![^ \t\n])[^ \t\n]*[^\x00-\x7f][^ \t\n]*(?:[ \t]+[^ \t\n]*[^\x00-\x7f][^ \t\n]*)*")
 # RFC 5322 section 2.2: a field name is of printable characters but the colon.
 _NAME: Final = re.compile(r"[!-9;-~]+")
+# Halves of a character that stand for no byte: JSON can have them, so a scanner's answer may.
+_HALF: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _NOT_FOLDING: Final = re.compile(r"\n(?![ \t])|\0")
 
 
@@ -25,8 +29,11 @@ def to_text(raw: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """The bytes of text as `to_text` made it, or of any other text as UTF-8."""
-    return text.encode("utf-8", "surrogateescape")
+    """The bytes of text as `to_text` made it, or of any other text as UTF-8; U+FFFD for what that cannot say."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return _HALF.sub("\N{REPLACEMENT CHARACTER}", text).encode("utf-8", "surrogateescape")
 
 
 def _encoded_words(match: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ _CHARSET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
 _NOT_FOR_MAIL: Final = frozenset({"idna", "punycode", "unicodeescape", "rawunicodeescape", "undefined", "mbcs", "oem"})
 _COMMON: Final = frozenset({"utf-8", "us-ascii", "iso-8859-1", "windows-1252"})
 _SEPARATORS: Final = str.maketrans("", "", "-_ .")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def decode_text(data: bytes, charset: str) -> str:
@@ -20,9 +21,12 @@ def decode_text(data: bytes, charset: str) -> str:
         return data.decode("ascii")
     if _CHARSET_NAME.fullmatch(charset) and charset.lower().translate(_SEPARATORS) not in _NOT_FOR_MAIL:
         try:
-            return data.decode(charset)
+            text = data.decode(charset)
         except (LookupError, ValueError):
             pass
+        else:
+            # UTF-7 can say half of a character, which nothing that is written could hold.
+            return text if charset.lower() in _COMMON else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
     return guess_text(data)
 
 

@@ -118,7 +118,7 @@ def _release(settings: Settings, effects: SiteEffects, args: argparse.Namespace)
             if not args.dry_run:
                 effects.submit(letter)
                 letters.note(one, letter)
-        except (NoEntry, EffectFailed, OSError) as fault:
+        except (NoEntry, EffectFailed, OSError, ValueError) as fault:
             # The others do not depend on this one.
             status = _say(f"{one.name}: {fault}")
             continue

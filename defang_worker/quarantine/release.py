@@ -16,6 +16,7 @@ from email.policy import default
 from email.utils import localtime, make_msgid
 from typing import TYPE_CHECKING, Final
 
+from defang_worker.api.words import to_bytes
 from defang_worker.effects import seal
 from defang_worker.effects.contract import Letter, LetterKind
 from defang_worker.mime import compose
@@ -105,4 +106,4 @@ def note(entry: Entry, letter: Letter) -> None:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return to_bytes(text).decode("utf-8", "replace")

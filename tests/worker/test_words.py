@@ -31,6 +31,17 @@ def test_text_is_read_back_as_it_was_written(text: str) -> None:
         assert str(make_header(decode_header(unfolded(value)))) == words
 
 
+@pytest.mark.parametrize("space", ["\xa0", "\x85", "\u2028", "\u3000"])
+def test_spaces_other_than_a_blank_are_encoded_with_their_word(space: str) -> None:
+    value = header_value(f"Offer: 5{space}EUR  today")
+    assert value.isascii()
+    assert decode_words(value) == f"Offer: 5{space}EUR  today"
+
+
+def test_text_with_half_a_character_is_written_with_a_mark_in_its_place() -> None:
+    assert to_bytes("a\ud800b\udfff\udcff") == "a\ufffdb\ufffd".encode() + b"\xff"
+
+
 @given(_TEXTS)
 def test_no_encoded_word_is_longer_than_allowed(text: str) -> None:
     value = header_value(text)

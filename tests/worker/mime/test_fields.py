@@ -16,6 +16,12 @@ def names(value: bytes) -> list[str]:
     return parse_field(value).texts("filename")
 
 
+@pytest.mark.parametrize("code", [b"+2AA-", b"+3AA-", b"+3P8-"])
+def test_half_a_character_of_utf_7_is_read_as_a_mark_for_it(code: bytes) -> None:
+    assert decode_words(b"=?utf-7?q?a" + code + b"?=") == "a\ufffd"
+    assert names(b"a; filename*=utf-7''a" + code.replace(b"+", b"%2B"))[0] == "a\ufffd"
+
+
 def test_value_and_parameters_are_taken_apart() -> None:
     field = parse_field(b'Attachment; FileName="a b.txt"; size=12')
     assert field.value == "attachment"

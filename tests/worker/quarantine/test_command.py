@@ -221,6 +221,14 @@ def test_release_attaches_the_message_or_its_parts(tool: Tool, is_whole: bool) -
         assert (attached.content, attached.filename) == (b"content\n", "PART.1.BODY")
 
 
+def test_release_attaches_a_message_with_half_a_character_in_its_subject(tool: Tool) -> None:
+    name = make_entry(tool.directory, age=timedelta(0), subject="a \ud800")
+    with Sink() as sink:
+        assert tool.run("release", "--attach", "--submit-to", f"127.0.0.1:{sink.port}", name) == 0
+    root = parse(sink.deliveries[0].content.replace(b"\r\n", b"\n")).root
+    assert "Subject: a \ufffd\n" in root.children[0].text
+
+
 def test_part_is_not_released_as_if_it_were_the_message(tool: Tool) -> None:
     name = make_original(tool.directory)
     assert tool.run("release", "--submit-to", "127.0.0.1:9", name) == 1
