@@ -97,17 +97,17 @@ def _carry_out(
     # Before anything is stored or written: what cannot be kept defers the message.
     message.envelope.states.settle(site.settings.max_state_bytes, is_last=True)
     outbox = message.outbox
-    if outbox.is_wanted:
-        outbox.store(message, site.effects)
     try:
+        if outbox.is_wanted:
+            outbox.store(message, site.effects)
         if message.headers.earlier_changed and not message.is_rejected:
             workdir.drop_begun_headers(directory)
         answer = _tell(directory, [*lines, _FINISH], wants_results=wants_results)
-    except (OSError, WireError):
+        if outbox.is_wanted:
+            outbox.send(message, site.effects)
+    except BaseException:
         outbox.take_back(site.effects)
         raise
-    if outbox.is_wanted:
-        outbox.send(message, site.effects)
     outbox.log(site.effects, site.settings.event_log)
     return lines, answer
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from email.errors import MessageError
 from email.headerregistry import Address as MailAddress
 from email.message import EmailMessage
 from email.policy import default
@@ -131,7 +130,7 @@ def add_usual_fields(mail: EmailMessage, message: Message, *, is_reply: bool = F
 def _mailbox(name: str, address: str) -> MailAddress | str:
     try:
         return MailAddress(display_name=_clean(name), addr_spec=address)
-    except (ValueError, IndexError, MessageError):
+    except Exception:  # noqa: BLE001  # whatever its parser trips over: AttributeError, IndexError, and more
         # No address that a header field could hold; the envelope has it all the same.
         return _NOBODY_SHOWN
 

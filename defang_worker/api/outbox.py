@@ -2,8 +2,8 @@
 """`Outbox`: what a filter wants done outside of a message's working directory, until the scan has it carried out.
 
 `store` comes before RESULTS is written: what a filter dropped is on disk by then. `send` comes after it, when nothing
-but the mails themselves can fail any more. Whatever fails defers the message, and takes back what was quarantined of
-it, for its client sends it again.
+but the mails themselves can fail any more. Whatever fails defers the message, and `take_back` removes what was
+quarantined of it, for its client sends it again.
 """
 
 from __future__ import annotations
@@ -108,26 +108,18 @@ class Outbox:
 
             self.entry_path = effects.quarantine(quarantine.entry(message))
             _log.warning("quarantined in %s: %s", self.entry_path, "; ".join(quarantine.all_reasons(self)))
-        try:
-            for file in self.published:
-                effects.publish(file)
-        except EffectFailed:
-            self.take_back(effects)
-            raise
+        for file in self.published:
+            effects.publish(file)
 
     def send(self, message: Message, effects: Effects) -> None:
         """Submits all mails: those for people first, then the copies. Raises EffectFailed."""
         from defang_worker.api import copies, notices  # noqa: PLC0415
 
-        try:
-            for letter in [*notices.letters(message), *self.letters]:
-                effects.submit(letter)
-                _log.info("%s submitted for %s", letter.kind.value, ", ".join(letter.recipients))
-            if self.groups:
-                effects.submit_copies(*copies.letters(message, effects.secret()))
-        except EffectFailed:
-            self.take_back(effects)
-            raise
+        for letter in [*notices.letters(message), *self.letters]:
+            effects.submit(letter)
+            _log.info("%s submitted for %s", letter.kind.value, ", ".join(letter.recipients))
+        if self.groups:
+            effects.submit_copies(*copies.letters(message, effects.secret()))
 
     def take_back(self, effects: Effects) -> None:
         """Removes what was quarantined of a message that is deferred after all."""

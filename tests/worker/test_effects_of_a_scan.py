@@ -89,6 +89,23 @@ def test_what_fails_defers_the_message_and_takes_its_quarantine_back(
     assert f"temporary failure: {failing} failed" in caplog.text
 
 
+@pytest.mark.parametrize("fault", [AttributeError, KeyboardInterrupt])
+@pytest.mark.parametrize("step", ["publish", "submit", "submit_copies", "secret"])
+def test_any_other_fault_takes_the_quarantine_back_as_well(
+    load_filter: LoadFilter, workdir: Path, monkeypatch: pytest.MonkeyPatch, step: str, fault: type[BaseException]
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    effects = RecordedEffects()
+    monkeypatch.setattr(effects, step, fail)
+    source = (
+        f"{ALL}def filter_part(message, part):\n    part.replace_with_url({str(workdir)!r}, 'https://example.org')\n"
+    )
+    assert scan(load_filter, workdir, source, effects).startswith(b"error: %b" % fault.__name__.encode())
+    assert effects.quarantined == []
+
+
 def test_results_that_cannot_be_written_take_the_quarantine_back(load_filter: LoadFilter, workdir: Path) -> None:
     effects = WatchedEffects(workdir)
     source = ALL + "    for number in range(9000): message.add_recipient(f'<{number}@example.net>')\n"
