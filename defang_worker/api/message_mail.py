@@ -8,6 +8,7 @@ loaded or worked out for filters that do not use it.
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -87,8 +88,8 @@ class MessageMail:
     def send(self, mail: EmailMessage, recipients: Iterable[str], *, sender: str = "") -> None:
         """Sends a mail of one's own making, from the null sender if no other is given.
 
-        Date, Message-ID and fields that tell it from a person's mail are added where missing. Raises ValueError if
-        there is no recipient.
+        Date, Message-ID and fields that tell it from a person's mail are added where missing; the caller's own mail
+        stays as it is. Raises ValueError if there is no recipient.
         """
         if not self.journal.guard.allows("Message.send"):
             return
@@ -97,6 +98,8 @@ class MessageMail:
         to = tuple(map(_bare, recipients))
         if not to:
             raise ValueError("a mail needs a recipient")
+        # A mail that is kept as a template would else have the date and Message-ID of the first message for ever.
+        mail = deepcopy(mail)
         notices.add_usual_fields(mail, self._whole)
         self.outbox.mail(Letter(kind=LetterKind.MAIL, sender=_bare(sender), recipients=to, content=(mail.as_bytes(),)))
 

@@ -103,11 +103,12 @@ def test_all_texts_for_one_reader_are_one_mail_and_the_first_subject_counts() ->
     assert mail["Auto-Submitted"] == "auto-replied"
 
 
-def test_sender_that_no_header_can_hold_is_still_the_recipient() -> None:
-    message = make(sender="<a..b c@example.com>")
+@pytest.mark.parametrize("sender", ["a..b c@example.com", "a@["])
+def test_sender_that_no_header_can_hold_is_still_the_recipient(sender: str) -> None:
+    message = make(sender=f"<{sender}>")
     message.notify_sender("text")
     (letter,) = notices.letters(message)
-    assert letter.recipients == ("a..b c@example.com",)
+    assert letter.recipients == (sender,)
 
 
 def test_mail_of_ones_own_gets_the_fields_that_it_lacks() -> None:
@@ -122,6 +123,18 @@ def test_mail_of_ones_own_gets_the_fields_that_it_lacks() -> None:
     assert sent["Auto-Submitted"] == "no"
     assert sent["Date"]
     assert sent["Message-ID"]
+
+
+def test_mail_of_ones_own_is_not_changed_by_sending_it() -> None:
+    mail = email.message.EmailMessage()
+    mail["Subject"] = "alert"
+    before = mail.as_bytes()
+    messages = [make(), make()]
+    for message in messages:
+        message.send(mail, ["<a@example.org>"])
+    assert mail.as_bytes() == before
+    ids = [email.message_from_bytes(b"".join(one.outbox.letters[0].content))["Message-ID"] for one in messages]
+    assert ids[0] != ids[1]
 
 
 def test_mail_to_nobody_is_an_error() -> None:
