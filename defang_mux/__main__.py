@@ -77,7 +77,7 @@ def _run(settings: Settings, unread: Unread) -> int:
             "this system cannot limit a process that runs: leave -M, -R, --open-files-limit and --file-size-limit out"
         )
     if settings.metrics is not None and find_spec("prometheus_client") is None:
-        raise daemon.StartFailed("--metrics needs the package prometheus-client: pip install 'defang[metrics]'")
+        raise daemon.StartFailed("--metrics needs the package prometheus-client: make install EXTRAS=metrics")
     return daemon.run(
         daemon.DaemonSettings(
             label=settings.label,

@@ -60,5 +60,7 @@ def _feature(feature: Feature) -> Sequence[str]:
 
 
 def _package(package: Package) -> Sequence[str]:
-    missing = f"not installed, comes with defang[{package.extra}]" if package.extra else "not installed"
+    missing = (
+        f"not installed, comes with EXTRAS={package.extra} (docs/install.md)" if package.extra else "not installed"
+    )
     return package.name, package.version or missing

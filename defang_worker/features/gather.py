@@ -43,7 +43,7 @@ class Package:
     version: str
     """Empty if it is not installed."""
     extra: str
-    """What it is for, as in `pip install defang[...]`; empty for one that is always needed."""
+    """What it is for, as in `make install EXTRAS=...`; empty for one that is always needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

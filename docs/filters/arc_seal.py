@@ -2,7 +2,7 @@
 """Seals mail that is changed here and goes on to other sites (ARC, RFC 8617): lists, forwarding, a footer.
 
 A change breaks the author's DKIM signature, and mail that goes on comes from another host. The seal tells the next site
-what held when the mail came here. Needs `pip install 'defang[spf,dkim]'` and an RSA key, as for DKIM, published as
+what held when the mail came here. Needs `make install EXTRAS=spf,dkim` and an RSA key, as for DKIM, published as
 `SELECTOR._domainkey.DOMAIN`: `openssl genrsa -out /etc/mail/dkim.key 2048`, readable for the daemons' user alone.
 """
 

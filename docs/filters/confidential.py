@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lets confidential mail leave only for domains to which nobody on the way can read it: by DANE or MTA-STS.
 
-Needs `pip install 'defang[dns]'` and a nameserver on this host that verifies DNSSEC. The mail server that sends has to
+Needs `make install EXTRAS=dns` and a nameserver on this host that verifies DNSSEC. The mail server that sends has to
 keep to both, too (Postfix: `smtp_tls_security_level = dane`, and a policy service for MTA-STS): this only looks ahead.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sign what leaves the site by DKIM (RFC 6376), as the recipients get it: with all that the filter has changed.
 
-Needs `pip install 'defang[dkim]'`, and a key: `openssl genrsa -out /etc/mail/dkim.key 2048`, readable for the daemons'
+Needs `make install EXTRAS=dkim`, and a key: `openssl genrsa -out /etc/mail/dkim.key 2048`, readable for the daemons'
 user alone. What the mail server changes later would break the signature: have it convert nothing (Sendmail: 8BITMIME to
 all, no masquerading), and sign only what comes in with its final addresses.
 """

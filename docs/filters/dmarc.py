@@ -2,7 +2,7 @@
 """Does what the author's domain asks for by DMARC (RFC 9989): refuses what it wants refused, and marks the suspicious.
 
 What was found stands in Authentication-Results, without fields that others wrote in our name. Needs
-`pip install 'defang[spf,dkim]'`, and belongs on the host that mail from outside reaches first. Lists break signatures
+`make install EXTRAS=spf,dkim`, and belongs on the host that mail from outside reaches first. Lists break signatures
 and have clients of their own: those that subscribers here depend on stand in `lists`, and in `sealers` those that tell
 by ARC (RFC 8617) that the mail was authentic when it came to them.
 """

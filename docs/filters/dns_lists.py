@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lists in the DNS, asked when a client connects, and what the DNS says of the sender.
 
-Needs `pip install 'defang[spf]'`, and `defang-milter -r -s`. All questions of a callback are under way at once. Lists
+Needs `make install EXTRAS=spf`, and `defang-milter -r -s`. All questions of a callback are under way at once. Lists
 have terms of use: most want a resolver of one's own, and some an account.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """SpamAssassin as a classic site has it: spam gets the header X-Spam-Score with a star for each point, and the report.
 
-Needs `pip install 'defang[spamassassin]'` and a spamd. Messages of 100 KB and more are not shown to it; if it is down,
+Needs `make install EXTRAS=spamassassin` and a spamd. Messages of 100 KB and more are not shown to it; if it is down,
 mail waits at its senders. Readers sort by `X-Spam-Score` containing `(*****`.
 """
 

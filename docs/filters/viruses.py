@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Refuses viruses by ClamAV's daemon; mail that is too large for it passes with a mark, other failures defer it.
 
-Needs `pip install 'defang[clamav]'`; `defang-worker features` shows whether clamd answers. An engine by ICAP is asked
+Needs `make install EXTRAS=clamav`; `defang-worker features` shows whether clamd answers. An engine by ICAP is asked
 at the same time as clamd if it is named in `checks`, too.
 """
 

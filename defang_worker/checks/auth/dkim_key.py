@@ -13,7 +13,7 @@ try:
     from dkim.crypto import UnparsableKeyError, parse_public_key
     from dkim.util import InvalidTagValueList, parse_tag_value
 except ImportError as missing:  # pragma: no cover  # the tests have it
-    raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
+    raise ImportError(f"DKIM needs a package that is not there ({missing}): make install EXTRAS=dkim") from missing
 
 from defang_worker.checks.auth.dkim_result import DkimWord
 

@@ -18,7 +18,7 @@ try:
     import nacl.signing
     from dkim.crypto import UnparsableKeyError, parse_pem_private_key
 except ImportError as missing:  # pragma: no cover  # the tests have it
-    raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
+    raise ImportError(f"DKIM needs a package that is not there ({missing}): make install EXTRAS=dkim") from missing
 
 from defang_worker.checks.auth.made_signature import FORM, body_hash, made_signature, names_to_cover, time_tag
 from defang_worker.checks.auth.signed_text import SignedText

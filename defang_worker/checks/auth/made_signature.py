@@ -19,7 +19,7 @@ try:
     from dkim.canonicalization import CanonicalizationPolicy
     from dkim.crypto import HASH_ALGORITHMS, parse_pem_private_key
 except ImportError as missing:  # pragma: no cover  # the tests have it
-    raise ImportError(f"DKIM needs a package that is not there ({missing}): pip install 'defang[dkim]'") from missing
+    raise ImportError(f"DKIM needs a package that is not there ({missing}): make install EXTRAS=dkim") from missing
 
 from defang_worker.checks.auth.signed_text import covered_fields
 

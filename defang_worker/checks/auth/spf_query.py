@@ -14,7 +14,7 @@ from defang_worker.checks.dns.answer import Question, Status
 try:
     import spf
 except ImportError as missing:  # pragma: no cover  # the tests have it
-    raise ImportError(f"SPF needs a package that is not there ({missing}): pip install 'defang[spf]'") from missing
+    raise ImportError(f"SPF needs a package that is not there ({missing}): make install EXTRAS=spf") from missing
 
 if TYPE_CHECKING:
     from defang_worker.checks.budget import Deadline

@@ -19,9 +19,7 @@ try:
     import dns.rdatatype
     import dns.ttl
 except ImportError as missing:  # pragma: no cover  # the tests have it
-    raise ImportError(
-        f"DNS checks need a package that is not there ({missing}): pip install 'defang[dns]'"
-    ) from missing
+    raise ImportError(f"DNS checks need a package that is not there ({missing}): make install EXTRAS=dns") from missing
 
 if TYPE_CHECKING:
     from dns.message import QueryMessage

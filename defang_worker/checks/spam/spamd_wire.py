@@ -26,7 +26,7 @@ try:
     from aiospamc.responses import ResponseException, Status
 except ImportError as missing:  # pragma: no cover  # the tests have it
     raise ImportError(
-        f"SpamAssassin needs a package that is not there ({missing}): pip install 'defang[spamassassin]'"
+        f"SpamAssassin needs a package that is not there ({missing}): make install EXTRAS=spamassassin"
     ) from missing
 
 if TYPE_CHECKING:

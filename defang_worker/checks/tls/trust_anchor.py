@@ -16,7 +16,7 @@ try:
     from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 except ImportError as missing:  # pragma: no cover  # the tests have it
     raise ImportError(
-        f"DANE with an authority needs a package that is not there ({missing}): pip install 'defang[dane]'"
+        f"DANE with an authority needs a package that is not there ({missing}): make install EXTRAS=dane"
     ) from missing
 
 from defang_worker.checks.tls.names import matches

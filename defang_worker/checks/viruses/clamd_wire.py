@@ -23,7 +23,7 @@ _IS_HIDDEN: Final = sys.modules.setdefault("pkg_resources", None) is None  # typ
 try:
     from clamd import ClamdError, ClamdNetworkSocket
 except ImportError as missing:
-    raise ImportError(f"clamd needs a package that is not there ({missing}): pip install 'defang[clamav]'") from missing
+    raise ImportError(f"clamd needs a package that is not there ({missing}): make install EXTRAS=clamav") from missing
 finally:
     if _IS_HIDDEN:
         del sys.modules["pkg_resources"]

@@ -30,7 +30,7 @@ def test_missing_package_is_told_with_the_extra_that_brings_it(package: str, nam
     program = f"import sys; sys.modules[{package!r}] = None; from {module} import {member}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"pip install 'defang[{extra}]'" in done.stderr
+    assert f"make install EXTRAS={extra}" in done.stderr
 
 
 def test_every_extra_of_a_check_is_needed_by_one() -> None:
