@@ -17,6 +17,7 @@ from defang_worker.api.hooks import HOOKS
 from defang_worker.api.stages import VERBS, Stage
 from defang_worker.checking import known
 from defang_worker.checking.findings import Finding, Kind
+from defang_worker.checking.returns import wrong_returns
 from defang_worker.checking.source import FunctionUses, Use, functions
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def check_source(file: str, text: str) -> list[Finding]:
         for one in function.comparisons
         if (never := one.fact.never(one.text))
     ]
+    findings += [Finding(file=file, line=line, kind=Kind.VALUE, text=told) for line, told in wrong_returns(tree)]
     findings += [
         Finding(file=file, line=use.line, kind=Kind.STAGE, text=told)
         for function, stages in _reached(found)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A whole site with sendmail, ClamAV and SpamAssassin: viruses, unwanted attachments, spam, and a disclaimer.
 
-Needs clamd, spamd, and `make install EXTRAS=clamav,spamassassin`. What a site decides stands at the top of the class. If a
-scanner is down, mail waits at its senders. Readers sort spam by `X-Spam-Score` containing `(*****`, a star for a point.
+Needs clamd, spamd, and `make install EXTRAS=clamav,spamassassin`. What a site decides stands at the top of the class.
+If a scanner is down, mail waits at its senders. Readers sort spam by `X-Spam-Score` containing `(*****`, a star each
+point.
 """
 
 import re
