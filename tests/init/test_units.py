@@ -14,6 +14,7 @@ import pytest
 
 from defang_service.__main__ import WORDS
 from defang_service.variables import VARIABLES, service_of
+from tests.support import start_scripts
 
 INIT = Path(__file__).parents[2] / "init"
 UNITS = ("defang-mux.service", "defang-milter.service")
@@ -101,6 +102,23 @@ def test_the_defaults_file_has_variables_that_exist_and_makes_sense_to_systemd_a
     assert {name: from_shell[name] for name in active} == active
     # As a site would, with every line that is prepared switched on.
     service_of({name: value.strip('"') for name, value in set_there})
+
+
+@pytest.mark.parametrize("kind", start_scripts.KINDS)
+@pytest.mark.parametrize("before", ["", "SPOOLDIR=/srv/md"])
+def test_a_value_may_begin_with_the_spool_whether_the_file_names_one_or_not(
+    tmp_path: Path, kind: str, before: str
+) -> None:
+    defaults, service = tmp_path / "defaults-of-the-site", tmp_path / "service"
+    defaults.write_text(f"{before}\nSOCKET=$SPOOLDIR/mimedefang.sock\n")
+    service.write_text(f"#!/bin/sh\nenv >{tmp_path}/environment\n")
+    service.chmod(0o755)
+    script = start_scripts.copy(kind, tmp_path, defaults=defaults, service=service)
+    subprocess.run(
+        start_scripts.argv("sh", script, kind, "start"), env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True
+    )
+    given = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines())
+    assert given["SOCKET"] == service_of({"SPOOLDIR": before.partition("=")[2]}).milter.socket
 
 
 def test_the_line_for_sendmail_is_the_same_everywhere() -> None:

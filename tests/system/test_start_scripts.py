@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import start_scripts
 from tests.support.daemons import OUR_PROGRAMS, USER, make_spool, private_home
 from tests.support.mail_samples import plain
 from tests.support.mta import Milter, MilterError, Outcome, Verdict
@@ -34,32 +35,6 @@ COMMAND_LIMIT_S = 110
 NOT_RUNNING = 3
 BROKEN = "import nothing_of_that_name\n"
 
-# What openrc-run does around a script, as far as ours uses it.
-OPENRC = """
-ebegin() { echo " * $1 ..."; }
-eend() { [ "$1" -eq 0 ] || echo " * $2"; return "$1"; }
-need() { :; }
-use() { :; }
-before() { :; }
-word=$1 script=$2
-. "$script"
-depend
-RC_CMD=$word
-case $word in
-    restart) stop && start ;;
-    *) "$word" ;;
-esac
-"""
-# FreeBSD's rc.subr, likewise.
-RC_SUBR = """
-load_rc_config() { defang_enable=YES; }
-run_rc_command() {
-    case " start stop restart status $extra_commands " in *" $1 "*) ;; *) return 1 ;; esac
-    eval "command=\\$$1_cmd"
-    $command
-}
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
@@ -71,12 +46,9 @@ class Script:
     shell: str
 
     def run(self, word: str) -> subprocess.CompletedProcess[str]:
-        argv = [self.shell, self.path, word]
-        if self.kind == "openrc":
-            argv = [self.shell, "-c", OPENRC, "openrc-run", word, self.path]
         return subprocess.run(
-            [str(each) for each in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, timeout=COMMAND_LIMIT_S, check=False, cwd="/",
+            start_scripts.argv(self.shell, self.path, self.kind, word), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=COMMAND_LIMIT_S, check=False, cwd="/",
         )  # fmt: skip
 
     def ask(self, word: str, status: int = 0) -> str:
@@ -109,14 +81,7 @@ class Script:
 
 
 def _installed(home: Path, kind: str, shell: str) -> Script:
-    source = next(path for path in (INIT / kind).iterdir())
-    text = re.sub(r"^DEFAULTS=.*$", f"DEFAULTS={home}/defaults", source.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^SERVICE=.*$", f"SERVICE={OUR_PROGRAMS}/defang-service", text, flags=re.MULTILINE)
-    if kind == "freebsd":
-        (home / "rc.subr").write_text(RC_SUBR)
-        text = text.replace(". /etc/rc.subr", f". {home}/rc.subr")
-    path = home / source.name
-    path.write_text(text)
+    path = start_scripts.copy(kind, home, defaults=home / "defaults", service=OUR_PROGRAMS / "defang-service")
     script = Script(home=home, path=path, kind=kind, shell=shell)
     make_spool(script.spool)
     shutil.copy(FILTER, script.filter)
