@@ -17,8 +17,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.install_record import NEW_SUFFIX, OLD_SUFFIX, Foreign, Record
@@ -31,6 +32,8 @@ SPOOL = Path("/var/spool/MIMEDefang")
 PRIVATE_DIRECTORIES = (SPOOL, Path("/var/spool/MD-Quarantine"), Path("/var/log/defang"))
 # What the package is built from, beside its directories.
 PACKAGE_FILES = ("pyproject.toml", "README.md", "LICENSE", "pytest_defang.py")
+# Of pyproject.toml's extras, those that are for work on Defang itself.
+DEVELOPMENT_EXTRAS = ("dev", "fuzz")
 COMMANDS = ("defang-milter", "defang-mux", "defang-worker", "defang-service", "md-mx-ctrl")
 INITS = ("systemd", "sysv", "slackware", "openrc", "freebsd", "none")
 
@@ -48,7 +51,7 @@ class Plan:
     init: str
     python: str
     wheels: Path | None
-    extras: str
+    extras: tuple[str, ...]
 
     @property
     def home(self) -> Path:
@@ -122,15 +125,31 @@ def _content(plan: Plan, source: str) -> bytes:
     return text.encode()
 
 
+def known_extras() -> list[str]:
+    """What EXTRAS may name, in the order of pyproject.toml."""
+    project = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
+    return [name for name in project["optional-dependencies"] if name not in DEVELOPMENT_EXTRAS]
+
+
+def _extras(given: str) -> tuple[str, ...]:
+    named = tuple(name for name in given.replace(",", " ").split())
+    known = known_extras()
+    if unknown := [name for name in named if name not in known]:
+        raise Refused(f"EXTRAS: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+    return named
+
+
 def install(plan: Plan, say: Callable[[str], None], programs: Callable[[Plan, Path], None]) -> None:
     """Do it all; `programs` fills a directory with the virtual environment. A second time, only what has changed."""
     if not plan.is_package and os.geteuid() != 0:
         raise Refused("installing into the system is for root; DESTDIR=DIRECTORY gathers the files for a package")
     record = Record.load(plan.there(plan.prefix / "share/defang/manifest.json"), plan.destdir, say)
     record.refuse_foreign([plan.prefix / "bin" / name for name in COMMANDS])
+    # The filter needs what it needed before: an upgrade that does not name it has to keep it.
+    plan = replace(plan, extras=tuple(sorted({*record.extras, *plan.extras})))
     if not plan.is_package:
         _make_user(record, say)
-    _make_programs(plan, record, programs)
+    _make_programs(plan, record, say, programs)
     for name in COMMANDS:
         record.link(plan.prefix / "bin" / name, plan.home / "bin" / name)
     for source, target, mode in files(plan):
@@ -168,7 +187,9 @@ def _has_group() -> bool:
     return True
 
 
-def _make_programs(plan: Plan, record: Record, programs: Callable[[Plan, Path], None]) -> None:
+def _make_programs(
+    plan: Plan, record: Record, say: Callable[[str], None], programs: Callable[[Plan, Path], None]
+) -> None:
     """The environment, made beside the old one and put into its place when it is whole."""
     home = plan.there(plan.home)
     new, old = (home.with_name(home.name + suffix) for suffix in (NEW_SUFFIX, OLD_SUFFIX))
@@ -178,7 +199,11 @@ def _make_programs(plan: Plan, record: Record, programs: Callable[[Plan, Path], 
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
     record.tree(plan.home)
+    if plan.extras:
+        say(f"with {', '.join(plan.extras)}")
     programs(plan, new)
+    record.extras = list(plan.extras)
+    record.save()
     if home.exists():
         home.rename(old)
     new.rename(home)
@@ -203,7 +228,7 @@ def build_environment(plan: Plan, home: Path) -> None:
                 shutil.copytree(part, Path(copy, part.name), ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(part, copy)
-        subprocess.run([*pip, f"{copy}[{plan.extras}]" if plan.extras else copy], check=True, env=environment)
+        subprocess.run([*pip, f"{copy}[{','.join(plan.extras)}]" if plan.extras else copy], check=True, env=environment)
     for script in (home / "bin").iterdir():
         if script.name.lower().startswith("activate"):
             script.unlink()
@@ -265,7 +290,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         init=given.init or system_init(),
         python=given.python or sys.executable,
         wheels=Path(given.wheels).absolute() if given.wheels else None,
-        extras=given.extras,
+        extras=_extras(given.extras),
     )
 
 

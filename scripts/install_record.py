@@ -31,7 +31,11 @@ def _digest(content: bytes) -> str:
 
 @dataclass
 class Record:
-    """The manifest in memory. `files` has the digest of what was shipped, whatever the site made of it since."""
+    """The manifest in memory.
+
+    `files` has the digest of what was shipped, whatever the site made of it since; `extras`, what the programs have
+    beside what they always need.
+    """
 
     manifest: Path
     destdir: Path
@@ -41,6 +45,7 @@ class Record:
     trees: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, manifest: Path, destdir: Path, say: Callable[[str], None]) -> Record:
@@ -52,11 +57,13 @@ class Record:
             record.trees, record.directories, record.users = (
                 content["trees"], content["directories"], content["users"],
             )  # fmt: skip
+            # Manifests were written without it once.
+            record.extras = content.get("extras", [])
         return record
 
     def save(self) -> None:
         """Write it, whole or not at all."""
-        names = ("files", "links", "trees", "directories", "users")
+        names = ("files", "links", "trees", "directories", "users", "extras")
         self.make_parents(self.manifest)
         new = self.manifest.with_name(self.manifest.name + NEW_SUFFIX)
         new.write_text(json.dumps({name: getattr(self, name) for name in names}, indent=1, sort_keys=True) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ class Site:
     def __init__(self, root: Path, init: str = "sysv", prefix: str = "/usr/local") -> None:
         self.root = root
         self.said: list[str] = []
-        self.plan = Plan(destdir=root, prefix=Path(prefix), init=init, python="python3", wheels=None, extras="")
+        self.plan = Plan(destdir=root, prefix=Path(prefix), init=init, python="python3", wheels=None, extras=())
 
     def install(self) -> list[str]:
         self.said.clear()
@@ -225,3 +226,46 @@ def test_the_manifest_is_what_was_made(site: Site) -> None:
     manifest = json.loads(site.path("/usr/local/share/defang/manifest.json").read_text())
     assert set(manifest["links"]) == {f"/usr/local/bin/{name}" for name in COMMANDS}
     assert {path for path in manifest["files"] if not site.path(path).is_file()} == set()
+
+
+def test_a_renewal_has_the_extras_of_before_and_those_that_are_named(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    built: list[tuple[str, ...]] = []
+
+    def programs(plan: Plan, home: Path) -> None:
+        built.append(plan.extras)
+        _programs(plan, home)
+
+    for named in (("clamav",), (), ("spf",), ()):
+        install.install(replace(site.plan, extras=named), site.said.append, programs)
+    assert built == [("clamav",), ("clamav",), ("clamav", "spf"), ("clamav", "spf")]
+    assert "with clamav, spf" in site.said
+
+
+def test_extras_of_a_renewal_that_broke_off_are_those_of_the_programs_that_are_left(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root")
+    site.install()
+
+    def broken(plan: Plan, home: Path) -> None:
+        raise OSError("no network")
+
+    with pytest.raises(OSError, match="no network"):
+        install.install(replace(site.plan, extras=("clamav",)), site.said.append, broken)
+    site.install()
+    assert not any(line.startswith("with ") for line in site.said)
+
+
+@pytest.mark.parametrize("extras", ["clamv", "clamav,clamv", "dev"])
+def test_an_extra_that_does_not_exist_is_refused_with_those_that_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extras: str
+) -> None:
+    assert install.main(["install", f"--destdir={tmp_path}/root", "--init=none", f"--extras={extras}"]) == 1
+    said = capsys.readouterr().err
+    assert f"there is no {extras.rsplit(',', maxsplit=1)[-1]}; there are clamav, " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_names_every_extra() -> None:
+    page = (install.SOURCE / "docs/install.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| `EXTRAS`"))
+    assert {name for name in install.known_extras() if f"`{name}`" not in row} == set()
