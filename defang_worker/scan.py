@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, commands, results, state
@@ -89,6 +89,7 @@ def _carry_out(
     site: SiteFilter, message: Message, directory: str, subject_count: int, *, wants_results: bool
 ) -> tuple[list[Result], bytes]:
     """Filters, does what is to be done outside, and tells the results: their lines, and the answer."""
+    began_at = monotonic()
     try:
         lines = _filter(site, message, directory, subject_count)
     finally:
@@ -104,7 +105,7 @@ def _carry_out(
             workdir.drop_begun_headers(directory)
         answer = _tell(directory, [*lines, _FINISH], wants_results=wants_results)
         if outbox.is_wanted:
-            outbox.send(message, site.effects)
+            outbox.send(message, site.effects, began_at)
     except BaseException:
         outbox.take_back(site.effects)
         raise

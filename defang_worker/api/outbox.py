@@ -9,6 +9,7 @@ quarantined of it, for its client sends it again.
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from defang_worker.effects.contract import Effects, Letter, PublishedFile
 
 _log: Final = logging.getLogger("defang.worker")
+
+# Of a scan with all its mails: below the multiplexor's usual busy timeout of 120 s, so that a mail system that hangs
+# is told as a failure. The worker would else be killed, and the message blamed for it.
+_SCAN_S: Final = 100.0
+# What is left for mails to a filter that took longer, of a site with a longer timeout.
+_LEAST_SENDING_S: Final = 20.0
 
 
 class Notice:
@@ -111,15 +118,19 @@ class Outbox:
         for file in self.published:
             effects.publish(file)
 
-    def send(self, message: Message, effects: Effects) -> None:
-        """Submits all mails: those for people first, then the copies. Raises EffectFailed."""
+    def send(self, message: Message, effects: Effects, began_at: float) -> None:
+        """Submits all mails: those for people first, then the copies. Raises EffectFailed, also if it takes too long.
+
+        `began_at` is when the scan did, by `time.monotonic`.
+        """
         from defang_worker.api import copies, notices  # noqa: PLC0415
 
+        until = max(began_at + _SCAN_S, time.monotonic() + _LEAST_SENDING_S)
         for letter in [*notices.letters(message), *self.letters]:
-            effects.submit(letter)
+            effects.submit(letter, until)
             _log.info("%s submitted for %s", letter.kind.value, ", ".join(letter.recipients))
         if self.groups:
-            effects.submit_copies(*copies.letters(message, effects.secret()))
+            effects.submit_copies(*copies.letters(message, effects.secret()), until)
 
     def take_back(self, effects: Effects) -> None:
         """Removes what was quarantined of a message that is deferred after all."""

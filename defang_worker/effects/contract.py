@@ -7,6 +7,7 @@ that it was asked to; the message is then deferred, so that its client keeps it.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 class EffectFailed(Exception):
     """Something could not be stored, published or submitted; the text names it and the cause."""
+
+
+def left_s(until: float) -> float:
+    """The seconds until that moment of `time.monotonic`; raises TimeoutError if it has passed."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no time is left")
+    return left
 
 
 class LetterKind(StrEnum):
@@ -90,8 +99,8 @@ class Effects(Protocol):
     def write_line(self, target: str, line: str) -> None:
         """Appends the line to a file, or to the system log by "syslog:FACILITY". Does not fail: see `lines.py`."""
 
-    def submit(self, letter: Letter) -> None:
-        """Hands one mail to the mail system."""
+    def submit(self, letter: Letter, until: float) -> None:
+        """Hands one mail to the mail system, by a moment of `time.monotonic`."""
 
-    def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:
+    def submit_copies(self, letters: tuple[Letter, ...], ledger: str, until: float) -> None:
         """Hands over all of them, leaving out those that an earlier try under the same ledger name handed over."""

@@ -43,10 +43,10 @@ class RecordedEffects:
         """Notes the line."""
         self.lines.append((target, line))
 
-    def submit(self, letter: Letter) -> None:
+    def submit(self, letter: Letter, until: float) -> None:  # noqa: ARG002  # the contract's
         """Notes the letter."""
         self.letters.append(letter)
 
-    def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:  # noqa: ARG002  # the contract's
+    def submit_copies(self, letters: tuple[Letter, ...], ledger: str, until: float) -> None:  # noqa: ARG002
         """Notes the letters."""
         self.letters.extend(letters)

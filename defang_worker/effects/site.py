@@ -55,14 +55,15 @@ class SiteEffects:
 
         lines.append(target, line)
 
-    def submit(self, letter: Letter) -> None:
+    def submit(self, letter: Letter, until: float) -> None:
         """Runs the program, or talks to the server."""
         from defang_worker.effects import submission  # noqa: PLC0415
 
-        submission.submit(letter, self.submit_to)
+        submission.submit(letter, self.submit_to, until)
 
-    def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:
+    def submit_copies(self, letters: tuple[Letter, ...], ledger: str, until: float) -> None:
         """Submits one after the other, and notes each."""
         from defang_worker.effects import ledger as ledgers  # noqa: PLC0415
 
-        ledgers.submit_all(letters, f"{self.state_dir}/{LEDGERS}/{ledger}", self.submit)
+        path = f"{self.state_dir}/{LEDGERS}/{ledger}"
+        ledgers.submit_all(letters, path, lambda letter: self.submit(letter, until))

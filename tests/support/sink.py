@@ -35,8 +35,12 @@ class _Transaction:
 class Sink:
     """Listens from `with` on; `deliveries` grows as mail comes in."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, farewell: bytes = b"221 2.0.0 bye") -> None:
+        """`farewell` is the reply to QUIT; with an empty one the connection just ends."""
         self.deliveries: list[Delivery] = []
+        self.greeted_as: list[bytes] = []
+        """What clients said that their names are."""
+        self._farewell = farewell
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = int(self._listener.getsockname()[1])
         self._connections: set[socket.socket] = set()
@@ -89,6 +93,7 @@ class Sink:
             reply: tuple[bytes, ...] = (b"250 2.0.0 ok",)
             match verb.upper():
                 case b"EHLO":
+                    self.greeted_as.append(rest)
                     reply = _GREETING_LINES
                 case b"MAIL":
                     state = _Transaction(sender=_address(rest))
@@ -100,12 +105,14 @@ class Sink:
                 case b"RSET":
                     state = _Transaction()
                 case b"QUIT":
-                    reply = (b"221 2.0.0 bye",)
+                    reply = (self._farewell,) if self._farewell else ()
                 case b"HELO" | b"NOOP":
                     pass
                 case _:
                     reply = (b"502 5.5.2 not known here",)
             connection.sendall(b"".join(part + b"\r\n" for part in reply))
+            if verb.upper() == b"QUIT":
+                return
 
     def _keep(self, state: _Transaction, content: bytes) -> None:
         if state.sender is None or not state.recipients:

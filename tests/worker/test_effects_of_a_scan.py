@@ -6,16 +6,19 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from defang_common.wire import commands
+from defang_worker import Message, Settings
 from defang_worker.api.copies import as_partition
 from defang_worker.effects import seal
 from defang_worker.effects.contract import EffectFailed, Letter, LetterKind, QuarantineEntry
 from defang_worker.effects.recorded import RecordedEffects
 from defang_worker.effects.site import SiteEffects
 from tests.support.sink import Sink
-from tests.worker.conftest import LoadFilter, make_worker
+from tests.worker.conftest import COMMANDS, MESSAGE, LoadFilter, make_worker
 
 ALL = """
 def filter_begin(message):
@@ -48,13 +51,13 @@ class WatchedEffects(RecordedEffects):
         self._note("forget")
         super().forget(path)
 
-    def submit(self, letter: Letter) -> None:
+    def submit(self, letter: Letter, until: float) -> None:
         self._note(letter.kind.value)
-        super().submit(letter)
+        super().submit(letter, until)
 
-    def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:
+    def submit_copies(self, letters: tuple[Letter, ...], ledger: str, until: float) -> None:
         self._note("copy")
-        super().submit_copies(letters, ledger)
+        super().submit_copies(letters, ledger, until)
 
 
 def scan(load_filter: LoadFilter, workdir: Path, source: str, effects: RecordedEffects) -> bytes:
@@ -104,6 +107,25 @@ def test_any_other_fault_takes_the_quarantine_back_as_well(
     )
     assert scan(load_filter, workdir, source, effects).startswith(b"error: %b" % fault.__name__.encode())
     assert effects.quarantined == []
+
+
+@pytest.mark.parametrize(("filter_took_s", "left_s"), [(0.0, 100.0), (70.0, 30.0), (90.0, 20.0), (500.0, 20.0)])
+def test_mails_have_what_the_filter_left_of_the_time_of_a_scan(filter_took_s: float, left_s: float) -> None:
+    ends: list[float] = []
+
+    class Timed(RecordedEffects):
+        def submit(self, letter: Letter, until: float) -> None:
+            ends.append(until)
+
+        def submit_copies(self, letters: tuple[Letter, ...], ledger: str, until: float) -> None:
+            ends.append(until)
+
+    message = Message(commands.decode(COMMANDS), MESSAGE, "/nonexistent", Settings())
+    message.notify_admin("text")
+    message.resend(["<carol@example.net>"])
+    with patch("defang_worker.api.outbox.time.monotonic", lambda: 1000.0):
+        message.outbox.send(message, Timed(), 1000.0 - filter_took_s)
+    assert ends == [1000.0 + left_s] * 2
 
 
 def test_results_that_cannot_be_written_take_the_quarantine_back(load_filter: LoadFilter, workdir: Path) -> None:
@@ -193,7 +215,7 @@ def test_deferred_message_has_the_same_ledger_when_it_comes_again(load_filter: L
     names: list[str] = []
 
     class Noting(RecordedEffects):
-        def submit_copies(self, letters: tuple[Letter, ...], ledger: str) -> None:
+        def submit_copies(self, letters: tuple[Letter, ...], ledger: str, until: float) -> None:
             names.append(ledger)
             raise EffectFailed("later")
 
