@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 from functools import partial
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, commands, results, state
@@ -89,7 +89,6 @@ def _carry_out(
     site: SiteFilter, message: Message, directory: str, subject_count: int, *, wants_results: bool
 ) -> tuple[list[Result], bytes]:
     """Filters, does what is to be done outside, and tells the results: their lines, and the answer."""
-    began_at = monotonic()
     try:
         lines = _filter(site, message, directory, subject_count)
     finally:
@@ -98,19 +97,30 @@ def _carry_out(
     # Before anything is stored or written: what cannot be kept defers the message.
     message.envelope.states.settle(site.settings.max_state_bytes, is_last=True)
     outbox = message.outbox
+    is_wanted = outbox.is_wanted and not _is_held_back(message)
     try:
-        if outbox.is_wanted:
+        if is_wanted:
             outbox.store(message, site.effects)
         if message.headers.earlier_changed and not message.is_rejected:
             workdir.drop_begun_headers(directory)
         answer = _tell(directory, [*lines, _FINISH], wants_results=wants_results)
-        if outbox.is_wanted:
-            outbox.send(message, site.effects, began_at)
+        if is_wanted:
+            outbox.send(message, site.effects)
     except BaseException:
         outbox.take_back(site.effects)
         raise
     outbox.log(site.effects, site.settings.event_log)
     return lines, answer
+
+
+def _is_held_back(message: Message) -> bool:
+    """Whether nothing is done outside, for only a failed check defers the message.
+
+    It comes again, as after a fault, and what the filter wants done of it would be done at each try.
+    """
+    if message.journal.is_deferred:
+        _log.info("nothing quarantined or sent of what could not be checked: the message will come again")
+    return message.journal.is_deferred
 
 
 def _tell(directory: str, lines: list[Result], *, wants_results: bool) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from defang_common.wire.answers import Verdict
 from defang_common.wire.results import Quarantine
 from defang_worker.api.stages import Guard
 
@@ -37,6 +38,11 @@ class Journal:
     def is_quarantined(self) -> bool:
         """Whether a quarantine was asked for."""
         return any(isinstance(entry, Quarantine) for entry in self._entries)
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether the verdict has the client keep the message, and send it again."""
+        return self.verdict is not None and self.verdict.verdict is Verdict.TEMPFAIL
 
     def decide(self, verdict: Response) -> bool:
         """Takes the message's verdict; False if there was one already, which then stays."""

@@ -53,7 +53,10 @@ class MessageMail:
         return cast("Message", self)
 
     def quarantine(self, reason: str) -> None:
-        """Keeps a copy of the whole message in the quarantine; whether it is delivered is another matter."""
+        """Keeps a copy of the whole message in the quarantine; whether it is delivered is another matter.
+
+        Of a message that the filter itself defers at each try; not if only a check that could not tell defers it.
+        """
         if self.journal.guard.allows("Message.quarantine"):
             self.outbox.keep_message(reason)
 
@@ -78,7 +81,10 @@ class MessageMail:
         self._notify("notify_recipients", LetterKind.RECIPIENT_NOTICE, text, subject, preamble=preamble)
 
     def notify_admin(self, text: str, *, subject: str = "", preamble: bool = True) -> None:
-        """Tells the administrator of the settings, in one mail for all calls."""
+        """Tells the administrator of the settings, in one mail for all calls.
+
+        Of a message that the filter itself defers at each try; not if only a check that could not tell defers it.
+        """
         self._notify("notify_admin", LetterKind.ADMIN_NOTICE, text, subject, preamble=preamble)
 
     def _notify(self, verb: str, kind: LetterKind, text: str, subject: str, *, preamble: bool) -> None:
@@ -107,7 +113,8 @@ class MessageMail:
         """Submits a copy of the message as it came for these recipients, under its own envelope sender.
 
         The copy comes back to the filter as a message of its own, with `resent` set. What becomes of the original is
-        another matter. Nothing is done with a message that is such a copy itself.
+        another matter, but of a deferred one no copy is made, for it comes again. Nothing is done with a message that
+        is such a copy itself.
         """
         if not self.journal.guard.allows("Message.resend"):
             return

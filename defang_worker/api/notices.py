@@ -17,7 +17,6 @@ from email.utils import localtime, make_msgid
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.api.quarantine import all_reasons
-from defang_worker.api.verdicts import Verdict
 from defang_worker.api.words import to_bytes
 from defang_worker.effects.contract import Letter, LetterKind
 
@@ -83,7 +82,7 @@ def why_not_answered(message: Message) -> str:
 def _held_back(message: Message, kind: LetterKind) -> str:
     if kind is LetterKind.ADMIN_NOTICE:
         return ""
-    if message.verdict is not None and message.verdict.verdict is Verdict.TEMPFAIL:
+    if message.journal.comes_again:
         return "the message is deferred and will come again"
     return why_not_answered(message) if kind is LetterKind.SENDER_NOTICE else ""
 

@@ -118,18 +118,17 @@ class Outbox:
         for file in self.published:
             effects.publish(file)
 
-    def send(self, message: Message, effects: Effects, began_at: float) -> None:
-        """Submits all mails: those for people first, then the copies. Raises EffectFailed, also if it takes too long.
-
-        `began_at` is when the scan did, by `time.monotonic`.
-        """
+    def send(self, message: Message, effects: Effects) -> None:
+        """Submits all mails: those for people first, then the copies. Raises EffectFailed, for being late too."""
         from defang_worker.api import copies, notices  # noqa: PLC0415
 
-        until = max(began_at + _SCAN_S, time.monotonic() + _LEAST_SENDING_S)
+        until = max(message.envelope.began_at + _SCAN_S, time.monotonic() + _LEAST_SENDING_S)
         for letter in [*notices.letters(message), *self.letters]:
             effects.submit(letter, until)
             _log.info("%s submitted for %s", letter.kind.value, ", ".join(letter.recipients))
-        if self.groups:
+        if self.groups and message.journal.comes_again:
+            _log.info("no copies: the message is deferred and will come again")
+        elif self.groups:
             effects.submit_copies(*copies.letters(message, effects.secret()), until)
 
     def take_back(self, effects: Effects) -> None:
@@ -138,6 +137,7 @@ class Outbox:
             # If that fails too, an entry too many is left, and the first fault is what counts.
             with suppress(EffectFailed):
                 effects.forget(self.entry_path)
+                self.entry_path = ""
 
     def log(self, effects: Effects, target: str) -> None:
         """Writes the event lines, once the message is done with."""

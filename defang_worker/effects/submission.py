@@ -38,13 +38,17 @@ def submit(letter: Letter, target: str, until: float) -> None:
         if target.startswith("/"):
             _to_program(letter, target, until)
         else:
-            host, _, port = target.rpartition(":")
-            if not host or not port.isdigit():
-                raise ValueError("neither an absolute path nor host:port")
-            smtp.hand_over(letter, host.strip("[]"), int(port), until)
+            smtp.hand_over(letter, *_host_and_port(target), until)
     except (OSError, subprocess.SubprocessError, smtplib.SMTPException, ValueError) as fault:
         text = " ".join(str(fault).split())
         raise EffectFailed(f"{letter.kind.value} not submitted to {target}: {text[:_SHOWN_CHARS]}") from fault
+
+
+def _host_and_port(target: str) -> tuple[str, int]:
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("neither an absolute path nor host:port")
+    return host.strip("[]"), int(port)
 
 
 def _to_program(letter: Letter, program: str, until: float) -> None:

@@ -121,11 +121,12 @@ def test_mails_have_what_the_filter_left_of_the_time_of_a_scan(filter_took_s: fl
             ends.append(until)
 
     message = Message(commands.decode(COMMANDS), MESSAGE, "/nonexistent", Settings())
+    now = message.envelope.began_at + filter_took_s
     message.notify_admin("text")
     message.resend(["<carol@example.net>"])
-    with patch("defang_worker.api.outbox.time.monotonic", lambda: 1000.0):
-        message.outbox.send(message, Timed(), 1000.0 - filter_took_s)
-    assert ends == [1000.0 + left_s] * 2
+    with patch("defang_worker.api.outbox.time.monotonic", lambda: now):
+        message.outbox.send(message, Timed())
+    assert ends == pytest.approx([now + left_s] * 2)
 
 
 def test_results_that_cannot_be_written_take_the_quarantine_back(load_filter: LoadFilter, workdir: Path) -> None:
@@ -143,6 +144,46 @@ def test_a_real_quarantine_that_is_missing_defers_the_message(load_filter: LoadF
     answer = make_worker(site).answer(b"scan Q1 %s" % str(workdir).encode())
     assert answer.startswith(b"error: scan failed: not quarantined: ")
     assert not (workdir / "RESULTS").exists()
+
+
+UNCHECKED = f"""
+from defang_worker.checks.faults import ServiceDown
+from tests.worker.checks.fakes import FakeCheck
+
+settings = Settings(quarantine_report=True)
+{ALL}    message.run_checks(FakeCheck("bad", ServiceDown("refused")))
+    message.send(__import__("email.message").message.EmailMessage(), ["<a@example.org>"])
+"""
+
+
+def test_nothing_is_done_of_a_message_that_only_a_failed_check_defers(
+    load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    effects = WatchedEffects(workdir)
+    assert scan(load_filter, workdir, UNCHECKED, effects) == b"ok\n"
+    assert (workdir / "RESULTS").read_bytes().startswith(b"T451")
+    assert effects.happened == []
+    assert "nothing quarantined or sent of what could not be checked" in caplog.text
+
+
+def test_all_is_done_once_the_filter_decides_about_what_could_not_be_checked(
+    load_filter: LoadFilter, workdir: Path
+) -> None:
+    effects = WatchedEffects(workdir)
+    assert scan(load_filter, workdir, UNCHECKED + "    message.discard()\n", effects) == b"ok\n"
+    assert [letter.kind.value for letter in effects.letters] == ["admin-notice", "quarantine-report", "mail", "copy"]
+    assert len(effects.quarantined) == 1
+
+
+def test_of_a_message_that_the_filter_defers_no_copy_is_made(
+    load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    effects = WatchedEffects(workdir)
+    assert scan(load_filter, workdir, ALL + "    message.tempfail('later')\n", effects) == b"ok\n"
+    assert effects.happened == ["quarantine", "admin-notice after RESULTS"]
+    assert "no copies: the message is deferred" in caplog.text
 
 
 # Copies that come back
