@@ -31,8 +31,8 @@ MARK_FIELD: Final = "X-Defang-Unchecked"
 
 
 def of_message(message: Message, checks: Sequence[Check[Any, Any]]) -> Results:
-    """Runs checks of a whole message. If one with the policy tempfail could not tell, the message is deferred, unless
-    the filter gives it another verdict."""
+    """Runs checks of a whole message. If one with the policy tempfail could not tell, or not of all, the message is
+    deferred, unless the filter gives it another verdict."""
     if message.check_budget is None:
         message.check_budget = _budget_of_scan(message)
     results = runner.run(checks, message, message.check_budget)
@@ -83,10 +83,10 @@ def _deferred_if_failed(checks: Sequence[Check[Any, Any]], results: Results) -> 
 
 
 def _unchecked(checks: Sequence[Check[Any, Any]], results: Results) -> dict[FailurePolicy, list[str]]:
-    """The names of checks that could not tell, by what is to become of that."""
+    """The names of checks that could not tell, or not of all, by what is to become of that."""
     found: dict[FailurePolicy, list[str]] = {policy: [] for policy in FailurePolicy}
     for check in checks:
-        if not results[check].is_unknown:
+        if results[check].is_complete:
             continue
         match check.on_failure:
             case FailurePolicy.TEMPFAIL | FailurePolicy.IGNORE:

@@ -42,6 +42,8 @@ class CheckResult:
     """For people and logs: what was found, or why nothing can be told."""
     elapsed_s: float = 0.0
     """How long it took, the wait for a free thread included."""
+    unchecked: str = ""
+    """Why it could not tell of all, where it found something all the same: there may be more."""
 
     @property
     def is_found(self) -> bool:
@@ -52,6 +54,12 @@ class CheckResult:
     def is_unknown(self) -> bool:
         """Whether it could not tell."""
         return self.outcome is Outcome.UNKNOWN
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it could tell of all that it was asked about. Where not, the check's failure policy applies, even if
+        something was found."""
+        return not (self.is_unknown or self.unchecked)
 
     def as_record(self) -> dict[str, Any]:
         """The result for a message's JSON record: members of its own only where they say something.

@@ -130,4 +130,6 @@ def _tell(checks: Sequence[Check[Any, Any]], results: Sequence[CheckResult]) -> 
                 _log.warning("check %s: %s", check.name, news)
     for result in results:
         detail = result.detail and f": {result.detail}"
+        if result.unchecked:
+            detail += f" (not all could be checked: {result.unchecked})"
         _log.info("check %s: %s in %.1f ms%s", result.check, result.outcome, result.elapsed_s * 1000, detail)

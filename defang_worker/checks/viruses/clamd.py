@@ -17,8 +17,8 @@ from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.stream import require_address
 from defang_worker.checks.viruses.clamd_wire import Client
-from defang_worker.checks.viruses.result import Infection, VirusResult
-from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Selection, result_of
+from defang_worker.checks.viruses.result import VirusResult
+from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Findings, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,30 +71,44 @@ class Clamd(ServiceCheck["Message", VirusResult]):
         return lambda deadline: self._scan(selection, deadline)
 
     def _scan(self, selection: Selection, deadline: Deadline) -> VirusResult:
-        items = selection.items
-        replies = self.endpoints.call(lambda address, until: self._ask(address, items, until), deadline)
-        both = zip(items, replies, strict=True)
-        infections = [Infection(reply.virus, item.part) for item, reply in both if reply.virus]
-        return result_of(self.name, selection, infections, [reply.error for reply in replies if reply.error])
+        items, findings = selection.items, Findings(selection)
+        faults: list[str] = []
+        with findings.kept(faults):
+            faults += self.endpoints.call(lambda address, until: self._ask(address, items, findings, until), deadline)
+        return findings.result(self.name, faults)
 
-    def _ask(self, address: str, items: Sequence[Item], deadline: Deadline) -> list[Reply]:
+    def _ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
+        """Adds what is found, and gives the reasons why it cannot be told of some items."""
+        replies: dict[int, Reply] = {}
+        try:
+            self._gather_all(address, items, replies, deadline)
+        finally:
+            for number, reply in replies.items():
+                if reply.virus:
+                    findings.add(reply.virus, items[number])
+        return [replies[number].error for number in range(len(items)) if replies[number].error]
+
+    def _gather_all(self, address: str, items: Sequence[Item], replies: dict[int, Reply], deadline: Deadline) -> None:
         if address.startswith("/") and address not in self.takes_no_files:
             try:
-                return _asked(address, items, _show_file, deadline)
+                _ask_all(address, items, _show_file, replies, deadline)
             except _NoDescriptors:
                 self.takes_no_files.add(address)
-        return _asked(address, items, _show_bytes, deadline)
+        _ask_all(address, items, _show_bytes, replies, deadline)
 
     def version(self, address: str, deadline: Deadline) -> str:
         """Versions of program and database, and the database's date."""
         return Client(address, deadline).version()
 
 
-def _asked(
-    address: str, items: Sequence[Item], show: Callable[[Client, Item], None], deadline: Deadline
-) -> list[Reply]:
-    """A reply for each item; raises _NoDescriptors, ServiceFault, OSError."""
-    replies: dict[int, Reply] = {}
+def _ask_all(
+    address: str,
+    items: Sequence[Item],
+    show: Callable[[Client, Item], None],
+    replies: dict[int, Reply],
+    deadline: Deadline,
+) -> None:
+    """Adds the replies that are missing, one for each item; raises _NoDescriptors, ServiceFault, OSError."""
     while missing := [number for number in range(len(items)) if number not in replies]:
         with Client(address, deadline) as client:
             for first in range(0, len(missing), _COMMANDS_AT_ONCE):
@@ -105,7 +119,6 @@ def _asked(
                         show(client, items[number])
                 if _gather(client, shown, len(shown) - first, replies):
                     break
-    return [replies[number] for number in range(len(items))]
 
 
 def _gather(client: Client, shown: Sequence[int], count: int, replies: dict[int, Reply]) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from defang_worker import programs
-from defang_worker.checks.faults import CouldNotTell, ServiceDown, ServiceFault
+from defang_worker.checks.faults import ServiceDown, ServiceFault
 from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.viruses.presets import PRESETS, Meaning
 from defang_worker.checks.viruses.result import Infection, VirusResult
@@ -104,18 +104,24 @@ class CommandScanner(ServiceCheck["Message", VirusResult]):
             case Meaning.CLEAN:
                 return result_of(self.name, selection, [], [])
             case Meaning.INFECTED:
-                return result_of(self.name, selection, self._infections(finished.output, files), [])
+                named = list(self._named(finished.output, files)) or [Infection(_UNNAMED, "")]
+                return result_of(self.name, selection, named, [])
             case _:
+                # A complaint may look like a find: it counts in lines that name one of the files.
+                in_files = [found for found, is_told in self._named(finished.output, files).items() if is_told]
                 complaint = finished.complaint and f": {finished.complaint}"
-                raise CouldNotTell(f"{self.argv[0]}: exit status {finished.status}{complaint}")
+                fault = f"{self.argv[0]}: exit status {finished.status}{complaint}"
+                return result_of(self.name, selection, in_files, [fault])
 
-    def _infections(self, output: bytes, files: Mapping[str, str]) -> list[Infection]:
-        found: dict[Infection, None] = {}
+    def _named(self, output: bytes, files: Mapping[str, str]) -> dict[Infection, bool]:
+        """What the output names, and whether it tells the file."""
+        found: dict[Infection, bool] = {}
         for line in output.decode("utf-8", "backslashreplace").splitlines():
             if match := self._pattern.search(line):
-                part = next((part for name, part in files.items() if name in line), "")
-                found[Infection(match["name"], part)] = None
-        return list(found) or [Infection(_UNNAMED, "")]
+                part = next((part for name, part in files.items() if name in line), None)
+                infection = Infection(match["name"], part or "")
+                found[infection] = found.get(infection, False) or part is not None
+        return found
 
     def version(self, address: str, deadline: Deadline) -> str:
         """The version, if it is known how to ask for it; raises ServiceDown if there is no such program."""

@@ -8,16 +8,17 @@ connection the next request would begin.
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from defang_worker.checks.faults import CouldNotTell, ServiceFault
+from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.stream import Stream
 from defang_worker.checks.viruses import icap_wire
 from defang_worker.checks.viruses.icap_wire import Head, Method, Options, Service
-from defang_worker.checks.viruses.result import Infection, VirusResult
-from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Selection, result_of
+from defang_worker.checks.viruses.result import VirusResult
+from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Findings, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,23 +70,30 @@ class Icap(ServiceCheck["Message", VirusResult]):
         return lambda deadline: self._scan(selection, deadline)
 
     def _scan(self, selection: Selection, deadline: Deadline) -> VirusResult:
-        items = selection.items
-        names = self.endpoints.call(lambda address, until: self._ask(address, items, until), deadline)
-        found = [Infection(name, item.part) for item, name in zip(items, names, strict=True) if name]
-        return result_of(self.name, selection, found, [])
+        items, findings = selection.items, Findings(selection)
+        faults: list[str] = []
+        with findings.kept(faults):
+            faults += self.endpoints.call(lambda address, until: self._ask(address, items, findings, until), deadline)
+        return findings.result(self.name, faults)
 
-    def _ask(self, address: str, items: Sequence[Item], deadline: Deadline) -> list[str]:
-        """The name of what is in each item, empty for nothing."""
+    def _ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
+        """Adds what is found, and gives the reasons why it cannot be told of some items."""
         service = self._services[address]
-        names: list[str] = []
-        while len(names) < len(items):
+        faults: list[str] = []
+        left = deque(items)
+        while left:
             with Stream.connect(service.address, deadline) as stream:
                 talk = _Talk(stream, service, self.method, self._options_at(address, stream))
-                for item in items[len(names) :]:
-                    names.append(talk.scan(item))
-                    if talk.is_over:
-                        break
-        return names
+                while left and not talk.is_over:
+                    item = left.popleft()
+                    try:
+                        name = talk.scan(item)
+                    except _Refused as refused:
+                        faults.append(str(refused))
+                        continue
+                    if name:
+                        findings.add(name, item)
+        return faults
 
     def _options_at(self, address: str, stream: Stream) -> Options:
         known = self._options.get(address)
@@ -110,6 +118,10 @@ def _ask_options(service: Service, method: Method, stream: Stream) -> Options:
     return Options.of(head, method)
 
 
+class _Refused(Exception):
+    """The engine does not take this item; it may take others."""
+
+
 class _Talk:
     """Requests on one connection, until `is_over`."""
 
@@ -121,18 +133,19 @@ class _Talk:
         self.is_over = False
 
     def scan(self, item: Item) -> str:
-        """The name of what is in the item, empty for nothing; raises CouldNotTell, ServiceFault, OSError."""
+        """The name of what is in the item, empty for nothing; raises _Refused, ServiceFault, OSError."""
         head = self._answer(item)
         self.is_over = self.is_over or head.closes
         match head.status:
             case 204:
-                return ""
+                return head.threat  # some let pass what they have named
             case 200 | 201:
                 return self._found(item, head)
             case status if status >= 500 or status in (404, 405, 408):
                 raise ServiceFault(f"answered with {status}")
             case status:
-                raise CouldNotTell(f"the engine refuses: {status}")
+                self.is_over = True  # whether it has read the item, nobody knows
+                raise _Refused(f"the engine refuses: {status}")
 
     def _answer(self, item: Item) -> Head:
         """Sends the item, or as much of it as is wanted."""
@@ -169,10 +182,15 @@ class _Talk:
 
     def _found(self, item: Item, head: Head) -> str:
         """What an answer with a content says: another content than ours stands for a virus, with or without a name."""
-        content = _read_rest(self._stream, head, len(item.data) + icap_wire.MAX_HEAD_BYTES)
-        if threat := head.threat:
+        threat = head.threat
+        try:
+            content = _read_rest(self._stream, head, len(item.data) + icap_wire.MAX_HEAD_BYTES)
+        except (ServiceFault, OSError):
+            if not threat:
+                raise
+            self.is_over = True
             return threat
-        return "" if content == item.data[:] else _UNNAMED
+        return threat or ("" if content == item.data[:] else _UNNAMED)
 
 
 def _read_head(stream: Stream) -> Head:

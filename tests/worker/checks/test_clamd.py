@@ -118,6 +118,26 @@ def test_what_is_beyond_clamds_own_limit_cannot_be_told_and_the_rest_is_scanned(
         assert not check.circuits[0].is_open
 
 
+def test_virus_stays_found_if_clamd_goes_away_later(spool: Path) -> None:
+    def answer(connected: socket.socket) -> None:
+        seen = b""
+        while seen.count(b"FILDES\n ") < 3:
+            seen += connected.recv(65536)
+        connected.sendall(b"3: fd[12]: Test.Virus FOUND\n")
+
+    with clamd(answer, spool) as (_, check):
+        result = scan(check, NESTED)
+    assert (result.outcome, result.names, result.parts) == (Outcome.FOUND, ("Test.Virus",), ("2",))
+    assert "closed the connection" in result.unchecked
+
+
+def test_virus_beside_what_is_too_large_is_found_and_the_rest_is_told(spool: Path) -> None:
+    with ScriptedService(FakeClamd(), spool / "clamd.sock") as service:
+        result = scan(Clamd(service.address, max_bytes=len(NESTED) - 1), NESTED)
+    assert result.is_found
+    assert "too large" in result.unchecked
+
+
 @pytest.mark.parametrize(
     "said",
     [b"Can't allocate memory ERROR", b"Heuristics.Limits.Exceeded.MaxScanSize FOUND", b"Not a regular file ERROR"],

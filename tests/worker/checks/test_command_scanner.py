@@ -79,6 +79,20 @@ def test_codes_are_those_of_the_table() -> None:
     assert outcomes == [Outcome.NOT_FOUND, Outcome.FOUND, Outcome.UNKNOWN, Outcome.UNKNOWN]
 
 
+@pytest.mark.parametrize("status", [2, 99])
+def test_virus_that_a_failed_program_named_is_found(status: int) -> None:
+    found = f"import sys; print(sys.argv[-1] + '/part-2.bin: Test.Virus FOUND'); sys.exit({status})"
+    result = scan(script(found, codes={0: "clean", 1: "infected", 2: "failed"}), NESTED)
+    assert (result.outcome, result.names, result.parts) == (Outcome.FOUND, ("Test.Virus",), ("2",))
+    assert f"exit status {status}" in result.unchecked
+
+
+def test_complaint_of_a_failed_program_that_reads_like_a_virus_is_none() -> None:
+    result = scan(script("import sys; print('/var/lib/database NOT FOUND'); sys.exit(2)"), NESTED)
+    assert result.is_unknown
+    assert "exit status 2" in result.detail
+
+
 def test_time_limit_ends_all_that_the_program_started(tmp_path: Path) -> None:
     fifo = tmp_path / "held"
     os.mkfifo(fifo)

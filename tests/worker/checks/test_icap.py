@@ -17,7 +17,7 @@ from defang_worker.checks import Icap, Outcome, VirusResult
 from defang_worker.checks.budget import Deadline
 from defang_worker.checks.faults import ServiceFault
 from defang_worker.checks.viruses import icap_wire
-from tests.support.fake_scanners import NESTED, OPTIONS, PLAIN, VIRUS, FakeIcap, blocked
+from tests.support.fake_scanners import NESTED, NO_CHANGE, OPTIONS, PLAIN, VIRUS, FakeIcap, blocked
 from tests.support.scripted_service import Handler, ScriptedService
 
 
@@ -104,6 +104,49 @@ def test_answer_before_the_end_is_taken_and_the_rest_goes_on_another_connection(
         assert service.connections == 2
     assert result.names == ("Early",)
     assert server.items == [b"Hello\n" + b"x" * 3_000_000]
+
+
+def test_virus_is_found_though_the_engine_refuses_another_part() -> None:
+    server = FakeIcap()
+    server.clean = lambda item: b"ICAP/1.0 418 Bad composition\r\n\r\n" if item == b"text" else NO_CHANGE
+    with engine(server) as (service, check):
+        result = scan(check, NESTED)
+        assert service.connections == 2  # what is left of one on which it refused, nobody knows
+    assert (result.outcome, result.parts, result.unchecked) == (Outcome.FOUND, ("2",), "the engine refuses: 418")
+    assert server.items == [NESTED, b"text", VIRUS]
+
+
+def test_virus_stays_found_if_the_service_fails_later() -> None:
+    server = FakeIcap()
+    threat = b"X-Virus-ID: First\r\n"
+    server.clean = lambda item: blocked(threat) if item == NESTED else b"ICAP/1.0 500 No\r\n\r\n"
+    with engine(server, on_failure="mark") as (_, check):
+        result = scan(check, NESTED)
+    assert (result.outcome, result.names, result.parts) == (Outcome.FOUND, ("First",), ())
+    assert result.unchecked.endswith(": answered with 500")
+    assert not result.is_complete
+
+
+def test_what_one_service_found_and_the_next_one_too_is_told_once() -> None:
+    bad, good = FakeIcap(), FakeIcap()
+    bad.clean = lambda item: blocked(b"X-Virus-ID: First\r\n") if item == NESTED else b"ICAP/1.0 500 No\r\n\r\n"
+    good.clean = lambda item: blocked(b"X-Virus-ID: First\r\n") if item == NESTED else NO_CHANGE
+    with ScriptedService(bad) as first, ScriptedService(good) as second:
+        result = scan(Icap([f"icap://{one.address}/avscan" for one in (first, second)]), NESTED)
+    assert [(one.name, one.part) for one in result.infections] == [("First", ""), ("Test.Virus", "2")]
+    assert result.is_complete
+
+
+def test_named_virus_is_found_though_the_engine_says_no_content() -> None:
+    server = FakeIcap(infected=b"ICAP/1.0 204 No Content\r\nX-Infection-Found: Type=0; Threat=Let through;\r\n\r\n")
+    with engine(server) as (_, check):
+        assert scan(check, NESTED).names == ("Let through",)
+
+
+def test_named_virus_is_found_though_the_page_for_it_is_garbage() -> None:
+    head = b"ICAP/1.0 200 OK\r\nX-Virus-ID: Named\r\nEncapsulated: res-body=0\r\n\r\nno chunk\r\n"
+    with engine(FakeIcap(infected=head)) as (_, check):
+        assert scan(check, NESTED).names == ("Named",)
 
 
 @pytest.mark.parametrize("status", [500, 503, 404, 405, 408])

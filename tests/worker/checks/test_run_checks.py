@@ -68,6 +68,37 @@ def test_check_that_cannot_tell_is_ignored(
     assert any(message.startswith("check bad: unknown") for message in caplog.messages)
 
 
+FIND = """
+    from dataclasses import replace
+    some = FakeCheck("some", on_failure={policy!r})
+    some.does = lambda deadline: replace(some.result(Outcome.FOUND, "Virus"), unchecked="refused")
+
+    def filter_begin(message):
+        results = message.run_checks(some)
+        assert results.found
+        assert not results[some].is_complete
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "first"), [("tempfail", "T451 4.3.0 "), ("mark", "HX-Defang-Unchecked some"), ("ignore", "F")]
+)
+def test_check_that_found_something_but_could_not_tell_of_all_has_its_policy_applied(
+    load_filter: LoadFilter, workdir: Path, caplog: pytest.LogCaptureFixture, policy: str, first: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        (line, *_) = _scan(load_filter, workdir, FIND.format(policy=policy))
+    assert line.startswith(first)
+    assert any(line.endswith(": Virus (not all could be checked: refused)") for line in caplog.messages)
+
+
+def test_filter_may_refuse_what_was_found_though_not_all_could_be_checked(
+    load_filter: LoadFilter, workdir: Path
+) -> None:
+    body = FIND.format(policy="tempfail") + '        message.reject("virus")\n'
+    assert _scan(load_filter, workdir, body) == ["B554 5.7.1 virus", "F"]
+
+
 def test_verdict_of_the_filter_goes_before_the_deferral(load_filter: LoadFilter, workdir: Path) -> None:
     assert _scan(load_filter, workdir, RUN + '        message.reject("virus")\n') == ["B554 5.7.1 virus", "F"]
 
