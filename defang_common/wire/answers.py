@@ -119,10 +119,7 @@ def encode(what: Answer) -> bytes:
     text = percent.encode(what.text or _DEFAULTS[what.verdict].text)
     head = b"ok %s " % what.verdict.encode()
     tail = b" %s %s %d" % (what.code, what.dsn, what.delay_s)
-    room = MAX_ANSWER_LINE_BYTES - len(head) - len(tail)
-    if len(text) > room:
-        text = _CUT_ESCAPE.sub(b"", text[:room])
-    return head + text + tail + b"\n"
+    return head + percent.cut(text, MAX_ANSWER_LINE_BYTES - len(head) - len(tail)) + tail + b"\n"
 
 
 def encode_error(text: str) -> bytes:
@@ -180,7 +177,6 @@ def encode_own(text: bytes) -> bytes:
 _LOOKUP_WORDS: Final = frozenset(status.encode() for status in LookupStatus)
 _BARE: Final = {b"ok %s\n" % verdict.encode(): Answer(verdict, None, *fit(verdict, b"", b"")) for verdict in Verdict}
 _LONG: Final = re.compile(rb"ok (-1|0|1|2|3) (.+)", re.DOTALL)
-_CUT_ESCAPE: Final = re.compile(rb"%[0-9A-F]?\Z")
 _BLANK: Final = re.compile(rb"[ \t\v\f]")
 _INTEGER: Final = re.compile(rb"\s*([+-]?\d{1,9})")
 

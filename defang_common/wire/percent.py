@@ -10,6 +10,7 @@ import re
 _UNSAFE = re.compile(rb"[\x00-\x20\x7f-\xff%\\'\"]")
 _UNSAFE_IN_COMMANDS = re.compile(rb"[\x00-\x20\x7f-\xff%]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_HALF_ESCAPE = re.compile(rb"%[0-9A-F]?\Z")
 
 # A number: for bytes, `in` raises a TypeError within and takes it back, which costs more than the search.
 _SIGN = ord("%")
@@ -34,6 +35,11 @@ def encode(raw: bytes) -> bytes:
 def encode_for_commands(raw: bytes) -> bytes:
     """The word for `raw` in COMMANDS, where quotes and backslash stay raw."""
     return _UNSAFE_IN_COMMANDS.sub(_escape, raw)
+
+
+def cut(encoded: bytes, most: int) -> bytes:
+    """What `encode` gave, if it has at most so many bytes, else its beginning, up to a whole escape."""
+    return encoded if len(encoded) <= most else _HALF_ESCAPE.sub(b"", encoded[:most])
 
 
 def decode(word: bytes) -> bytes:

@@ -163,12 +163,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One letter with its record and words; `verdict` marks a line that decides the message."""
+    """One letter with its record and words; `verdict` marks a line that decides the message.
+
+    `may_be_cut` marks one whose last word is for people: what of it goes over the limit is left out.
+    """
 
     letter: bytes
     record: Callable[..., Result]
     fields: tuple[Field, ...] = ()
     verdict: Verdict | None = None
+    may_be_cut: bool = False
 
 
 _REPLY: Final = tuple(Field(name, optional=True) for name in ("code", "dsn", "text"))
@@ -178,8 +182,8 @@ _VALUE: Final = Field("value", drop_cr=True)
 _ADDRESS: Final = (Field("address"),)
 
 TABLE: Final = (
-    Row(b"B", Bounce, _REPLY, Verdict.REJECT),
-    Row(b"T", Tempfail, _REPLY, Verdict.TEMPFAIL),
+    Row(b"B", Bounce, _REPLY, Verdict.REJECT, may_be_cut=True),
+    Row(b"T", Tempfail, _REPLY, Verdict.TEMPFAIL, may_be_cut=True),
     Row(b"D", Discard, (), Verdict.DISCARD),
     Row(b"H", AddHeader, (_NAME, _VALUE)),
     Row(b"N", InsertHeader, (_NAME, Field("index", Kind.FROM_0), _VALUE)),
@@ -190,7 +194,7 @@ TABLE: Final = (
     Row(b"R", AddRecipient, _ADDRESS),
     Row(b"S", DeleteRecipient, _ADDRESS),
     Row(b"f", ChangeSender, _ADDRESS),
-    Row(b"Q", Quarantine, (Field("reason", optional=True),)),
+    Row(b"Q", Quarantine, (Field("reason", optional=True),), may_be_cut=True),
     Row(b"F", Finish),
 )
 
@@ -200,9 +204,11 @@ _BLANK: Final = re.compile(rb"[ \t\v\f\r]")
 
 
 def encode_line(result: Result) -> bytes:
-    """One line with its newline; raises `Unencodable` if it is over the line limit."""
+    """One line with its newline, a text for people cut; raises `Unencodable` for another one over the line limit."""
     line = _line(result)
     if len(line) > MAX_LINE_BYTES:
+        if _BY_RECORD[type(result)].may_be_cut:
+            return percent.cut(line, MAX_LINE_BYTES) + b"\n"
         raise Unencodable(f"RESULTS {line[:1].decode()}: line of {len(line)} bytes, limit {MAX_LINE_BYTES}")
     return line + b"\n"
 

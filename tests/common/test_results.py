@@ -278,6 +278,16 @@ def test_line_over_the_limit_cannot_be_written() -> None:
         encode_line(AddHeader(name=name, value=b"v" * (room + 1)))
 
 
+@pytest.mark.parametrize(("record", "name"), [(Bounce, "text"), (Tempfail, "text"), (Quarantine, "reason")])
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_text_for_people_that_is_too_long_is_cut_at_a_whole_escape(record: Any, name: str, shift: int) -> None:
+    line = encode_line(record(**{name: b"x" * shift + b"\xff" * 6000}))
+    assert MAX_LINE_BYTES - 2 <= len(line) - 1 <= MAX_LINE_BYTES
+    found = results.decode(line + b"F\n")
+    (read,) = found.changes or [found.verdict]
+    assert getattr(read, name).strip(b"\xff") == b"x" * shift
+
+
 def test_every_letter_stands_once_in_the_table() -> None:
     letters = [row.letter for row in results.TABLE]
     assert len({*letters}) == len(letters) == len({row.record for row in results.TABLE})

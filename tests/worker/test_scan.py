@@ -72,6 +72,17 @@ def test_earlier_results_that_leave_no_room_are_an_error(load_filter: LoadFilter
     assert b"F" not in (workdir / "RESULTS").read_bytes()
 
 
+@pytest.mark.parametrize("call", ["reject", "tempfail", "mta_quarantine"])
+def test_verdict_stands_whatever_the_length_of_its_text(load_filter: LoadFilter, workdir: Path, call: str) -> None:
+    (workdir / "INPUTMSG").write_bytes(b"Subject: " + "é".encode() * 3000 + b"\n\nHello\n")
+    site = load_filter(f"def filter_end(message):\n    message.{call}(message.subject)")
+    assert make_worker(site).answer(scan_line(workdir)) == b"ok\n"
+    found = results.decode((workdir / "RESULTS").read_bytes())
+    (line,) = found.changes or [found.verdict]
+    assert isinstance(line, results.Bounce | results.Tempfail | results.Quarantine)
+    assert "é".encode() * 2000 in (line.reason if isinstance(line, results.Quarantine) else line.text)
+
+
 def test_unknown_lines_of_a_newer_front_end_are_logged_and_skipped(
     workdir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
