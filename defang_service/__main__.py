@@ -8,18 +8,19 @@ from typing import Final
 
 from defang_common import __version__
 from defang_service import variables
-from defang_service.operations import Failed, Operations
+from defang_service.operations import Operations
+from defang_service.trial import Failed
 
 PROGRAM: Final = "defang-service"
 
 WORDS: Final = {
     "start": "start what does not run; returns when the sockets accept connections",
     "stop": "stop; returns when all processes and sockets are gone",
-    "restart": "stop and start, if the filter can be loaded",
+    "restart": "stop and start, if options and filter can be used",
     "try-restart": "restart if it runs",
     "reload": "read the changed filter, if it can be loaded (also: reread, force-reload)",
     "status": "say what runs: exit status 0 if all does, 3 if nothing does, 1 or 4 if something is wrong",
-    "check": "load the filter on trial, as the daemons' user",
+    "check": "read the options and load the filter on trial, as the daemons' user",
     "exec-mux": "become the multiplexor, in the foreground (for systemd)",
     "exec-milter": "become the milter, in the foreground (for systemd)",
 }

@@ -18,7 +18,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from defang_service import address, processes
+from defang_service import address, processes, trial
+from defang_service.trial import Failed
 from defang_service.variables import WORKER, Daemon, Service
 
 # The milter waits 20 s for the multiplexor; a slow disk at boot has as long again for the programs themselves.
@@ -29,8 +30,6 @@ _STOP_LIMIT_S: Final = 45.0
 _KILL_LIMIT_S: Final = 10.0
 # A worker left by a crash has nobody to answer to.
 _STRAY_LIMIT_S: Final = 5.0
-# Imports of a site's filter may take their time.
-_CHECK_LIMIT_S: Final = 120.0
 # The multiplexor gives a filter its busy timeout to load, and may be at another reread.
 _RELOAD_LIMIT_S: Final = 300.0
 # A daemon that accepts does so at once.
@@ -38,10 +37,6 @@ _PROBE_LIMIT_S: Final = 5.0
 
 # A site's shell is not the daemons' concern: started by hand or at boot, they are to find the same modules.
 _KEPT_FROM_DAEMONS: Final = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "TMPDIR"})
-
-
-class Failed(Exception):
-    """It was not done; the message says what went wrong."""
 
 
 class Status(IntEnum):
@@ -67,10 +62,12 @@ class Operations:
         if self.service.mux not in self._start():
             return
         try:
-            self.check()
+            self._try()
         except Failed as fault:
             # No failure: the daemons tell mail servers to come back, and take the filter as soon as it can be loaded.
-            self.say(f"{fault}\nall mail is put off until it can be: mend it, and reload")
+            self.say(
+                f"{fault}\nall mail is put off until it can be: mend it, and reload; with other variables, restart"
+            )
 
     def _start(self) -> list[Daemon]:
         """Starts what does not run, the multiplexor first; what was started."""
@@ -97,15 +94,15 @@ class Operations:
         self._end_strays()
 
     def restart(self) -> None:
-        """Stop and start, if the filter can be used; with one that cannot, all stays as it is. Raises `Failed`."""
-        self.check()
+        """Stop and start, if options and filter can be used; or else all stays as it is. Raises `Failed`."""
+        self._try()
         self.stop()
         self._start()
 
     def reload(self) -> None:
         """Makes the multiplexor take the changed filter, if that can be used. Raises `Failed`."""
         if not self._health().get("tries_filter"):
-            self.check()
+            self._trial().filter()
         try:
             done = self._ask_mux("reread", limit_s=_RELOAD_LIMIT_S)
         except (OSError, subprocess.SubprocessError) as error:
@@ -131,20 +128,18 @@ class Operations:
         return told if isinstance(told, dict) else {}
 
     def check(self) -> None:
-        """Lets a worker load the filter, as the daemons' user and in the spool. Raises `Failed` with what it says."""
-        rules = () if self.service.rules is None else ("-f", self.service.rules)
-        command = [self.service.worker or self._program(WORKER), *rules, "-test"]
-        become = _become(_account(self.service.user))
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                errors="backslashreplace", timeout=_CHECK_LIMIT_S, cwd=self.service.spool, env=self._environment(),
-                check=False, **become,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError) as error:
-            raise Failed(f"{command[0]}: {error}") from None
-        if done.returncode:
-            raise Failed(f"the filter cannot be used:\n{done.stdout.rstrip()}")
+        """Tries options and filter; says what came of it. Raises `Failed`."""
+        self.say(self._try())
+
+    def _try(self) -> str:
+        """Tries options and filter, and says what hardly is as it was meant; the worker's own line."""
+        found = self._trial().run()
+        for remark in found.remarks:
+            self.say(f"note: {remark}")
+        return found.said
+
+    def _trial(self) -> trial.Trial:
+        return trial.Trial(service=self.service, environment=self._environment(), programs=self.programs)
 
     def status(self) -> Status:
         """Says of each daemon whether it runs and accepts connections, and of the filter if it cannot be loaded."""
@@ -169,6 +164,8 @@ class Operations:
     def replace_by(self, daemon: Daemon) -> None:
         """Becomes the daemon in the foreground: for systemd, which looks after it. Raises `Failed`."""
         program = self._program(daemon.program)
+        for remark in self.service.remarks if daemon is self.service.mux else ():
+            self.say(f"note: {remark}")
         # A journal takes standard error too, but without priority and facility.
         words = [program, "-D", "--log-to", "syslog", *daemon.options]
         try:
@@ -203,14 +200,14 @@ class Operations:
                 raise Failed(f"{daemon.program}, process {running.pid}, does not end, not even by KILL")
             else:
                 self.say(f"{daemon.program} stopped")
-        with _as_user(_account(self.service.user)):
+        with _as_user(trial.account(self.service.user)):
             _remove_left(daemon)
 
     def _end_strays(self) -> None:
         if not sys.platform.startswith("linux"):
             return
         worker = self.service.worker or WORKER
-        strays = processes.stray_workers(worker, uid=_account(self.service.user).pw_uid, spool=self.service.spool)
+        strays = processes.stray_workers(worker, uid=trial.account(self.service.user).pw_uid, spool=self.service.spool)
         left = processes.end_all(strays, term_limit_s=_STRAY_LIMIT_S, kill_limit_s=_KILL_LIMIT_S)
         if left:
             raise Failed(f"workers that do not end: {', '.join(map(str, left))}")
@@ -244,21 +241,6 @@ def _the(daemon: Daemon) -> Iterator[processes.Held | None]:
         raise Failed(str(error)) from None
     except PermissionError as error:
         raise Failed(f"{daemon.program} may not be ended by you: {error.strerror}") from None
-
-
-def _account(user: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(user)
-    except KeyError:
-        raise Failed(f"there is no user {user!r} (MX_USER)") from None
-
-
-def _become(account: pwd.struct_passwd) -> dict[str, Any]:
-    """Arguments of subprocess.run for a program that is to run as that user."""
-    if os.geteuid() == account.pw_uid:
-        return {}
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
 
 
 @contextmanager

@@ -20,6 +20,10 @@ WORKER: Final = "defang-worker"
 
 # Names that begin so are taken for ours; a misspelt one is an error rather than without effect.
 _OUR_PREFIXES: Final = ("MX_", "MD_")
+# Names that look so are told of, no more: they may be meant for the filter, or come from whoever calls us.
+_LIKE_OURS: Final = ("MILTER_", "MUX_", "MULTIPLEXOR_", "WORKER_", "MIMEDEFANG_", "DEFANG_", "DAEMON_", "SPOOL_")
+# As near as SUBFILTR is to SUBFILTER; SOCKET and a caller's SSH_SOCKET are not.
+_NEAR: Final = 0.85
 
 
 class Nonsense(Exception):
@@ -73,6 +77,7 @@ class Service:
     spool: Path
     worker: str | None
     rules: str | None
+    remarks: tuple[str, ...]
 
 
 _STATS_FILE: Final = "/var/log/defang/stats"
@@ -166,6 +171,7 @@ def service_of(environment: Mapping[str, str]) -> Service:
         spool=Path(spool),
         worker=values["FILTER"] or None,
         rules=values["SUBFILTER"] or None,
+        remarks=tuple(_without_effect(environment)),
     )
 
 
@@ -174,6 +180,14 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
         if name.startswith(_OUR_PREFIXES) and name not in _NAMES:
             close = difflib.get_close_matches(name, _NAMES, n=1)
             raise Nonsense(f"{name}: no such variable" + (f" (is {close[0]} meant?)" if close else ""))
+
+
+def _without_effect(environment: Mapping[str, str]) -> Iterable[str]:
+    for name in sorted(set(environment) - _NAMES):
+        if close := difflib.get_close_matches(name, _NAMES, n=1, cutoff=_NEAR):
+            yield f"{name}: no such variable, it has no effect (is {close[0]} meant?)"
+        elif name.startswith(_LIKE_OURS):
+            yield f"{name}: no such variable, it has no effect (options: MX_EXTRA of {MUX}, MD_EXTRA of {MILTER})"
 
 
 def _words(values: Mapping[str, str], daemon: str) -> Iterable[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from defang_service import operations
-from defang_service.operations import Failed, Operations, Status
+from defang_service.operations import Operations, Status
+from defang_service.trial import Failed, Trial
 from defang_service.variables import service_of
 
 
@@ -17,7 +18,7 @@ from defang_service.variables import service_of
 def test_a_reload_that_is_not_answered_is_told_as_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, said: str
 ) -> None:
-    monkeypatch.setattr(Operations, "check", lambda _: None)
+    monkeypatch.setattr(Trial, "filter", lambda _: "")
     monkeypatch.setattr(operations, "_RELOAD_LIMIT_S", 0.1)
     if program is not None:
         (tmp_path / "md-mx-ctrl").write_text(program)
@@ -48,7 +49,7 @@ def test_a_reload_tries_the_filter_only_if_the_multiplexor_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: bool | None
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(Operations, "check", lambda _: said.append("checked"))
+    monkeypatch.setattr(Trial, "filter", lambda _: said.append("checked"))
     operations_at(tmp_path, {} if tries is None else {"tries_filter": tries}, said).reload()
     assert said == (["done"] if tries else ["checked", "done"])
     assert (tmp_path / "asked").read_text().split() == ["jsonhealth", "reread"]

@@ -194,6 +194,21 @@ def test_a_restart_with_a_filter_that_cannot_be_loaded_changes_nothing(any_of_tw
     assert any_of_two.send("hello").verdict is Verdict.ACCEPT
 
 
+@pytest.mark.parametrize("extra", ["MX_EXTRA=--no-such-option", "MD_EXTRA=--no-such-option"])
+def test_a_restart_with_options_that_a_daemon_refuses_changes_nothing(any_of_two: Script, extra: str) -> None:
+    any_of_two.ask("start")
+    before = any_of_two.processes()[:2]
+    defaults = any_of_two.home / "defaults"
+    good = defaults.read_text()
+    defaults.write_text(f"{good}{extra}\n")
+    for word in ("restart", "check"):
+        assert "no-such-option" in any_of_two.ask(word, 1)
+    assert any_of_two.processes()[:2] == before
+    assert any_of_two.send("hello").verdict is Verdict.ACCEPT
+    defaults.write_text(good)
+    assert "the filter can be used" in any_of_two.ask("check")
+
+
 def test_a_start_with_a_filter_that_cannot_be_loaded_says_so_and_puts_mail_off(sysv: Script) -> None:
     good = sysv.filter.read_text()
     sysv.filter.write_text(BROKEN)
