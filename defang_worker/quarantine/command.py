@@ -86,7 +86,8 @@ def _list(directory: str, args: argparse.Namespace) -> int:
             sys.stdout.write(json.dumps(_object(one)) + "\n")
             continue
         facts = one.facts
-        kept = "whole" if facts["entire"] else f"{len(facts['parts'])} parts"
+        parts = len(facts["parts"])
+        kept = "whole" if facts["entire"] else f"{parts} part{'s' * (parts != 1)}"
         to = ", ".join(facts["recipients"])
         mark = "released" if one.released else "kept"
         _line(one.name, mark, kept, f"<{facts['sender']}> to {to}", facts["subject"], "; ".join(facts["reasons"]))
@@ -121,8 +122,12 @@ def _release(settings: Settings, effects: SiteEffects, args: argparse.Namespace)
             if not args.dry_run:
                 effects.submit(letter, time.monotonic() + _SUBMISSION_S)
                 letters.note(one, letter)
-        except (NoEntry, EffectFailed, OSError, ValueError) as fault:
-            # The others do not depend on this one.
+        # One that fails leaves the others alone.
+        except NoEntry as fault:
+            # It names the entry itself.
+            status = _say(str(fault))
+            continue
+        except (EffectFailed, OSError, ValueError) as fault:
             status = _say(f"{one.name}: {fault}")
             continue
         _tell_release(one, letter, args)

@@ -233,6 +233,7 @@ def test_part_is_not_released_as_if_it_were_the_message(tool: Tool) -> None:
     name = make_original(tool.directory)
     assert tool.run("release", "--submit-to", "127.0.0.1:9", name) == 1
     assert "--attach" in tool.complained
+    assert tool.complained.count(name) == 1
 
 
 def test_one_that_cannot_be_sent_does_not_stop_the_others(tool: Tool) -> None:
