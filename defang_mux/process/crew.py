@@ -110,7 +110,7 @@ class Crew:
             if slot is None:
                 if self._orders.verbose:
                     queued = self._pool.queued
-                    self._log.info("%sAll workers are busy: %d requests wait", log_prefix(line), queued)
+                    self._log.info("%sNo worker is free: %d in the queue", log_prefix(line), queued)
                 await self._turn(ticket)
                 continue
             reply = await self._ask(self._workers[slot.number], ticket)

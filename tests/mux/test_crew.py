@@ -481,7 +481,7 @@ async def test_requests_that_wait_and_what_a_worker_took_are_logged_if_wanted(
     await settle()
     Client(crew, nursery, b"scan Q2 /d")
     await settle()
-    assert "Q2: All workers are busy: 1 requests wait" in caplog.messages
+    assert "Q2: No worker is free: 1 in the queue" in caplog.messages
     (process,) = kernel.processes
     await answer(process)
     await answer(process)
