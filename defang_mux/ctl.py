@@ -92,7 +92,7 @@ def _put(path: str, question: Question, *, out: TextIO, err: TextIO) -> int:
         print(error, file=err)
         return question.silent_status
     text, status = question.show(_text(reply))
-    out.write(text)
+    (err if text.startswith("error: ") else out).write(text)
     return status
 
 
@@ -154,11 +154,12 @@ def _protections(path: str) -> str:
 
 
 def _help(path: str, *, asked: bool) -> int:
-    sys.stderr.write(HELP)
-    sys.stderr.flush()
+    """Usage and commands, in one place: for a pager if they were asked for, else as an error."""
+    to = sys.stdout if asked else sys.stderr
+    to.write(HELP)
     # Whoever asks what can be typed did not ask whether a multiplexor runs.
     with suppress(AskFailed):
-        sys.stdout.write(_text(percent.decode(ask(path, b"help"))))
+        to.write(_text(percent.decode(ask(path, b"help"))))
     return 0 if asked else 1
 
 

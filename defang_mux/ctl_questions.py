@@ -31,8 +31,8 @@ def find(typed: str) -> Question | None:
     match word:
         case "health" | "jsonhealth" if not rest:
             return Question("health", _health if word == "health" else _json_health, _CRITICAL)
-        case "why" | "jsonwhy" if rest:
-            return Question(f"why {rest}", _requests if word == "why" else _as_is)
+        case "why" | "jsonwhy":
+            return Question(f"why {rest}".strip(), _requests if word == "why" else _as_is)
         case "slow" | "jsonslow":
             return Question(f"slow {rest}".strip(), _requests if word == "slow" else _as_is)
         case _:

@@ -11,7 +11,9 @@ from enum import IntEnum
 from itertools import takewhile
 from typing import Final
 
-from defang_mux.pool.ledger import Ledger, Outcome
+from defang_common.wire import requests
+from defang_common.wire.errors import WireError
+from defang_mux.pool.ledger import Entry, Ledger, Outcome
 from defang_mux.pool.policy import Pool
 from defang_mux.pool.state import Kind, State
 
@@ -82,7 +84,17 @@ def _findings(pool: Pool, ledger: Ledger, now: float) -> Iterator[tuple[Level, s
     scans = Counter(entry.outcome for entry in recent if entry.kind is Kind.SCAN)
     if not scans[Outcome.ANSWERED] and scans.total() >= _LOST_SCANS_TO_BE_CRITICAL:
         yield Level.CRITICAL, f"none of {scans.total()} scans went well in the last {WINDOW_S // 60} minutes"
-    outcomes = Counter(entry.outcome for entry in recent)
+    outcomes = Counter(entry.outcome for entry in recent if not _is_refused_command(entry))
     for outcome, words in _FAULTS.items():
         if outcomes[outcome]:
             yield Level.WARNING, f"{outcomes[outcome]} {words} in the last {WINDOW_S // 60} minutes"
+
+
+def _is_refused_command(entry: Entry) -> bool:
+    """A command that the filter does not know, or refuses: whoever typed it has read so, and no mail is the worse."""
+    if entry.outcome is not Outcome.ERROR:
+        return False
+    try:
+        return isinstance(requests.decode(entry.line), requests.Own)
+    except WireError:
+        return False

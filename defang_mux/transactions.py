@@ -10,27 +10,38 @@ from heapq import nlargest
 from typing import Any, Final
 
 from defang_common.shown import shown
-from defang_common.wire import answers, percent, requests, state
+from defang_common.wire import answers, percent, requests, spool, state
 from defang_common.wire.errors import WireError
 from defang_mux.pool.ledger import Entry, Ledger, Outcome
 
 NOT_FOUND: Final = b"error: No request of that message is remembered\n"
 SLOWEST_SHOWN: Final = 10
 
+NO_MESSAGE: Final = b"error: why needs the queue ID of a message, or the ID of its transaction (docs/operations.md)\n"
+
 _MAX_WORDS_CHARACTERS: Final = 400
 _CHECKS: Final = (requests.RelayOk, requests.HeloOk, requests.SenderOk, requests.RecipOk)
 _WITH_DIRECTORY: Final = (requests.SenderOk, requests.RecipOk, requests.Scan)
 
 
-def why(ledger: Ledger, queue_id: bytes, epoch_offset_s: float) -> bytes:
-    """All that was asked of workers for that message, in order.
+def why(ledger: Ledger, message: bytes, epoch_offset_s: float) -> bytes:
+    """All that was asked of workers for that message, in order: its queue ID, or the front end's transaction ID.
 
-    Requests from before the mail server told the queue ID are found by the working directory.
+    Requests from before the mail server told the queue ID are found by the working directory, and so are those of a
+    message that never got one, as with Postfix where sender and all recipients are refused.
     """
-    entries = list(ledger.recent)
-    own = [entry for entry in entries if requests.queue_id_of(entry.line) == queue_id]
-    directories = {_directory(entry.line) for entry in own} - {None}
-    found = [entry for entry in entries if entry in own or _directory(entry.line) in directories] if own else []
+    if message in {b"", requests.NO_QUEUE_ID}:
+        return NO_MESSAGE
+    its_directory = b"/" + spool.DIRECTORY_PREFIX.encode() + message
+    placed = [(entry, _directory(entry.line)) for entry in ledger.recent]
+    directories = {
+        directory
+        for entry, directory in placed
+        if requests.queue_id_of(entry.line) == message or (directory or b"").endswith(its_directory)
+    } - {None}
+    found = [
+        entry for entry, directory in placed if directory in directories or requests.queue_id_of(entry.line) == message
+    ]
     return _lines(found, epoch_offset_s) if found else NOT_FOUND
 
 

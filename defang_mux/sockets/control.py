@@ -140,19 +140,20 @@ class Control:
         report = self._reports.get(line)
         if report is not None:
             return report(self._pool, self._clock())
-        word, blank, rest = line.partition(b" ")
-        if blank and word == b"load1":
+        word, _, rest = line.partition(b" ")
+        # Without their number too: a worker knows no better.
+        if word == b"load1":
             return self._load1(rest)
-        if blank and word in (b"workerinfo", b"slaveinfo"):
+        if word in (b"workerinfo", b"slaveinfo"):
             return self._worker_info(rest)
         if line == b"help":
             return help_text(privileged=privileged)
         return self._privileged(line) if privileged else NOT_HERE
 
     def _privileged(self, line: bytes) -> bytes | None:
-        word, blank, rest = line.partition(b" ")
-        if blank and word == b"why":
-            return transactions.why(self._ledger, percent.decode(rest), self._epoch_offset_s())
+        word, _, rest = line.partition(b" ")
+        if word == b"why":
+            return transactions.why(self._ledger, percent.decode(rest.strip()), self._epoch_offset_s())
         if word == b"slow":
             return self._slow(rest)
         if line == b"autoscale":

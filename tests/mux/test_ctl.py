@@ -231,6 +231,12 @@ def test_failed_reread_is_an_error_with_all_its_lines(mux: FakeMux) -> None:
     assert ours(mux, "reread") == (0, b"Forced reread of filter rules\n", b"")
 
 
+def test_question_that_cannot_be_answered_is_an_error(mux: FakeMux) -> None:
+    mux.reply = b"error: No request of that message is remembered\n"
+    assert ours(mux, "why", "Q1") == (1, b"", mux.reply)
+    assert ours(mux, "jsonslow", "x") == (1, b"", mux.reply)
+
+
 def test_status_goes_on_with_protections_for_people_alone(mux: FakeMux) -> None:
     mux.replies = {
         b"status\n": b"IS 5 2 0 0 9\n",
@@ -286,7 +292,7 @@ def test_usage_needs_no_multiplexor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int
 ) -> None:
     assert ctl.main(["-s", os.fspath(tmp_path / "none"), *words]) == status
-    assert capsys.readouterr() == ("", ctl.HELP)
+    assert capsys.readouterr() == ((ctl.HELP, "") if status == 0 else ("", ctl.HELP))
     assert f"(default: {ctl.DEFAULT_SOCKET})" in ctl.HELP
 
 
@@ -303,8 +309,10 @@ def test_unknown_option_is_told_last(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_usage_and_help_of_the_multiplexor_are_shown(mux: FakeMux) -> None:
     mux.reply = b"help   -- words\n"
-    for words, status in ((["-h"], 0), ([], 1), (["--help"], 0)):
-        assert ours(mux, *words)[:2] == (status, b"help   -- words\n")
+    text = ctl.HELP.encode() + b"help   -- words\n"
+    for words in ("-h", "--help"):
+        assert ours(mux, words) == (0, text, b"")
+    assert ours(mux) == (1, b"", text)
     assert mux.got == [b"help\n"] * 3
     assert ours(mux, "--no-such")[0] == 1
 

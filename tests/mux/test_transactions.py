@@ -63,6 +63,23 @@ def test_message_is_followed_from_sender_to_scan_and_no_other_is_shown() -> None
     assert scan["time"] == EPOCH_S + 10
 
 
+def test_message_without_queue_id_is_found_by_its_transaction() -> None:
+    ledger = ledger_of(
+        entry(b"senderok a 192.0.2.1 n h /spool/mdefang-iw9na00 NOQUEUE"),
+        entry(b"senderok a 192.0.2.1 n h /spool/mdefang-iw9na01 NOQUEUE"),
+        entry(b"recipok b a 192.0.2.1 n b h /spool/mdefang-iw9na00 NOQUEUE ? ? ?"),
+        entry(b"relayok 192.0.2.1 n 1 192.0.2.2 25 NOQUEUE"),
+    )
+    assert [one["request"] for one in asked_why(ledger, b"iw9na00")] == ["senderok", "recipok"]
+    assert transactions.why(ledger, b"9na00", EPOCH_S) == transactions.NOT_FOUND
+
+
+@pytest.mark.parametrize("no_message", [b"", b"NOQUEUE"])
+def test_all_messages_without_queue_id_are_not_taken_for_one(no_message: bytes) -> None:
+    ledger = ledger_of(entry(b"relayok 192.0.2.1 n 1 192.0.2.2 25 NOQUEUE"))
+    assert transactions.why(ledger, no_message, EPOCH_S) == transactions.NO_MESSAGE
+
+
 def test_unknown_message_is_an_error() -> None:
     assert transactions.why(ledger_of(entry(SCAN)), b"Q3", EPOCH_S) == transactions.NOT_FOUND
 
@@ -173,6 +190,19 @@ def test_faults_are_a_warning_until_they_are_past() -> None:
     assert health_of(pool_of(), ledger, now=11 + health.WINDOW_S)["level"] == 0
 
 
+def test_command_that_the_filter_refuses_is_no_fault() -> None:
+    refused = entry(b"nonsense x", b"error: Unknown command\n", outcome=Outcome.ERROR)
+    assert health_of(pool_of(), ledger_of(entry(SCAN), refused))["level"] == 0
+    lost = entry(b"nonsense x", b"ERR No response from worker\n", outcome=Outcome.FAILED)
+    assert health_of(pool_of(), ledger_of(entry(SCAN), lost))["level"] == 1
+
+
+@pytest.mark.parametrize("line", [b"map a b", b"relayok 192.0.2.1", SENDEROK, SCAN])
+def test_error_of_anything_but_a_command_is_a_fault(line: bytes) -> None:
+    faulty = entry(line, b"error: x\n", outcome=Outcome.ERROR)
+    assert health_of(pool_of(), ledger_of(entry(SCAN), faulty))["level"] == 1
+
+
 def test_filter_that_could_not_be_read_anew_is_a_warning_until_it_can() -> None:
     ledger = Ledger()
     ledger.reread_fault = "/f.py:3: SyntaxError\nTraceback"
@@ -253,6 +283,6 @@ def test_error_reply_is_an_error_and_no_request_at_all_is_none() -> None:
 
 
 def test_questions_are_told_from_other_commands() -> None:
-    assert ctl_questions.find("why") is None
+    assert ctl_questions.find("why") is not None
     assert ctl_questions.find("healthy") is None
     assert ctl_questions.find("slow 5") is not None

@@ -183,10 +183,8 @@ COMMANDS_THAT_PRINT = (
     "workerinfo 3",
     "workerinfo 99",
     "workerinfo x",
-    "workerinfo",
     "rawload1 601",
     "rawload1 x",
-    "load1",
     "free",
     "tick",
     "foo_no_such_command",
@@ -276,6 +274,14 @@ def test_a_question_that_the_multiplexor_refuses_fails_with_its_words(
         assert (ours.status, ours.out) == (1, "")
         assert ours.err.startswith("error: Invalid 'back' amount")
         assert (original.status, original.out) == (1, f"Could not interpret response: {ours.err}")
+
+
+@pytest.mark.parametrize("command", ["load1", "workerinfo"])
+def test_missing_number_is_told_by_our_multiplexor_alone(muxes: dict[Origin, HeldMux], command: str) -> None:
+    """protocol.md, Differences from MIMEDefang: `missing-number`."""
+    told = {origin: control(Origin.DEBIAN, mux.mux_socket, command).out for origin, mux in muxes.items()}
+    assert told[Origin.OURS].startswith("error: Invalid ")
+    assert told[Origin.DEBIAN] == "error: no such command\n"
 
 
 def test_arguments_are_encoded_and_answers_decoded(muxes: dict[Origin, HeldMux]) -> None:
