@@ -135,7 +135,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """One recipient with the MTA's routing of it, empty where the MTA told nothing (Postfix does not)."""
+    """One recipient with the MTA's routing of it, empty where the MTA told nothing."""
 
     address: Address
     """As the client gave it."""
