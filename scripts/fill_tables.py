@@ -144,7 +144,7 @@ def _variables() -> str:
 
 # Only what has to be said, and what would tell of this machine.
 _EXAMPLE_MILTER = ("-U", "defang", "-p", "unix:/var/spool/MIMEDefang/mimedefang.sock")
-_EXAMPLE_MUX = ("-U", "defang", "-f", "/opt/defang/bin/defang-worker", "-F", "/etc/mail/defang-filter.py")
+_EXAMPLE_MUX = ("-U", "defang", "-f", "/usr/local/bin/defang-worker", "-F", "/etc/mail/defang-filter.py")
 
 
 def _example_config() -> str:

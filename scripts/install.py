@@ -34,6 +34,10 @@ PRIVATE_DIRECTORIES = (SPOOL, Path("/var/spool/MD-Quarantine"), Path("/var/log/d
 PACKAGE_FILES = ("pyproject.toml", "README.md", "LICENSE", "pytest_defang.py")
 # Of pyproject.toml's extras, those that are for work on Defang itself.
 DEVELOPMENT_EXTRAS = ("dev", "fuzz")
+# Where they lie beside one another, so that what they refer to is found.
+DOCUMENTS = ("README.md", "LICENSE", "protocol.md", "docs/*.md", "docs/filters/*", "init/README.md")
+# What an administrator makes to have a start script called, as NEXT_STEPS tells: links that lead to it.
+START_LINKS = ("etc/rc?.d/*", "etc/rc.d/rc?.d/*", "etc/systemd/system/*.wants/*", "etc/runlevels/*/*")
 COMMANDS = ("defang-milter", "defang-mux", "defang-worker", "defang-service", "md-mx-ctrl")
 INITS = ("systemd", "sysv", "slackware", "openrc", "freebsd", "none")
 
@@ -95,6 +99,10 @@ def files(plan: Plan) -> Iterable[tuple[str, Path, int]]:
     share = plan.prefix / "share/defang"
     yield "init/share/sendmail.mc", share / "sendmail.mc", 0o644
     yield "init/share/postfix-main.cf", share / "postfix-main.cf", 0o644
+    for pattern in DOCUMENTS:
+        for source in sorted(SOURCE.glob(pattern)):
+            name = str(source.relative_to(SOURCE))
+            yield name, share / name, 0o644
     yield "docs/filters/suggested_minimum.py", Path("/etc/mail/defang-filter.py"), 0o644
     defaults = "/etc/default/defang"
     match plan.init:
@@ -252,7 +260,12 @@ def uninstall(plan: Plan, say: Callable[[str], None]) -> None:
         raise Refused(f"nothing is installed there: {manifest} is missing")
     if not plan.is_package:
         _refuse_running()
+    links = record.links_to_files(START_LINKS)
     record.take_back()
+    for link, target in links:
+        if not plan.there(target).exists():
+            link.unlink()
+            say(f"removed /{link.relative_to(plan.destdir)}")
     for user in record.users:
         # The number would go to the next user made, and with it what is left of the mail.
         if any(plan.there(directory).exists() for directory in PRIVATE_DIRECTORIES):
@@ -261,15 +274,30 @@ def uninstall(plan: Plan, say: Callable[[str], None]) -> None:
             command = ["pw", "userdel"] if platform.system() == "FreeBSD" else ["userdel"]
             subprocess.run([*command, user], check=True)
             say(f"user {user} removed")
+    for hint, shipped in LEFT_TO_THE_SITE:
+        if not shipped or shipped in record.files:
+            say(f"left to you: {hint}")
 
 
 def _refuse_running() -> None:
-    for name in ("defang-mux", "defang-milter"):
-        lock = SPOOL / f"{name}.pid.lock"
-        if lock.exists():
-            raise Refused(f"{name} may be running ({lock} is there): stop the service first")
+    for lock in _locks():
+        raise Refused(f"{lock.name.partition('.')[0]} may be running ({lock} is there): stop the service first")
 
 
+def _locks() -> list[Path]:
+    """The lock files of daemons that run, or have crashed."""
+    return [lock for name in ("defang-mux", "defang-milter") if (lock := SPOOL / f"{name}.pid.lock").exists()]
+
+
+# What no manifest knows of, and the file that was installed for it.
+LEFT_TO_THE_SITE = (
+    (
+        "INPUT_MAIL_FILTER in sendmail.mc, or smtpd_milters in main.cf: with it, the mail server puts off all mail",
+        "",
+    ),
+    ("the lines in /etc/rc.d/rc.sendmail (docs/slackware.md)", "/etc/rc.d/rc.defang"),
+    ("sysrc -x defang_enable", "/usr/local/etc/rc.d/defang"),
+)
 NEXT_STEPS = {
     "systemd": "systemctl daemon-reload && systemctl enable --now defang-mux defang-milter",
     "sysv": "update-rc.d defang defaults && /etc/init.d/defang start",
@@ -278,6 +306,22 @@ NEXT_STEPS = {
     "freebsd": "sysrc defang_enable=YES && service defang start",
     "none": "defang-service start",
 }
+NEXT_AFTER_RENEWAL = {
+    "systemd": "systemctl daemon-reload && systemctl restart defang-mux defang-milter",
+    "sysv": "/etc/init.d/defang restart",
+    "slackware": "/etc/rc.d/rc.defang restart",
+    "openrc": "rc-service defang restart",
+    "freebsd": "service defang restart",
+    "none": "defang-service restart",
+}
+
+
+def next_step(plan: Plan, *, is_running: bool) -> str:
+    """What is left to do, in a line."""
+    if is_running:
+        return NEXT_AFTER_RENEWAL[plan.init]
+    share = plan.prefix / "share/defang"
+    return f"{NEXT_STEPS[plan.init]}; then the mail server's lines, in {share}/sendmail.mc or postfix-main.cf"
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -313,7 +357,7 @@ def main(arguments: list[str]) -> int:
             uninstall(plan, print)
             return 0
         install(plan, print, build_environment)
-        print(f"next: {NEXT_STEPS[plan.init]}")
+        print(f"next: {next_step(plan, is_running=not plan.is_package and bool(_locks()))}")
     except (Refused, Foreign) as error:
         print(f"make {given.word}: {error}", file=sys.stderr)
         return 1

@@ -125,8 +125,10 @@ class Record:
         self._ship(path, content)
 
     def _ship(self, path: Path, content: bytes) -> None:
-        self.files[str(path)] = _digest(content)
-        self.save()
+        digest = _digest(content)
+        if self.files.get(str(path)) != digest:
+            self.files[str(path)] = digest
+            self.save()
 
     def private_directory(self, path: Path, owner: str | None) -> None:
         """A directory that the daemons' user alone may use; one that is there stays as it is."""
@@ -141,6 +143,17 @@ class Record:
         if owner is not None:
             shutil.chown(there, owner, owner)
         self.say(f"directory {path}, mode 0750" + (f", of {owner}" if owner else ""))
+
+    def links_to_files(self, patterns: Iterable[str]) -> list[tuple[Path, Path]]:
+        """Symbolic links of others that lead to our files: where each is now, and the file, in the installed system."""
+        found = []
+        for link in sorted(path for pattern in patterns for path in self.destdir.glob(pattern) if path.is_symlink()):
+            # As the installed system reads it, whether relative or not.
+            lies_in = Path("/", link.parent.relative_to(self.destdir))
+            target = os.path.normpath(lies_in / link.readlink())
+            if target in self.files:
+                found.append((link, Path(target)))
+        return found
 
     def take_back(self) -> None:
         """Remove all that is recorded and unchanged, and the manifest last."""

@@ -135,5 +135,5 @@ def test_the_example_in_the_documents_says_the_defaults(spool: Path) -> None:
     assert found.notes == []
     assert (
         found.settings
-        == parsed(*shlex.split("-U defang -f /opt/defang/bin/defang-worker -F /etc/mail/defang-filter.py")).settings
+        == parsed(*shlex.split("-U defang -f /usr/local/bin/defang-worker -F /etc/mail/defang-filter.py")).settings
     )

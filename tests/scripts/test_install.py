@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +88,10 @@ def test_every_file_that_stays_is_told(site: Site) -> None:
 def test_the_prefix_stands_in_all_that_is_installed(tmp_path: Path, init: str) -> None:
     site = Site(tmp_path / "root", init, prefix="/opt/mail")
     site.install()
-    texts = {name: content.decode() for name, (_, content) in site.all().items()}
+    documents = {
+        str(path).lstrip("/") for source, path, _ in install.files(site.plan) if not source.startswith("init/")
+    }
+    texts = {name: content.decode() for name, (_, content) in site.all().items() if name not in documents}
     assert not [name for name, text in texts.items() if "/usr/local/bin" in text]
     if init != "none":
         assert [name for name, text in texts.items() if "/opt/mail/bin/defang-service" in text]
@@ -269,3 +273,66 @@ def test_the_page_names_every_extra() -> None:
     page = (install.SOURCE / "docs/install.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| `EXTRAS`"))
     assert {name for name in install.known_extras() if f"`{name}`" not in row} == set()
+
+
+@pytest.mark.parametrize(
+    ("init", "link", "target"),
+    [
+        ("sysv", "/etc/rc2.d/S01defang", "../init.d/defang"),
+        ("systemd", "/etc/systemd/system/multi-user.target.wants/defang-mux.service",
+         "/usr/local/lib/systemd/system/defang-mux.service"),
+        ("openrc", "/etc/runlevels/default/defang", "/etc/init.d/defang"),
+    ],
+)  # fmt: skip
+def test_links_by_which_the_system_starts_it_go_with_what_they_lead_to(
+    tmp_path: Path, init: str, link: str, target: str
+) -> None:
+    site = Site(tmp_path / "root", init)
+    site.install()
+    ours = site.path(link)
+    ours.parent.mkdir(parents=True)
+    ours.symlink_to(target)
+    others = ours.with_name("other")
+    others.symlink_to("../init.d/other")
+    assert f"removed {link}" in site.uninstall()
+    assert not ours.is_symlink()
+    assert others.is_symlink()
+
+
+def test_a_start_script_that_the_site_has_changed_keeps_its_links(tmp_path: Path) -> None:
+    site = Site(tmp_path / "root", "sysv")
+    site.install()
+    site.path("/etc/init.d/defang").write_text("# ours\n")
+    link = site.path("/etc/rc2.d/S01defang")
+    link.parent.mkdir()
+    link.symlink_to("../init.d/defang")
+    site.uninstall()
+    assert link.exists()
+
+
+def test_what_only_the_site_can_take_back_is_told(site: Site) -> None:
+    site.install()
+    left = [line for line in site.uninstall() if line.startswith("left to you: ")]
+    assert "smtpd_milters in main.cf" in left[0]
+    assert ("rc.sendmail" in left[-1]) == (site.plan.init == "slackware")
+    assert ("defang_enable" in left[-1]) == (site.plan.init == "freebsd")
+
+
+def test_a_renewal_under_a_running_service_is_followed_by_a_restart(site: Site) -> None:
+    first = install.next_step(site.plan, is_running=False)
+    assert "restart" not in first
+    assert "/usr/local/share/defang/sendmail.mc or postfix-main.cf" in first
+    assert "restart" in install.next_step(site.plan, is_running=True)
+
+
+def test_documents_and_example_filters_find_one_another_where_they_are_installed(site: Site) -> None:
+    site.install()
+    share = site.path("/usr/local/share/defang")
+    assert (share / "docs/filters/classic_site.py").exists()
+    links = {
+        page.parent / target
+        for page in share.rglob("*.md")
+        for target in re.findall(r"\]\(([\w./-]+)(?:#[^)]*)?\)", page.read_text())
+    }
+    assert len(links) > 30
+    assert sorted(str(link) for link in links if not link.exists()) == []

@@ -25,10 +25,11 @@ def _root() -> None:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the packages that an installation needs, for machines without network."""
+    """A directory with the packages that an installation with `EXTRAS=clamav` needs, for machines without network."""
     directory = tmp_path_factory.mktemp("wheels")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    wanted += project["project"]["optional-dependencies"]["clamav"]
     subprocess.run(
         [sys.executable, "-m", "pip", "--quiet", "wheel", "--wheel-dir", directory, *wanted],
         env={**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}, check=True,

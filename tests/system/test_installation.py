@@ -32,13 +32,16 @@ chown defang:defang /var/spool/MIMEDefang /var/spool/MD-Quarantine /var/log/defa
 /etc/init.d/defang stop
 """
 AGAIN = """
-make install INIT=sysv
+make install INIT=sysv EXTRAS=clamav
+ln -s ../init.d/defang /etc/rc2.d/S01defang
 find /etc /usr/local /var -xdev | sort >/run/first
 echo "# the site's own" >>/etc/default/defang
+/etc/init.d/defang start
 make install INIT=sysv
 echo "=== second time done"
 find /etc /usr/local /var -xdev | sort | diff /run/first - && echo "nothing more"
-/etc/init.d/defang start
+/usr/local/lib/defang/bin/python -c 'import clamd' && echo "clamd is still there"
+/etc/init.d/defang restart
 make uninstall && echo "taken from under a running service"
 /etc/init.d/defang stop
 make uninstall
@@ -72,6 +75,8 @@ def test_a_second_installation_leaves_the_sites_file_and_a_running_service_is_no
     second = text.partition("=== second time done")[2]
     assert "defang.new" not in text
     assert "nothing more" in second
+    assert "clamd is still there" in second
+    assert "next: /etc/init.d/defang restart" in text
     assert "taken from under a running service" not in second
     assert "stop the service first" in second
     assert "kept /etc/default/defang: the site has changed it" in second
