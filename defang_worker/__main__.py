@@ -59,8 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "scan":
                 status = _scan(path, args.directory)
             case "template":
+                formatter.marks_levels = True
                 return _serve_as_template(path, formatter, ours)
             case _:
+                formatter.marks_levels = True
                 # What a filter still does in threads when its worker is done, is its own affair.
                 return _serve_as_program(
                     path, formatter, _status_tags(parser) if args.status_tags else StatusTags(None)

@@ -2,7 +2,7 @@
 """The worker's log: lines on standard error, which the multiplexor passes on to the system log.
 
 One record is one line, tracebacks too, and begins with the queue ID of the request being served, whoever logs it: the
-worker, the filter, or a library that the filter uses.
+worker, the filter, or a library that the filter uses. Before it a server tells the multiplexor how grave it is.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 import logging
 import sys
 
+from defang_common.wire import severity
+
 _CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
 
 class QueueIdFormatter(logging.Formatter):
-    """Formats records; `queue_id` is the request's, empty between requests."""
+    """Formats records; `queue_id` is the request's, empty between requests.
+
+    `marks_levels` is for those who write to a multiplexor.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.queue_id = ""
+        self.marks_levels = False
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's one line."""
@@ -26,7 +32,9 @@ class QueueIdFormatter(logging.Formatter):
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         line = " | ".join(filter(None, text.split("\n"))).translate(_CONTROLS)
-        return f"{self.queue_id}: {line}" if self.queue_id else line
+        if self.queue_id:
+            line = f"{self.queue_id}: {line}"
+        return severity.mark_of(record.levelname) + line if self.marks_levels else line
 
 
 def configure() -> QueueIdFormatter:

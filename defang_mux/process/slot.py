@@ -8,12 +8,13 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from logging import Logger
+from logging import Logger, getLevelNamesMapping
 from resource import struct_rusage
 from typing import Final
 
 import trio
 
+from defang_common.wire import severity
 from defang_common.wire.abilities import Abilities
 from defang_mux.log_prefix import log_prefix
 from defang_mux.pool.state import Slot, State
@@ -131,17 +132,22 @@ class Worker:
 
     def _heard(self, line: bytes) -> None:
         if line:
-            text = line.decode("utf-8", "backslashreplace")
+            written = line.decode("utf-8", "backslashreplace")
+            _, text = severity.split(written)
             self.last_words = text
             self.lines_heard += 1
             if len(self.said) < _MOST_KEPT_LINES and self._kept_characters < _MOST_KEPT_CHARACTERS:
                 self.said.append(text[: _MOST_KEPT_CHARACTERS - self._kept_characters])
                 self._kept_characters += len(text)
             # Always, for a filter's fault stands nowhere else.
-            self._meter.take(text, trio.current_time())
+            self._meter.take(written, trio.current_time())
 
-    def _log_line(self, text: str) -> None:
-        self._log.info("%sWorker %d stderr: %s", self.log_prefix(), self.slot.number, text)
+    def _log_line(self, written: str) -> None:
+        level, text = severity.split(written)
+        prefix = self.log_prefix()
+        # Ours begin with it too.
+        text = text.removeprefix(prefix)
+        self._log.log(getLevelNamesMapping()[level], "%sWorker %d stderr: %s", prefix, self.slot.number, text)
 
     def _status(self, line: bytes) -> None:
         # Gossip, for display only, and nothing once the request is done.

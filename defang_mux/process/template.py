@@ -10,11 +10,12 @@ import signal
 import socket
 import struct
 from dataclasses import dataclass
-from logging import Logger
+from logging import Logger, getLevelNamesMapping
 from typing import Final, Protocol
 
 import trio
 
+from defang_common.wire import severity
 from defang_common.wire import template as wire
 from defang_common.wire.errors import Malformed
 from defang_mux.process.chatter import LineReader
@@ -215,13 +216,15 @@ class Template:
 
     def _heard(self, line: bytes) -> None:
         if line:
-            self._last_words = line.decode("utf-8", "backslashreplace")
+            written = line.decode("utf-8", "backslashreplace")
+            _, self._last_words = severity.split(written)
             # What a program that is none of ours says to words that it does not know, is no matter.
             if self.speaks:
-                self._meter.take(self._last_words, trio.current_time())
+                self._meter.take(written, trio.current_time())
 
-    def _log_line(self, text: str) -> None:
-        self._log.info("Template stderr: %s", text)
+    def _log_line(self, written: str) -> None:
+        level, text = severity.split(written)
+        self._log.log(getLevelNamesMapping()[level], "Template stderr: %s", text)
 
     # Its end
 

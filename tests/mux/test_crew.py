@@ -444,6 +444,28 @@ async def test_standard_error_is_logged_with_queue_id_and_worker(
     assert "Q1: Worker 0 stderr: what I see" in caplog.messages
 
 
+async def test_line_of_a_worker_is_logged_at_its_level_and_with_one_queue_id(
+    make: Make,
+    kernel: FakeKernel,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    crew = make(verbose=False)
+    Client(crew, nursery)
+    await settle()
+    kernel.processes[0].complain(b"<4>Q1: odd\n<3>Q1: wrong\nQ1: usual\n<0>no alarm\n")
+    await settle()
+    told = [(one.levelname, one.getMessage()) for one in caplog.records if "stderr" in one.getMessage()]
+    assert told == [
+        ("WARNING", "Q1: Worker 0 stderr: odd"),
+        ("ERROR", "Q1: Worker 0 stderr: wrong"),
+        ("INFO", "Q1: Worker 0 stderr: usual"),
+        ("INFO", "Q1: Worker 0 stderr: <0>no alarm"),
+    ]
+
+
 async def test_a_worker_that_writes_without_end_is_logged_in_part_with_its_last_words(
     make: Make,
     kernel: FakeKernel,

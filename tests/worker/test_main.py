@@ -63,7 +63,7 @@ def test_standard_output_has_nothing_but_answers(filter_path: str, workdir: Path
     log = done.stderr.decode().splitlines()
     assert log[0] == "started"
     assert {"ok 1 from a filter", "ok 2 from a filter", "ok 3 from a program"} < set(log)
-    assert "Q1: looked at lunch | and more" in log
+    assert "<4>Q1: looked at lunch | and more" in log
     assert log[-1] == "stopped"
     assert done.returncode == 7
     assert (workdir / "RESULTS").read_bytes() == b"F\n"
@@ -120,7 +120,7 @@ def test_answer_that_nobody_reads_ends_the_program(filter_path: str) -> None:
     assert done.returncode == os.EX_IOERR
     assert done.stderr.decode().splitlines() == [
         "started",
-        "the multiplexor is gone: [Errno 32] Broken pipe",
+        "<3>the multiplexor is gone: [Errno 32] Broken pipe",
         "stopped",
     ]
 
@@ -130,7 +130,7 @@ def test_filter_that_cannot_be_loaded_has_an_exit_status_of_its_own(spool: Path)
     done = run("-f", str(spool / "filter.py"), "-server", stdin=b"ping\n")
     assert (done.returncode, done.stdout) == (os.EX_CONFIG, b"")
     assert done.stderr.decode().splitlines() == [
-        f"filter not loaded: {spool}/filter.py:2: SyntaxError: '(' was never closed"
+        f"<3>filter not loaded: {spool}/filter.py:2: SyntaxError: '(' was never closed"
     ]
 
 
@@ -163,7 +163,9 @@ def test_filter_that_cannot_start_has_another(spool: Path) -> None:
     (spool / "filter.py").write_text("def on_start():\n    raise OSError('no database')\n")
     done = run("-f", str(spool / "filter.py"), "-server", stdin=b"ping\n")
     assert (done.returncode, done.stdout) == (os.EX_TEMPFAIL, b"")
-    assert done.stderr.startswith(b"filter not started: on_start: %s/filter.py:2: OSError: no database" % bytes(spool))
+    assert done.stderr.startswith(
+        b"<3>filter not started: on_start: %s/filter.py:2: OSError: no database" % bytes(spool)
+    )
 
 
 def test_failing_on_stop_shows_in_the_exit_status(spool: Path) -> None:

@@ -234,4 +234,4 @@ def test_what_nobody_knows_in_a_working_directory_is_logged_and_passed_over(site
             append(site.daemons.spool / f"mdefang-{message.queue_id}" / "COMMANDS", content)
             message.let_go()
             assert is_right(message.result())
-        site.wait_logged(rf"{message.queue_id}: COMMANDS: unknown line ignored: ")
+        site.wait_logged(rf"{message.queue_id}: Worker \d+ stderr: COMMANDS: unknown line ignored: ")
