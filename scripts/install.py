@@ -152,14 +152,22 @@ def install(plan: Plan, say: Callable[[str], None], programs: Callable[[Plan, Pa
     if not plan.is_package and os.geteuid() != 0:
         raise Refused("installing into the system is for root; DESTDIR=DIRECTORY gathers the files for a package")
     record = Record.load(plan.there(plan.prefix / "share/defang/manifest.json"), plan.destdir, say)
-    record.refuse_foreign([plan.prefix / "bin" / name for name in COMMANDS])
+    links = {
+        path: plan.home / within
+        for name in COMMANDS
+        for path, within in (
+            (plan.prefix / "bin" / name, f"bin/{name}"),
+            (plan.prefix / "share/man/man8" / f"{name}.8", f"share/man/man8/{name}.8"),
+        )
+    }
+    record.refuse_foreign(links)
     # The filter needs what it needed before: an upgrade that does not name it has to keep it.
     plan = replace(plan, extras=tuple(sorted({*record.extras, *plan.extras})))
     if not plan.is_package:
         _make_user(record, say)
     _make_programs(plan, record, say, programs)
-    for name in COMMANDS:
-        record.link(plan.prefix / "bin" / name, plan.home / "bin" / name)
+    for path, target in links.items():
+        record.link(path, target)
     for source, target, mode in files(plan):
         record.file(target, _content(plan, source), mode)
     for directory in PRIVATE_DIRECTORIES:
@@ -237,6 +245,8 @@ def build_environment(plan: Plan, home: Path) -> None:
             else:
                 shutil.copy(part, copy)
         subprocess.run([*pip, f"{copy}[{','.join(plan.extras)}]" if plan.extras else copy], check=True, env=environment)
+    write_pages = [python, "-B", "-m", "scripts.manual_pages", str(home / "share/man/man8")]
+    subprocess.run([*write_pages, str(plan.prefix / "share/defang")], cwd=SOURCE, check=True)
     for script in (home / "bin").iterdir():
         if script.name.lower().startswith("activate"):
             script.unlink()

@@ -18,8 +18,10 @@ from scripts.install_record import Foreign, Record
 
 def _programs(plan: Plan, home: Path) -> None:
     (home / "bin").mkdir(parents=True)
+    (home / "share/man/man8").mkdir(parents=True)
     for name in COMMANDS:
         (home / "bin" / name).write_text("#!/bin/sh\n")
+        (home / "share/man/man8" / f"{name}.8").write_text(".TH\n")
 
 
 class Site:
@@ -228,7 +230,8 @@ def test_where_nothing_is_installed_there_is_nothing_to_take_back(tmp_path: Path
 def test_the_manifest_is_what_was_made(site: Site) -> None:
     site.install()
     manifest = json.loads(site.path("/usr/local/share/defang/manifest.json").read_text())
-    assert set(manifest["links"]) == {f"/usr/local/bin/{name}" for name in COMMANDS}
+    pages = {f"/usr/local/share/man/man8/{name}.8" for name in COMMANDS}
+    assert set(manifest["links"]) == {f"/usr/local/bin/{name}" for name in COMMANDS} | pages
     assert {path for path in manifest["files"] if not site.path(path).is_file()} == set()
 
 

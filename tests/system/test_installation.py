@@ -29,6 +29,7 @@ chown defang:defang /var/spool/MIMEDefang /var/spool/MD-Quarantine /var/log/defa
 /etc/init.d/defang start
 /etc/init.d/defang status
 /usr/local/bin/md-mx-ctrl status
+head -n 1 /usr/local/share/man/man8/defang-mux.8
 /etc/init.d/defang stop
 """
 AGAIN = """
@@ -67,6 +68,7 @@ def test_a_package_made_elsewhere_serves_where_it_is_unpacked(wheels: Path) -> N
     text = _run(PACKAGE, wheels)
     assert "no trace of the build" in text
     assert text.count("runs as process") == 2
+    assert ".TH DEFANG\\-MUX 8" in text
     assert "defang-milter stopped\ndefang-mux stopped\n" in text
 
 
