@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from defang_worker.checks.budget import Deadline
 
-__all__ = ["SqliteFile", "transaction"]
+__all__ = ["SqliteFile", "stored_key", "transaction"]
 
 # For what SQLite does not wait for by itself: others are done within milliseconds.
 _PAUSE_S: Final = 0.01
@@ -128,6 +128,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def stored_key(key: str) -> str | bytes:
+    """The key as SQLite takes it: text, but for one with bytes that are no UTF-8, which is like no text."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return key.encode("utf-8", "surrogatepass")
+    return key
 
 
 # A child is neither to use nor to close what its parent has open, nor even to open the same file: its SQLite takes the

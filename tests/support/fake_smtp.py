@@ -41,7 +41,7 @@ class FakeSmtp:
                     return ""
                 buffered += piece
             raw, buffered = buffered.split(b"\n", 1)
-            line = raw.rstrip(b"\r").decode()
+            line = raw.rstrip(b"\r").decode("utf-8", "surrogateescape")
             self.commands.append(("tls " if has_tls else "") + line)
             verb = line.split()[0].upper()
             reply = self.replies.get(line, self.replies.get(verb, self._usual(verb, has_tls=has_tls)))

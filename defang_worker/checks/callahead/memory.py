@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.callahead.result import from_memory, to_memory
 from defang_worker.checks.outcome import Outcome
-from defang_worker.checks.sqlite_file import SqliteFile, transaction
+from defang_worker.checks.sqlite_file import SqliteFile, stored_key, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class CallMemory:
     def recall(self, key: str, deadline: Deadline) -> dict[str, Any] | None:
         """The members of the result that is kept; raises sqlite3.Error, OSError or TimeoutError."""
         with self._file.use(deadline.sooner(_WAIT_S)) as connection:
-            row = connection.execute(_GET, (key, self.clock())).fetchone()
+            row = connection.execute(_GET, (stored_key(key), self.clock())).fetchone()
         return row and from_memory(row[0])
 
     def remember(self, key: str, result: dict[str, Any], deadline: Deadline) -> None:
@@ -79,7 +79,7 @@ class CallMemory:
             return
         now = self.clock()
         with self._file.use(deadline.sooner(_WAIT_S)) as connection, transaction(connection):
-            connection.execute(_PUT, (key, to_memory(result), now + life_s))
+            connection.execute(_PUT, (stored_key(key), to_memory(result), now + life_s))
             self._writes += 1
             if self._writes % _WRITES_PER_CLEARING == 0:
                 connection.execute(_CLEAR, (now, _CLEARED_AT_ONCE))

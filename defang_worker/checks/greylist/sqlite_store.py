@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from defang_worker.checks.greylist.store import Terms, Visit
-from defang_worker.checks.sqlite_file import SqliteFile, transaction
+from defang_worker.checks.sqlite_file import SqliteFile, stored_key, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,7 +57,8 @@ class SqliteStore:
                 count=before.count + 1 if before else 1,
                 expires_at=terms.expires_at(first_at, now),
             )
-            connection.execute(_PUT, (key, after.first_at, after.latest_at, after.count, after.expires_at))
+            row = (stored_key(key), after.first_at, after.latest_at, after.count, after.expires_at)
+            connection.execute(_PUT, row)
             self._visits += 1
             if self._visits % _VISITS_PER_EXPIRY == 0:
                 connection.execute(_EXPIRE, (now, _EXPIRED_AT_ONCE))
@@ -74,5 +75,5 @@ class SqliteStore:
 
 
 def _visit(connection: sqlite3.Connection, key: str, now: float) -> Visit | None:
-    row = connection.execute(_GET, (key, now)).fetchone()
+    row = connection.execute(_GET, (stored_key(key), now)).fetchone()
     return row and Visit(first_at=row[0], latest_at=row[1], count=row[2], expires_at=row[3])

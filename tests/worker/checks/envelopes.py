@@ -26,7 +26,9 @@ def envelope(
     journal = Journal()
     told = "".join(f"={name} {value}\n" for name, value in ({"j": OWN_NAME} | macros).items())
     told += f"s{percent.encode(args.encode()).decode()}\n" if args else ""
-    read = commands.decode(f"S{sender}\n{told}QQ1\nHx\nI{ip}\nEhelo.example.com\nF\n".encode())
+    read = commands.decode(
+        f"S{sender}\n{told}QQ1\nHx\nI{ip}\nEhelo.example.com\nF\n".encode("utf-8", "surrogateescape")
+    )
     return Envelope(
         client_ip=ip,
         client_name="x",

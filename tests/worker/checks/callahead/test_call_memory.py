@@ -96,6 +96,16 @@ def test_answer_is_one_for_server_sender_and_recipient(memory: CallMemory) -> No
         assert not asked(call_ahead(other.address, memory=memory)).is_remembered
 
 
+def test_address_that_is_no_utf_8_is_asked_about_and_remembered(memory: CallMemory) -> None:
+    with ScriptedService(FakeSmtp()) as service:
+        check = call_ahead(service.address, memory=memory)
+        for sender, recipient in [("<\udcff@example.com>", "<bob@example.org>"), ("<>", "<\udcfe@example.org>")]:
+            first, again = (asked(check, envelope(recipient, sender=sender)) for _ in range(2))
+            assert (first.is_found, first.is_remembered, again.is_remembered) == (True, False, True)
+        assert not asked(check, envelope("<\udcfd@example.org>", sender="<>")).is_remembered
+        assert service.connections == 3
+
+
 def test_workers_share_what_they_know(spool: Path) -> None:
     path = str(spool / "calls.sqlite")
     with ScriptedService(FakeSmtp()) as service:

@@ -155,6 +155,14 @@ def test_network_that_has_passed_often_enough_waits_no_more(store: SqliteStore, 
     assert not come(check, recipient="<f@example.org>").is_found
 
 
+def test_address_that_is_no_utf_8_is_greylisted_like_others(store: SqliteStore, clock: Clock) -> None:
+    check = Greylist(store, clock=clock)
+    assert come(check, sender="<\udcff@example.com>").is_found
+    clock.now += 301
+    assert come(check, sender="<\udcfe@example.com>").is_found
+    assert not come(check, sender="<\udcff@example.com>").is_found
+
+
 def test_exempt_clients_leave_no_trace(store: SqliteStore, clock: Clock) -> None:
     check = Greylist(store, allow=["192.0.2.0/24", "2001:db8::/32"], clock=clock)
     for facts in ({"ip": "192.0.2.7"}, {"ip": "2001:db8::1"}, {"ip": "127.0.0.1"}, {"ip": "::1"}, {"ip": ""}):
