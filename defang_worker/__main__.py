@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from defang_common.wire import answers, confinement, requests
 from defang_common.wire.errors import Malformed
+from defang_common.wire.spool import COMMANDS
 from defang_worker import command_line, log_lines, loop, scan, stacks, status, workdir
 from defang_worker.api import filter_file
 from defang_worker.api.hooks import FilterFault
@@ -196,6 +197,9 @@ def _scan(path: str, directory: str) -> int:
     site = filter_file.load(path)
     _start(site)
     request = requests.Scan(queue_id=requests.NO_QUEUE_ID, directory=os.fsencode(directory))
+    # However long it has been kept: the time that checks have begins now.
+    with suppress(OSError):  # what is missing there, the scan tells
+        os.utime(os.path.join(directory, COMMANDS))  # noqa: PTH118
     answered = scan.scan(site, request, StatusTags(None))
     return _stop(site) if answered == answers.SCAN_OK else 1
 

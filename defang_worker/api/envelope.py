@@ -254,7 +254,14 @@ class Envelope:
 
     @classmethod
     def of_commands(
-        cls, commands: Commands, directory: str, journal: Journal, headers: HeaderAdditions, states: States
+        cls,
+        commands: Commands,
+        directory: str,
+        journal: Journal,
+        headers: HeaderAdditions,
+        *,
+        states: States,
+        settings: Settings = _USUAL,
     ) -> Envelope:
         """The envelope of a message that has arrived."""
         ip = to_text(commands.ip)
@@ -274,6 +281,7 @@ class Envelope:
             journal=journal,
             commands=CommandsFile(directory, commands),
             states=states,
+            settings=settings,
         )
 
     @property

@@ -107,7 +107,9 @@ class Message(MessageFacts, MessageVerdict, MessageBody, MessageMail):
             from defang_worker import relay_header  # noqa: PLC0415  # for sites with more than one mail server
 
             commands.relayed_ip = relay_header.told_ip(commands, self.headers, settings)
-        self.envelope = Envelope.of_commands(commands, directory, self.journal, self.headers, states or States())
+        self.envelope = Envelope.of_commands(
+            commands, directory, self.journal, self.headers, states=states or States(), settings=settings
+        )
         """Who sends to whom, and from where."""
         self.scratch: dict[str, object] = {}
         """The filter's own, for the length of this message."""

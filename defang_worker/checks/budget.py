@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Budget", "Deadline"]
+
+# A request waits for a worker for 600 s at most (`defang-mux --queue-timeout`), and then the filter may take its time.
+# What seems longer is a clock that was set.
+_LONGEST_WAIT_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,10 @@ class Budget:
 
     @classmethod
     def of(cls, total_s: float, *, now: float, elapsed_s: float = 0.0) -> Budget:
-        """A budget that so much has gone of already; a clock that was set back or far forward takes nothing of it."""
-        return cls(now + total_s - (elapsed_s if 0 <= elapsed_s <= total_s else 0.0))
+        """A budget that so much has gone of already, or all; a clock that was set back or far forward takes nothing of
+        it."""
+        gone_s = elapsed_s if 0 <= elapsed_s <= _LONGEST_WAIT_S else 0.0
+        return cls(now + max(total_s - gone_s, 0.0))
 
     def deadline(self, timeout_s: float, now: float) -> Deadline:
         """When a check with this limit of its own has to be done."""

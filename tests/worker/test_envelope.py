@@ -36,7 +36,7 @@ def test_address_has_its_parts(given: str, bare: str, local_part: str, domain: s
 def envelope(data: bytes) -> Envelope:
     journal = Journal()
     return Envelope.of_commands(
-        commands.decode(data, need_end=False), "/nowhere", journal, QueuedHeaders(journal), States()
+        commands.decode(data, need_end=False), "/nowhere", journal, QueuedHeaders(journal), states=States()
     )
 
 

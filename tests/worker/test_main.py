@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,24 @@ def test_test_mode_runs_the_filters_own_test_between_start_and_stop(spool: Path,
 def test_one_directory_can_be_scanned(workdir: Path) -> None:
     done = run("scan", "--filter", "/dev/null", str(workdir))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (workdir / "RESULTS").read_bytes() == b"F\n"
+
+
+def test_checks_of_a_directory_that_was_kept_have_all_their_time(workdir: Path, spool: Path) -> None:
+    site = spool / "filter.py"
+    site.write_text(
+        textwrap.dedent(
+            """
+            from tests.worker.checks.fakes import FakeCheck
+
+            def filter_begin(message):
+                message.run_checks(FakeCheck())
+            """
+        )
+    )
+    early = time.time() - 300
+    os.utime(workdir / "COMMANDS", (early, early))
+    assert run("scan", "--filter", str(site), str(workdir)).returncode == 0
     assert (workdir / "RESULTS").read_bytes() == b"F\n"
 
 

@@ -120,6 +120,11 @@ def test_time_gone_already_shortens_the_budget() -> None:
     assert Budget.of(60, now=1000, elapsed_s=15).ends_at == 1045
 
 
+@pytest.mark.parametrize("elapsed_s", [60.0, 61.0, 600.0])
+def test_budget_that_is_gone_does_not_begin_anew(elapsed_s: float) -> None:
+    assert Budget.of(60, now=1000, elapsed_s=elapsed_s).is_spent(1000)
+
+
 @pytest.mark.parametrize("elapsed_s", [-3600.0, 3600.0])
 def test_clock_that_was_set_takes_nothing_of_the_budget(elapsed_s: float) -> None:
     assert Budget.of(60, now=1000, elapsed_s=elapsed_s).ends_at == 1060

@@ -119,6 +119,18 @@ def test_checks_of_the_settings_run_if_none_is_named(load_filter: LoadFilter, wo
     assert _scan(load_filter, workdir, body) == ["F"]
 
 
+def test_envelope_of_a_message_has_the_budget_of_the_settings(load_filter: LoadFilter, workdir: Path) -> None:
+    body = """
+    patient = FakeCheck("patient", timeout_s=100)
+
+    def filter_begin(message):
+        import time
+        message.envelope.run_checks(patient)
+        assert patient.deadlines[0].at - time.monotonic() <= 30
+    """
+    assert _scan(load_filter, workdir, body) == ["F"]
+
+
 def test_results_stand_in_the_record(load_filter: LoadFilter, workdir: Path) -> None:
     site = load_filter(FILTER.format(policy="mark") + RUN)
     make_worker(site).answer(f"scan Q1 {workdir}".encode())

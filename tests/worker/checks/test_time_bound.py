@@ -135,6 +135,6 @@ def test_nobody_waits_longer_than_the_last_limit_and_the_grace(jobs: list[tuple[
 @given(st.floats(0.1, 100), st.floats(0, 100), st.lists(st.floats(0.1, 1000), min_size=1))
 def test_no_check_has_a_limit_beyond_the_budget(total_s: float, elapsed_s: float, timeouts_s: list[float]) -> None:
     one = Budget.of(total_s, now=1000.0, elapsed_s=elapsed_s)
-    left_s = total_s - elapsed_s if elapsed_s <= total_s else total_s
+    left_s = max(total_s - elapsed_s, 0.0)
     for timeout_s in timeouts_s:
         assert one.deadline(timeout_s, 1000.0).at <= 1000.0 + min(timeout_s, left_s) + 1e-6
