@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from defang_worker.mime import sampling
 from defang_worker.mime.byte_checks import RegularLines
 from defang_worker.mime.contents import (
+    as_message,
     begins_cms,
     embedded_files,
     is_called_archive,
@@ -19,7 +20,7 @@ from defang_worker.mime.contents import (
     is_mere_text,
     is_message_content,
     is_mislabelled,
-    is_smime_type,
+    is_opened_by_name,
     messages_behind,
 )
 from defang_worker.mime.decode import decode_body
@@ -186,7 +187,7 @@ class BodyChecks:
         if encoding == "uuencode":
             self._files(entity, entity.raw_body, 0, is_text=True)
         content = entity.content
-        if not is_mere_text(content, 0, len(content)) or is_smime_type(entity.content_type):
+        if not is_mere_text(content, 0, len(content)) or is_opened_by_name(entity.content_type, entity.filenames):
             self._inside(entity, 0)
 
     def content(self, shadow: ShadowPart) -> None:
@@ -198,7 +199,7 @@ class BodyChecks:
         content, content_type = part.content, part.content_type
         if is_message_content(content, content_type, part.filenames):
             self._note(host, "message-in-leaf", host.start, "")
-            messages = [] if is_explored else [content]
+            messages = [] if is_explored else [as_message(content)]
             messages += messages_behind(content)
             self.seeds += (Seed(message, host, "message-in-leaf", is_message=True) for message in messages)
             return

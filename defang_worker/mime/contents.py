@@ -29,6 +29,13 @@ _SMIME_NAMES: Final = (".p7m", ".p7z")
 # A sequence that begins with an object identifier of RSA's, as CMS does (`cms.py`); lengths may have some digits.
 _CMS: Final = re.compile(rb"0(?:[\x00-\x80]|[\x81-\xff].{1,8}?)\x06.{1,2}\x2a\x86\x48\x86\xf7\x0d\x01", re.DOTALL)
 _MESSAGE_NAMES: Final = (".eml", ".msg", ".mht", ".mhtml", ".nws")
+# Mail clients that go by the name find such a field behind whatever comes first.
+_MIME_FIELD: Final = re.compile(
+    rb"^[\x00-\t\x0b-\x20\x7f-\xff]{0,9}(?:content-[a-z-]{2,30}|mime-version)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+# Outlook's own format, another one under the same name; it may hold a header as a text.
+OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0"
 # Reports on mail, and headers alone: look like messages, and are none.
 _NO_MESSAGES: Final = frozenset(
     {
@@ -61,6 +68,8 @@ _ARCHIVE_TYPE: Final = re.compile(
 # Archivers number the pieces of one in several files: papers.zip.001.
 _SPLIT_NUMBER: Final = re.compile(r"(?<=\w)\.\d{2,3}$")
 _MAX_HEADER_BYTES: Final = 64 * 1024
+# To tell whether it is a header.
+_ENOUGH_FIELDS: Final = 50
 # Where the next message of an mbox begins (RFC 4155): a line of its own kind, and a field.
 _NEXT_OF_MBOX: Final = re.compile(rb"(?<=\n)\r?\n(From [^\n]+\n)(?=[A-Za-z][A-Za-z0-9-]*:)")
 _MAX_OF_MBOX: Final = 100
@@ -85,27 +94,50 @@ def is_mere_text(buffer: Buffer, start: int, end: int) -> bool:
 
 def is_message_content(content: bytes, content_type: str, names: Iterable[str]) -> bool:
     """Tell whether a leaf's content is a whole message, by its first lines or by its name."""
-    if content_type in _NO_MESSAGES or (
+    is_called_so = is_called_message(names)
+    if is_called_so and content[:2] in _UTF16_MARKS:
+        content = as_message(content[:_MAX_HEADER_BYTES])
+    is_report = content_type in _NO_MESSAGES or (
         content_type.startswith("message/") and content_type.endswith(_NO_MESSAGE_SUFFIXES)
-    ):
+    )
+    if is_report and not is_called_so:
         return False
-    first = content[:2]
-    if not first or not (first[:1].isalpha() or first[:1] in b"\r\n>\xef"):
-        return False
-    found: list[bytes] = []
-    at = match.end() if (match := _JUNK.match(content, 0, _MAX_HEADER_BYTES)) else 0
-    while len(found) < 50 and (match := _FIELD.match(content, at, _MAX_HEADER_BYTES)):
-        found.append(match[1].lower())
-        at = match.end()
-    if any(name.lower().rstrip(". ").endswith(_MESSAGE_NAMES) for name in names) or content_type.startswith("message/"):
+    found, at = _fields(content)
+    has_body = len(found) == _ENOUGH_FIELDS or bool(content[at : at + _MAX_HEADER_BYTES].strip())
+    if is_called_so and not content.startswith(OLE_MAGIC):
+        has_mime_field = _MIME_FIELD.search(content, 0, _MAX_HEADER_BYTES) is not None
+        return has_mime_field and has_body if is_report else has_mime_field or bool(found)
+    if content_type.startswith("message/"):
         return bool(found)
-    if len(found) < 50 and not content[at : at + _MAX_HEADER_BYTES].strip():
-        return False  # a header alone, as reports on mail have it; nothing can be in that
     return (
-        len(found) >= 3
+        has_body  # a header alone is what reports on mail have; nothing can be in that
+        and len(found) >= 3
         and not _TELLING.isdisjoint(found)
         and not (_OF_MAIL.isdisjoint(found) and b"mime-version" not in found)
     )
+
+
+def _fields(content: bytes) -> tuple[list[bytes], int]:
+    """Return the names of the first fields, if a content begins with such, and where they end."""
+    first = content[:2]
+    if not first or not (first[:1].isalpha() or first[:1] in b"\r\n>\xef"):
+        return [], 0
+    found: list[bytes] = []
+    at = match.end() if (match := _JUNK.match(content, 0, _MAX_HEADER_BYTES)) else 0
+    while len(found) < _ENOUGH_FIELDS and (match := _FIELD.match(content, at, _MAX_HEADER_BYTES)):
+        found.append(match[1].lower())
+        at = match.end()
+    return found, at
+
+
+def is_called_message(names: Iterable[str]) -> bool:
+    """Tell whether a name says that a content is a message."""
+    return any(name.lower().rstrip(". ").endswith(_MESSAGE_NAMES) for name in names)
+
+
+def as_message(content: bytes) -> bytes:
+    """Return a content that is a message in UTF-8, should it be in UTF-16; any other content as it is."""
+    return content.decode("utf-16", "replace").encode("utf-8") if content[:2] in _UTF16_MARKS else content
 
 
 def messages_behind(content: bytes) -> Iterator[bytes]:
@@ -148,6 +180,11 @@ def is_smime_type(content_type: str) -> bool:
 def is_called_smime(content_type: str, names: Iterable[str]) -> bool:
     """Tell whether a type or a name says that a content is S/MIME, more than a signature."""
     return content_type in _SMIME_TYPES or any(name.lower().rstrip(". ").endswith(_SMIME_NAMES) for name in names)
+
+
+def is_opened_by_name(content_type: str, names: Iterable[str]) -> bool:
+    """Tell whether a type or a name has mail clients open a content as a message or S/MIME, whatever it looks like."""
+    return is_called_smime(content_type, names) or is_called_message(names)
 
 
 def begins_cms(content: bytes) -> bool:

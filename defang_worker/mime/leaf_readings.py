@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from defang_worker.mime.base64_faults import Damage
-from defang_worker.mime.contents import is_message_content
+from defang_worker.mime.contents import as_message, is_message_content
 from defang_worker.mime.damage import irregularities, looks_like_base64, other_readings
 from defang_worker.mime.decode import decode_body
 from defang_worker.mime.filenames import canonical
@@ -124,7 +124,7 @@ class LeafReader:
         )
         self._tell_of(leaf.region.container)
         if is_message_content(content, leaf.content_type, leaf.names):
-            self.open_message(content, host, view, leaf.region.depth + 1)
+            self.open_message(as_message(content), host, view, leaf.region.depth + 1)
 
     def name(self, container: Container) -> None:
         """Keep a container by whose names it goes nowhere else."""

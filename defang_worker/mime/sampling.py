@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from defang_worker.mime.contents import TNEF_MAGIC, begins_cms, is_called_smime, is_message_content
+from defang_worker.mime.contents import TNEF_MAGIC, begins_cms, is_message_content, is_opened_by_name
 
 LARGE_BYTES: Final = 128 * 1024
 """Of a body; a smaller one is as quickly decoded whole."""
@@ -92,7 +92,7 @@ class Sample:
             or content_type.startswith("text/")
             or head.startswith(TNEF_MAGIC)
             or begins_cms(head)
-            or is_called_smime(content_type, names)
+            or is_opened_by_name(content_type, names)
             or is_message_content(head, content_type, names)
             or kind_at_start(head) is not None
             or has_zip(b"".join(self._last))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from defang_worker.mime import severities
 from defang_worker.mime.body_checks import ArchiveWalk, BodyChecks, Seed
 from defang_worker.mime.byte_checks import check_bytes
-from defang_worker.mime.contents import is_mere_text, is_smime_type
+from defang_worker.mime.contents import is_mere_text, is_opened_by_name
 from defang_worker.mime.defects import DEFECTS, Defect, Severity, worst_severity
 from defang_worker.mime.header_checks import (
     MimeField,
@@ -230,7 +230,7 @@ def _is_mere_text(entity: Entity) -> bool:
     return (
         entity.transfer_encoding in _UNENCODED
         and entity.content_type[:2] not in {"mu", "me"}  # multipart and message
-        and not is_smime_type(entity.content_type)
+        and not is_opened_by_name(entity.content_type, entity.filenames)
         and not entity.children
         and is_mere_text(entity.source.buffer, entity.body_start, entity.end)
     )

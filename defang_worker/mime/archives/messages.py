@@ -10,10 +10,13 @@ from typing import Final
 from urllib.parse import quote
 
 from defang_worker.mime.archives.kinds import ArchiveKind
-from defang_worker.mime.archives.model import ArchiveError, ArchiveLimitError, Budget, Member, Reason
+from defang_worker.mime.archives.model import HEAD_BYTES, ArchiveError, ArchiveLimitError, Budget, Member, Reason
 from defang_worker.mime.contents import (
+    OLE_MAGIC,
     TNEF_MAGIC,
+    as_message,
     begins_cms,
+    is_called_message,
     is_called_smime,
     is_message_content,
     messages_behind,
@@ -35,6 +38,8 @@ def holds_parts(head: bytes, names: tuple[str, ...]) -> bool:
     """Tell by its first bytes and its names whether a file is a message, or another one with parts in it."""
     return (
         is_message_content(head, "", names)
+        # of which the first field that is one may stand further behind
+        or (len(head) >= HEAD_BYTES and is_called_message(names) and not head.startswith(OLE_MAGIC))
         or head.startswith(TNEF_MAGIC)
         or begins_cms(head)
         or is_called_smime("", names)
@@ -56,7 +61,7 @@ class MessageReader:
             attached = _ATTACHED % quote(name[-_MAX_NAME_CHARACTERS:], errors="replace").encode("ascii") + data
             yield from self._parts(parse(attached), is_file=True)
             return
-        yield from self._parts(parse(data))
+        yield from self._parts(parse(as_message(data)))
         for message in messages_behind(data):
             yield from self._parts(parse(message))
 
