@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Single compressed files as archives of one member: gzip with the name it may carry, bzip2, xz, zstd and others."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from defang_worker.mime.archives import unpack
@@ -27,30 +27,40 @@ STREAM_KINDS: Final = frozenset(_EXTENSIONS)
 
 
 def read_stream(data: bytes, kind: ArchiveKind, budget: Budget, filenames: tuple[str, ...] = ()) -> Iterator[Member]:
-    """Yield the only member of a compressed file, which has these names itself."""
+    """Yield the only member of a compressed file, which has these names itself.
+
+    What is behind its end is found by reading up to there, and is a defect of the member from then on.
+    """
     own = [_gzip_name(data)] if kind is ArchiveKind.GZIP else []
     names = spellings(*own, *(_unpacked_name(kind, filename) for filename in filenames))
     packed = memoryview(data)
     budget.take_member()
-    yield Member(
+
+    def note_junk() -> None:
+        member.defects = tuple(dict.fromkeys([*member.defects, "archive-junk"]))
+
+    member = Member(
         kind=kind,
         names=names,
-        unpack=lambda size: first_bytes(packed, kind, size, budget),
+        unpack=lambda size: first_bytes(packed, kind, size, budget, note_junk),
         budget=budget,
         packed_size=len(data),
         defects=("archive-odd-member-name",) if any(is_odd(name) for name in names) else (),
     )
+    yield member
 
 
-def first_bytes(packed: memoryview, kind: ArchiveKind, size: int, budget: Budget) -> bytes:
+def first_bytes(
+    packed: memoryview, kind: ArchiveKind, size: int, budget: Budget, on_junk: Callable[[], None] = unpack.ignore
+) -> bytes:
     """Return the first bytes of what is packed. Raises ArchiveError."""
     match kind:
         case ArchiveKind.GZIP:
             return unpack.inflate(packed, size, unpack.GZIP)
         case ArchiveKind.BZIP2:
-            return unpack.bunzip(packed, size)
+            return unpack.bunzip(packed, size, on_junk)
         case ArchiveKind.XZ | ArchiveKind.LZMA:
-            return unpack.unxz(packed, size, is_lzma=kind is ArchiveKind.LZMA)
+            return unpack.unxz(packed, size, on_junk, is_lzma=kind is ArchiveKind.LZMA)
         case _:
             return unpack.by_libarchive(kind, packed, size, budget)
 

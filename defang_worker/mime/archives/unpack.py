@@ -6,9 +6,10 @@ could be unpacked.
 """
 
 import zlib
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from defang_worker.mime.archives.kinds import ArchiveKind
+from defang_worker.mime.archives.kinds import PADDING, ArchiveKind
 from defang_worker.mime.archives.model import ArchiveError, ArchiveLimitError, Budget, Reason
 from defang_worker.mime.tree import KIB, MIB
 
@@ -17,6 +18,11 @@ GZIP: Final = 16 + zlib.MAX_WBITS
 _STEP_BYTES: Final = 64 * KIB
 # The dictionary is allocated at once; xz -9 has 64 MiB.
 _MAX_DICTIONARY_BYTES: Final = 128 * MIB
+# Streams that follow one another are one file, which is how programs pack on several processors: a stream for 100 KB or
+# more of content. Empty ones take 14 bytes, and each costs its decompressor.
+_MAX_STREAMS: Final = 4_096
+_BZIP2_MAGIC: Final = b"BZh"
+_XZ_MAGIC: Final = b"\xfd7zXZ\0"
 
 
 class Decompressor(Protocol):
@@ -55,40 +61,70 @@ def inflate(packed: memoryview, size: int, window_bits: int = RAW_DEFLATE) -> by
     return b"".join(pieces)
 
 
-def expand(stream: Decompressor, packed: memoryview, size: int) -> bytes:
-    """Return the first bytes of what a decompressor of bz2 or lzma makes of the data."""
+def expand(
+    new_stream: Callable[[], Decompressor], packed: memoryview, size: int, magic: bytes, on_junk: Callable[[], None]
+) -> bytes:
+    """Return the first bytes of what decompressors of bz2 or lzma make of the data, a new one for each stream.
+
+    A stream that follows another begins with `magic`; without one, none does. Other bytes there are told to `on_junk`.
+    """
+    import lzma  # noqa: PLC0415 (rarely needed)
+
     pieces: list[bytes] = []
     at = 0
     try:
-        while size > 0 and not stream.eof:
-            chunk = bytes(packed[at : at + _STEP_BYTES]) if stream.needs_input else b""
-            at += len(chunk)
-            piece = stream.decompress(chunk, size)
-            if not piece and not chunk and stream.needs_input:
-                raise ArchiveError("a member's content is cut off", partial=b"".join(pieces))
-            pieces.append(piece)
-            size -= len(piece)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+        for _ in range(_MAX_STREAMS):
+            stream = new_stream()
+            while size > 0 and not stream.eof:
+                chunk = bytes(packed[at : at + _STEP_BYTES]) if stream.needs_input else b""
+                at += len(chunk)
+                piece = stream.decompress(chunk, size)
+                if not piece and not chunk and stream.needs_input:
+                    raise ArchiveError("a member's content is cut off", partial=b"".join(pieces))
+                pieces.append(piece)
+                size -= len(piece)
+            at = _after_padding(packed, at - len(stream.unused_data), magic)
+            if size <= 0 or not magic or packed[at : at + len(magic)] != magic:
+                if size > 0 and bytes(packed[at:]).strip(PADDING):
+                    on_junk()
+                return b"".join(pieces)
+    except (OSError, ValueError, EOFError, MemoryError, lzma.LZMAError) as error:
         raise ArchiveError(f"a member's content is damaged: {error}", partial=b"".join(pieces)) from error
-    return b"".join(pieces)
+    raise ArchiveLimitError("it is packed in more streams than are looked at", Reason.SIZE, partial=b"".join(pieces))
 
 
-def bunzip(packed: memoryview, size: int) -> bytes:
-    """Return the first bytes of what bzip2 packed; of the first stream only, as most programs write just one."""
+def _after_padding(packed: memoryview, at: int, magic: bytes) -> int:
+    """Return where the zeros end that may stand behind a stream of xz (section 2.2 of its format), and of no other."""
+    if magic == _XZ_MAGIC:
+        while at < len(packed) and packed[at] == 0:
+            rest = bytes(packed[at : at + _STEP_BYTES])
+            at += len(rest) - len(rest.lstrip(b"\0"))
+    return at
+
+
+def ignore() -> None:
+    """Do nothing about bytes behind the end."""
+
+
+def bunzip(packed: memoryview, size: int, on_junk: Callable[[], None] = ignore) -> bytes:
+    """Return the first bytes of what bzip2 packed."""
     import bz2  # noqa: PLC0415 (rarely needed)
 
-    return expand(bz2.BZ2Decompressor(), packed, size)
+    return expand(bz2.BZ2Decompressor, packed, size, _BZIP2_MAGIC, on_junk)
 
 
-def unxz(packed: memoryview, size: int, *, is_lzma: bool = False) -> bytes:
+def unxz(packed: memoryview, size: int, on_junk: Callable[[], None] = ignore, *, is_lzma: bool = False) -> bytes:
     """Return the first bytes of an xz file or, if so said, of one in its predecessor's format."""
     import lzma  # noqa: PLC0415 (rarely needed)
 
     form = lzma.FORMAT_ALONE if is_lzma else lzma.FORMAT_XZ
-    try:
-        return expand(lzma.LZMADecompressor(form, memlimit=2 * _MAX_DICTIONARY_BYTES), packed, size)
-    except lzma.LZMAError as error:
-        raise ArchiveError(f"a member's content is damaged: {error}") from error
+    return expand(
+        lambda: lzma.LZMADecompressor(form, memlimit=2 * _MAX_DICTIONARY_BYTES),
+        packed,
+        size,
+        b"" if is_lzma else _XZ_MAGIC,
+        on_junk,
+    )
 
 
 def lzma_of_zip(packed: memoryview, size: int) -> bytes:

@@ -100,6 +100,9 @@ class Archive:
                 if not is_packed_tar:
                     self._defects["nested-message" if inner is ArchiveKind.MESSAGE else "archive-nested"] = None
                 yield from self._walk_member(member, inner, depth if is_packed_tar else depth + 1)
+            if kind in STREAM_KINDS:
+                # What is behind its end is known by now.
+                self._defects.update(dict.fromkeys(member.defects))
 
     def _walk_member(self, member: Member, kind: ArchiveKind, depth: int) -> Iterator[Member]:
         try:

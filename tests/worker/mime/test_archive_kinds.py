@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Archives other than zip: tar by our reader, compressed files, and what libarchive reads in a process of its own."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import random
 import subprocess
@@ -181,6 +183,49 @@ def test_a_compressed_file_without_a_name_inside_has_that_of_its_own(filename: s
 def test_all_parts_of_a_gzip_file_are_its_content() -> None:
     (member,) = members(gzip.compress(b"one ") + gzip.compress(b"two"))
     assert member.read() == b"one two"
+
+
+@pytest.mark.parametrize(
+    ("compress", "filling"), [(bz2.compress, b""), (lzma.compress, b""), (lzma.compress, bytes(8))]
+)
+def test_all_streams_of_a_compressed_file_are_its_content(compress: Callable[[bytes], bytes], filling: bytes) -> None:
+    data = tarred(FILES)
+    archive = Archive(compress(data[:300]) + filling + compress(data[300:]))
+    assert [member.name for member in archive] == ["", *FILES]
+    assert archive.error is None
+    assert archive.defects == ("archive-other",)
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
+@pytest.mark.parametrize(("rest", "is_junk"), [(b"\r\n\0", False), (b"\0\0\0\0junk", True)])
+def test_other_bytes_behind_a_compressed_file_are_told(
+    compress: Callable[[bytes], bytes], rest: bytes, is_junk: bool
+) -> None:
+    for content in (b"words", tarred(FILES)):
+        archive = Archive(compress(content) + rest)
+        for _ in archive:
+            pass
+        assert archive.error is None
+        assert ("archive-junk" in archive.defects) is is_junk
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
+def test_what_is_before_a_damaged_stream_can_be_read(compress: Callable[[bytes], bytes]) -> None:
+    (member,) = Archive(compress(b"words") + compress(b"more")[:-12])
+    with pytest.raises(ArchiveError) as cut:
+        member.read()
+    assert cut.value.partial.startswith(b"words")
+    (member,) = Archive(compress(b"words") + compress(b"more")[:12] + b"damage" * 9)
+    with pytest.raises(ArchiveError) as damaged:
+        member.read()
+    assert damaged.value.partial == b"words"
+
+
+def test_a_file_of_countless_streams_is_beyond_the_limits() -> None:
+    archive = Archive(bz2.compress(b"") * 5000)
+    for _ in archive:
+        pass
+    assert isinstance(archive.error, ArchiveLimitError)
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
