@@ -121,7 +121,7 @@ class Allowance:
 class Budget:
     """What is left of the limits for one archive and all archives within it."""
 
-    __slots__ = ("archives", "checks", "heads", "helpers", "limits", "members", "reads", "seconds")
+    __slots__ = ("archives", "checks", "ends", "heads", "helpers", "limits", "members", "reads", "seconds")
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.limits = limits
@@ -132,6 +132,8 @@ class Budget:
         """For archives within the archive."""
         self.checks = Allowance(min(_CHECKED_BYTES, limits.max_expanded_bytes))
         """For contents that are only looked at."""
+        self.ends = Allowance(limits.max_expanded_bytes)
+        """For streams whose end is looked for."""
         self.reads = Allowance(limits.max_expanded_bytes)
         """For members that somebody reads."""
         self.seconds = limits.max_seconds

@@ -5,7 +5,8 @@ Some unpackers go by the directory at the end, some by the headers in front of t
 they find. So every byte has to belong to a record; what does not is looked through for more records.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -21,6 +22,7 @@ from defang_worker.mime.archives.model import (
     Unpack,
 )
 from defang_worker.mime.archives.names import is_odd, mean_the_same, spellings
+from defang_worker.mime.archives.stream_ends import packed_bytes
 from defang_worker.mime.archives.zip_records import (
     ANY_RECORD,
     CENTRAL_MAGIC,
@@ -58,6 +60,8 @@ class ZipReader:
         self._view = memoryview(data)
         self._budget = budget
         self._directories = 0
+        self._marks = [match.start() for match in LOCAL_HEADER.finditer(data)]
+        """Where members' own headers may be, in any content, too."""
         self._spans: list[tuple[int, int]] = []
         """What belongs to some record."""
         self._unlisted: dict[int, Header] = {}
@@ -122,7 +126,8 @@ class ZipReader:
                 if header is not None:
                     self._budget.take_member()
                     self._unlisted[at] = header
-                    content_end = min(header.end + self._packed_bytes(header, None), len(self._data))
+                    contents = [(header.method, self._packed_bytes(header, None))]
+                    content_end = self._content_end(header.end, contents, [header])
                     self._spans.append((at, content_end))
                 match = LOCAL_HEADER.search(self._data, content_end, max(content_end, reach))
 
@@ -147,13 +152,16 @@ class ZipReader:
         # Where a zip is hidden in the comment, that is not one.
         is_comment = ANY_RECORD.search(self._data, comment_start, comment_end) is None
         self._spans.append((record.start, comment_end if is_comment else comment_start))
-        near = record.start - record.directory_bytes
-        places = [(near, near - record.directory_offset)]
-        if near != record.directory_offset:
-            places.append((record.directory_offset, 0))
+        places: dict[int, int] = {}
+        for size, offset in record.directories:
+            near = record.start - size
+            places.setdefault(near, near - offset)
+            places.setdefault(offset, 0)
+        if len(record.directories) > 1:
+            self.defects["archive-junk"] = None
         counts = [
             self._read_records(start, shift)[0]
-            for start, shift in places
+            for start, shift in places.items()
             if start >= 0 and self._data.startswith(CENTRAL_MAGIC, start)
         ]
         # Without zip64, the number is cut to 16 bits.
@@ -169,7 +177,6 @@ class ZipReader:
             extents.append(self._add(central, self._local_header(central)))
             at = central.end
         self._spans.append((start, at))
-        self._spans += extents
         extents.sort()
         if any(before[1] > after[0] for before, after in pairwise(extents)):
             self._fail("members of the zip overlap", Reason.OVERLAP)
@@ -223,9 +230,26 @@ class ZipReader:
         if local is None:
             return first.start, first.start
         end = min(start + next(iter(contents))[1], len(self._data))
-        if local.flags & FLAG_DESCRIPTOR:
-            end += descriptor_bytes(self._data, end, first.packed, first.size)
+        trimmed = self._content_end(start, contents, headers)
+        if trimmed == end and local.flags & FLAG_DESCRIPTOR:
+            end = trimmed = end + descriptor_bytes(self._data, end, first.packed, first.size)
+        self._spans.append((first.start, trimmed))
         return first.start, end
+
+    def _content_end(self, start: int, contents: Iterable[tuple[int, int]], headers: list[Header]) -> int:
+        """Return where a member's content ends at the latest, in all readings, if another's header seems to follow."""
+        end = min(start + next(iter(contents))[1], len(self._data))
+        at = bisect_left(self._marks, start)
+        if at == len(self._marks) or self._marks[at] >= end:
+            return end
+        end = min(end, start + min(packed for _, packed in contents))
+        if any(header.is_encrypted for header in headers):
+            return end
+        for method, _ in contents:
+            length = packed_bytes(self._view[start:end], method, self._budget.ends)
+            if length is not None:
+                end = min(end, start + length)
+        return end
 
     def _packed_bytes(self, header: Header, central: Header | None) -> int:
         if header is central or header.packed or not header.flags & FLAG_DESCRIPTOR:
@@ -236,14 +260,15 @@ class ZipReader:
 def _names_of(headers: list[Header]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return all names of a member that has these headers, and what is wrong with it."""
     texts = [header.text for header in headers]
-    names = spellings(*texts, *(header.unicode_path for header in headers))
+    paths = [(header, path) for header in headers for path in header.unicode_paths]
+    names = spellings(*texts, *(path for _, path in paths))
     defects: list[str] = []
     if any(header.is_encrypted for header in headers):
         defects.append("archive-encrypted")
     if not mean_the_same(texts[-1], texts[0]):
         defects.append("archive-name-mismatch")
-    second = any(header.unicode_path and not mean_the_same(header.text, header.unicode_path) for header in headers)
-    if second or any(is_odd(name) for name in names):
+    second = any(not mean_the_same(header.text, path) for header, path in paths)
+    if second or any(header.repeats_fields for header in headers) or any(is_odd(name) for name in names):
         defects.append("archive-odd-member-name")
     return names, tuple(defects)
 

@@ -21,6 +21,7 @@ _CENTRAL: Final = struct.Struct("<4s6H3I5H2I")
 _END: Final = struct.Struct("<4s4H2IH")
 _END64: Final = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64_BYTES: Final = 20
+_LOCATOR64: Final = struct.Struct("<Q")
 _UNICODE_PATH: Final = 0x7075
 _ZIP64: Final = 0x0001
 _IN_ZIP64: Final = 0xFFFFFFFF
@@ -43,8 +44,10 @@ class Header:
     method: int
     packed: int
     size: int
-    unicode_path: str
-    """The name in the extra field 0x7075; empty if there is none."""
+    unicode_paths: tuple[str, ...]
+    """The names in extra fields 0x7075."""
+    repeats_fields: bool
+    """Whether a field for names or sizes is there twice: some programs go by the first, some by the last."""
     start: int
     """Where the member's own header is, or should be."""
     end: int
@@ -71,8 +74,8 @@ class EndRecord:
     """Where it begins, the zip64 records before it included."""
     comment: tuple[int, int]
     count: int
-    directory_bytes: int
-    directory_offset: int
+    directories: tuple[tuple[int, int], ...]
+    """The length of the directory and its offset; again where zip64 and the older fields tell of different ones."""
 
 
 def read_local(data: bytes, start: int) -> Header | None:
@@ -85,11 +88,11 @@ def read_local(data: bytes, start: int) -> Header | None:
     if end > len(data):
         return None
     name = data[name_at : name_at + name_bytes]
-    extra = dict(_extra_fields(data[name_at + name_bytes : end]))
-    size, packed, _ = _widen(extra.get(_ZIP64, b""), size, packed, 0)
+    extra = list(_extra_fields(data[name_at + name_bytes : end]))
+    size, packed, _ = _widen(extra, size, packed, 0)
     return Header(
         name=name, flags=flags, method=method, packed=packed, size=size,
-        unicode_path=_unicode_path(extra), start=start, end=end,
+        unicode_paths=_unicode_paths(extra), repeats_fields=_repeats(extra), start=start, end=end,
     )  # fmt: skip
 
 
@@ -104,11 +107,11 @@ def read_central(data: bytes, at: int, shift: int) -> Header | None:
     end = name_at + name_bytes + extra_bytes + comment_bytes
     if end > len(data):
         return None
-    extra = dict(_extra_fields(data[name_at + name_bytes : name_at + name_bytes + extra_bytes]))
-    size, packed, offset = _widen(extra.get(_ZIP64, b""), size, packed, offset)
+    extra = list(_extra_fields(data[name_at + name_bytes : name_at + name_bytes + extra_bytes]))
+    size, packed, offset = _widen(extra, size, packed, offset)
     return Header(
         name=data[name_at : name_at + name_bytes], flags=flags, method=method, packed=packed, size=size,
-        unicode_path=_unicode_path(extra), start=offset + shift, end=end,
+        unicode_paths=_unicode_paths(extra), repeats_fields=_repeats(extra), start=offset + shift, end=end,
     )  # fmt: skip
 
 
@@ -119,14 +122,22 @@ def read_end(data: bytes, at: int) -> EndRecord | None:
     _, _, _, _, count, directory_bytes, offset, comment_bytes = _END.unpack_from(data, at)
     comment = (at + _END.size, min(at + _END.size + comment_bytes, len(data)))
     start = at
+    directories: dict[tuple[int, int], None] = {}
     locator = at - _LOCATOR64_BYTES
-    end64 = locator - _END64.size
-    if end64 >= 0 and data.startswith(_LOCATOR64_MAGIC, locator) and data.startswith(_END64_MAGIC, end64):
-        *_, count, directory_bytes, offset = _END64.unpack_from(data, end64)
-        start = end64
-    return EndRecord(
-        start=start, comment=comment, count=count, directory_bytes=directory_bytes, directory_offset=offset
-    )
+    if locator >= 0 and data.startswith(_LOCATOR64_MAGIC, locator):
+        # Some programs look where the locator points, others right before it.
+        for end64 in dict.fromkeys((locator - _END64.size, *_LOCATOR64.unpack_from(data, locator + 8))):
+            if 0 <= end64 <= locator - _END64.size and data.startswith(_END64_MAGIC, end64):
+                _, record_bytes, *_, count, wide_bytes, wide_offset = _END64.unpack_from(data, end64)
+                directories[wide_bytes, wide_offset] = None
+                if locator in {end64 + _END64.size, end64 + 12 + record_bytes}:
+                    start = end64
+                classic_bytes = wide_bytes if directory_bytes == _IN_ZIP64 else directory_bytes
+                classic_offset = wide_offset if offset == _IN_ZIP64 else offset
+                directories[classic_bytes, classic_offset] = None
+    if not directories:
+        directories[directory_bytes, offset] = None
+    return EndRecord(start=start, comment=comment, count=count, directories=tuple(directories))
 
 
 def descriptor_bytes(data: bytes, at: int, packed: int, size: int) -> int:
@@ -157,15 +168,23 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
         at += 4 + length
 
 
-def _widen(zip64: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
+def _widen(extra: list[tuple[int, bytes]], size: int, packed: int, offset: int) -> tuple[int, int, int]:
     """Replace the values that didn't fit by those of the zip64 field, in which only these stand (APPNOTE 4.5.3)."""
-    values = [size, packed, offset]
-    wide = iter(value for (value,) in struct.iter_unpack("<Q", zip64[: len(zip64) // 8 * 8]))
-    size, packed, offset = (next(wide, value) if value == _IN_ZIP64 else value for value in values)
+    for kind, field in extra:
+        if kind == _ZIP64:
+            wide = iter(value for (value,) in struct.iter_unpack("<Q", field[: len(field) // 8 * 8]))
+            values = [size, packed, offset]
+            size, packed, offset = (next(wide, value) if value == _IN_ZIP64 else value for value in values)
     return size, packed, offset
 
 
-def _unicode_path(extra: dict[int, bytes]) -> str:
-    """Return the name of APPNOTE 4.6.9. It is to count only if a checksum fits, but not all unpackers look."""
-    field = extra.get(_UNICODE_PATH, b"")
-    return field[5:].decode("utf-8", "replace") if len(field) > 5 else ""
+def _unicode_paths(extra: list[tuple[int, bytes]]) -> tuple[str, ...]:
+    """Return the names of APPNOTE 4.6.9. They are to count only if a checksum fits, but not all unpackers look."""
+    if not extra:
+        return ()
+    return tuple(field[5:].decode("utf-8", "replace") for kind, field in extra if kind == _UNICODE_PATH and field[5:])
+
+
+def _repeats(extra: list[tuple[int, bytes]]) -> bool:
+    kinds = [kind for kind, _ in extra]
+    return kinds.count(_UNICODE_PATH) > 1 or kinds.count(_ZIP64) > 1

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Zips that unpackers read differently: all names are found, and what is wrong has its name."""
 
+import bz2
 import io
+import lzma
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -71,6 +74,64 @@ def encrypted(flags_at: tuple[int, ...]) -> bytes:
     for at in flags_at:
         data[(data.index(DIRECTORY) if at == 8 else 0) + at] |= 1
     return bytes(data)
+
+
+def deflated(content: bytes) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return stream.compress(content) + stream.flush()
+
+
+PACKERS: dict[int, Callable[[bytes], bytes]] = {0: bytes, 8: deflated, 12: bz2.compress, 95: lzma.compress}
+
+
+def local(name: bytes, content: bytes, method: int, packed: int, extra: bytes = b"") -> bytes:
+    numbers = (20, 0, method, 0, 0, zlib.crc32(content), packed, len(content), len(name), len(extra))
+    return struct.pack("<4s5H3I2H", b"PK\x03\x04", *numbers) + name + extra
+
+
+def central(name: bytes, content: bytes, method: int, packed: int, at: int = 0, *, extra: bytes = b"") -> bytes:
+    numbers = (20, 20, 0, method, 0, 0, zlib.crc32(content), packed, len(content), len(name), len(extra))
+    return struct.pack("<4s6H3I5H2I", DIRECTORY, *numbers, 0, 0, 0, 0, at) + name + extra
+
+
+def end(directory: bytes, at: int) -> bytes:
+    return struct.pack("<4s4H2IH", END, 0, 0, 1, 1, len(directory), at, 0)
+
+
+HIDDEN = local(b"blocked.exe", b"MARKER", 0, 6) + b"MARKER"
+
+
+def with_header_behind(method: int, local_bytes: int = 0, central_bytes: int = 0) -> bytes:
+    """A zip whose only listed member has another's header behind its end; sizes are those of both unless given."""
+    content = b"plain words " * 9
+    packed = PACKERS[method](content)
+    both = len(packed) + len(HIDDEN)
+    header = local(b"a.txt", content, method, local_bytes or both)
+    directory = central(b"a.txt", content, method, central_bytes or both)
+    return header + packed + HIDDEN + directory + end(directory, len(header) + both)
+
+
+def with_two_directories(*, is_pointed_at: bool) -> bytes:
+    """A zip that shows one directory by zip64, and another by its older end or where zip64's locator points."""
+    harmless = local(b"a.txt", b"words", 0, 5) + b"words"
+    directories = [central(b"a.txt", b"words", 0, 5), central(b"blocked.exe", b"MARKER", 0, 6, len(harmless))]
+    data = harmless + HIDDEN
+    at = len(data)
+    data += b"".join(directories)
+    places = [(len(directories[0]), at), (len(directories[1]), at + len(directories[0]))]
+    records = [struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, *place) for place in places]
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, len(data), 1)
+    if is_pointed_at:
+        return data + records[1] + records[0] + locator + struct.pack("<4s4H2IH", END, 0, 0, 1, 1, *places[0], 0)
+    return data + records[0] + locator + struct.pack("<4s4H2IH", END, 0, 0, 1, 1, *places[1], 0)
+
+
+def with_path_twice(*paths: bytes) -> bytes:
+    fields = (b"\x01" + struct.pack("<I", zlib.crc32(b"a.txt")) + path for path in paths)
+    extra = b"".join(struct.pack("<2H", 0x7075, len(field)) + field for field in fields)
+    directory = central(b"a.txt", b"words", 0, 5, extra=extra)
+    content = local(b"a.txt", b"words", 0, 5, extra) + b"words"
+    return content + directory + end(directory, len(content))
 
 
 def looked_at(data: bytes) -> tuple[set[str], set[str], ArchiveError | None]:
@@ -154,6 +215,51 @@ def test_a_password_that_one_header_denies_is_no_hindrance() -> None:
     (member,) = Archive(encrypted((8,)))
     assert member.is_encrypted
     assert member.read() == b"words" * 4
+
+
+@pytest.mark.parametrize(
+    ("method", "local_bytes", "central_bytes"),
+    [(8, 0, 0), (12, 0, 0), (95, 0, 0), (0, 108, 0), (0, 0, 108), (8, len(deflated(b"plain words " * 9)), 0)],
+)
+def test_a_header_behind_the_end_of_a_content_is_found(method: int, local_bytes: int, central_bytes: int) -> None:
+    names, defects, _ = looked_at(with_header_behind(method, local_bytes, central_bytes))
+    assert names == {"a.txt", "blocked.exe"}
+    assert "archive-junk" in defects
+
+
+@pytest.mark.parametrize("is_pointed_at", [False, True])
+def test_of_zip64_and_older_ends_that_differ_both_are_followed(is_pointed_at: bool) -> None:
+    names, defects, _ = looked_at(with_two_directories(is_pointed_at=is_pointed_at))
+    assert names == {"a.txt", "blocked.exe"}
+    assert defects == {"archive-junk"}
+
+
+@pytest.mark.parametrize("paths", [(b"blocked.exe", b"a.txt"), (b"a.txt", b"blocked.exe")])
+def test_of_a_second_name_that_is_there_twice_both_count(paths: tuple[bytes, bytes]) -> None:
+    names, defects, error = looked_at(with_path_twice(*paths))
+    assert names == {"a.txt", "blocked.exe"}
+    assert defects == {"archive-odd-member-name"}
+    assert error is None
+
+
+@pytest.mark.parametrize("level", [0, 9])
+def test_an_archive_packed_in_another_is_no_junk_of_it(level: int) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as outer:
+        outer.writestr("inner.zip", ONE)
+    assert (ONE in file.getvalue()) == (level == 0)
+    assert looked_at(file.getvalue()) == ({"inner.zip", "a.txt", "blocked.exe"}, {"archive-nested"}, None)
+
+
+def test_a_zip64_that_says_everything_twice_is_sound() -> None:
+    content = local(b"a.txt", b"words", 0, 5) + b"words"
+    directory = central(b"a.txt", b"words", 0, 5)
+    places = (len(directory), len(content))
+    record = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, *places)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, sum(places), 1)
+    for older in (places, (0xFFFFFFFF, 0xFFFFFFFF), (places[0], 0xFFFFFFFF)):
+        data = content + directory + record + locator + struct.pack("<4s4H2IH", END, 0, 0, 1, 1, *older, 0)
+        assert looked_at(data) == ({"a.txt"}, set(), None)
 
 
 def test_an_archive_stored_in_another_is_no_junk_of_it() -> None:
