@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from defang_worker import Envelope, Message
 from defang_worker.api.hooks import HOOKS
 from defang_worker.api.stages import VERBS, Stage
-from defang_worker.checking import known
+from defang_worker.checking import former_names, known
 from defang_worker.checking.findings import Finding, Kind
 from defang_worker.checking.returns import wrong_returns
 from defang_worker.checking.source import FunctionUses, Use, functions
@@ -30,7 +30,8 @@ def check_source(file: str, text: str) -> list[Finding]:
     """What is wrong with the source, in the order of its lines; raises SyntaxError for what is no Python."""
     tree = ast.parse(text, file)
     found = functions(tree)
-    findings = [Finding(file=file, line=line, kind=Kind.NAME, text=told) for line, told in _hidden_callbacks(tree)]
+    named = [*_hidden_callbacks(tree), *former_names.calls_of_them(tree)]
+    findings = [Finding(file=file, line=line, kind=Kind.NAME, text=told) for line, told in named]
     findings += [
         Finding(file=file, line=line, kind=kind, text=told)
         for function in found
@@ -73,15 +74,21 @@ def _of_use(use: Use) -> Iterator[tuple[int, Kind, str]]:
     owner = use.owner.__name__
     names = known.members(use.owner)
     if use.name not in names and not use.name.startswith("__"):
-        meant = get_close_matches(use.name, names, n=1)
-        perhaps = f"; {meant[0]} perhaps?" if meant else ""
-        yield use.line, Kind.NAME, f"{owner} has no member {use.name}{perhaps}"
+        yield use.line, Kind.NAME, f"{owner} has no member {use.name}{_perhaps(use.name, names)}"
     elif use.is_assigned:
         # Most raise; the few that do not would change what we keep of the message, and not the message.
         yield use.line, Kind.NAME, f"{owner}.{use.name} is not to be assigned to"
     if use.call is not None and use.method is not None:
         for kind, wrong in _misfits(use, use.call, use.method):
             yield use.line, kind, f"{owner}.{use.name}: {wrong}"
+
+
+def _perhaps(name: str, names: set[str]) -> str:
+    """What may have been meant."""
+    if name in former_names.NAMES:
+        return f"; here it is {former_names.NAMES[name]}"
+    meant = get_close_matches(name, names, n=1)
+    return f"; {meant[0]} perhaps?" if meant else ""
 
 
 def _misfits(use: Use, call: ast.Call, method: known.Method) -> Iterator[tuple[Kind, str]]:

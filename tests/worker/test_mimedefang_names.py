@@ -13,6 +13,7 @@ import defang_worker
 from defang_milter import settings as milter_settings
 from defang_mux import settings as mux_settings
 from defang_worker.api.hooks import HOOKS, Filter
+from defang_worker.checking import former_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mimedefang-names.md").read_text()
 LIST = (Path(__file__).parent / "mimedefang_names.txt").read_text()
@@ -74,6 +75,17 @@ def test_name_that_does_not_exist_is_noticed(name: str) -> None:
 def test_every_name_has_a_row_and_no_row_is_left_over() -> None:
     told = [name for theirs, _ in ROWS for name in re.findall(r"`([^`]+)`", theirs)]
     assert sorted(told) == sorted(NAMES)
+
+
+def test_check_tells_the_same_of_functions() -> None:
+    functions = PAGE.partition("\n## Actions\n")[2].partition("\n## Mailmunge\n")[0]
+    ours = r"`((?:message|part|self|connection|envelope|Settings|defang_worker)\.[\w.]+)`"
+    told = {
+        name: first
+        for theirs, first in re.findall(rf"^\| (`.*?) \| {ours}", functions, re.MULTILINE)
+        for name in re.findall(r"`([A-Za-z]\w*)`", theirs)
+    }
+    assert told == former_names.NAMES
 
 
 def test_every_row_tells_a_name_of_ours_or_why_there_is_none() -> None:

@@ -43,6 +43,11 @@ def method(body: str, head: str = "filter_begin(self, message)") -> str:
         ("x = message.root\nx.chldren", "Part has no member chldren; children perhaps?"),
         ("x: Part = object()\nx.chldren", "Part has no member chldren; children perhaps?"),
         ("if (e := message.envelope).heloo:\n    pass", "Envelope has no member heloo; helo perhaps?"),
+        (
+            "message.action_add_header('a', 'b')",
+            "Message has no member action_add_header; here it is message.headers.add",
+        ),
+        ("action_bounce('x')", "action_bounce is not defined; here it is message.reject"),
         ("return Response.rejct('x')", "Response has no member rejct; reject perhaps?"),
         ("return defang_worker.Response.rejct('x')", "Response has no member rejct; reject perhaps?"),
     ],
@@ -211,6 +216,10 @@ def test_plain_functions_are_checked_as_methods_are() -> None:
         "message.envelope.sender.upper().title()",
         "message.__class__",
         "def inner(message):\n    message.whatever",
+        "def action_bounce(text):\n    pass\naction_bounce('x')",
+        "from mine import action_bounce\naction_bounce('x')",
+        "import mine as re_match\nre_match('x')",
+        "find_part = print\nfind_part('x')",
     ],
 )
 def test_nothing_is_said_about_what_may_be_right(body: str) -> None:
@@ -229,6 +238,11 @@ def test_members_that_no_annotation_tells_of_are_what_they_are_taken_for() -> No
     assert isinstance(known.member(Message, "envelope"), known.Instance)
     assert known.member(Message, "envelope") == known.Instance(type(message.envelope)) == known.Instance(Envelope)
     assert known.member(Message, "headers") == known.Instance(type(message.headers)) == known.Instance(Headers)
+
+
+def test_function_that_may_come_from_another_file_is_left_alone() -> None:
+    assert found("from mine import *\ndef filter_end(message): action_bounce('x')") == []
+    assert len(found("from defang_worker import *\ndef filter_end(message): action_bounce('x')")) == 1
 
 
 def test_verbs_are_told_by_their_names_in_the_table_of_stages() -> None:
