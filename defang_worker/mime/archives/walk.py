@@ -139,7 +139,9 @@ class Archive:
 
     def _kind_in(self, member: Member, outer: ArchiveKind) -> ArchiveKind | None:
         """Return the kind of archive that a member is, or MESSAGE for one, by its first bytes."""
-        if member.is_directory or member.size == 0:
+        # A zip may claim no size for what is packed in it.
+        is_empty = member.size == 0 and (outer is not ArchiveKind.ZIP or member.packed_size == 0)
+        if member.is_directory or is_empty:
             return None
         try:
             head = member.head()

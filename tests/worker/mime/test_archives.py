@@ -58,6 +58,15 @@ def test_attached_archives_of_the_corpus(file: str, expected: set[str]) -> None:
     assert {canonical(name) for name in member_names(attachment)} == expected
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_within_is_seen_whatever_size_it_claims(method: int) -> None:
+    data = bytearray(packed({"inner.zip": packed({"blocked.exe": b"MARKER"})}, method))
+    data[22:26] = bytes(4)
+    directory = data.rindex(b"PK\x01\x02")
+    data[directory + 24 : directory + 28] = bytes(4)
+    assert member_names(bytes(data)) == ["inner.zip", "blocked.exe"]
+
+
 def test_a_name_is_also_seen_behind_a_nul() -> None:
     archive = packed({"blocked.exe_.txt": b"x"}).replace(b"blocked.exe_.txt", b"blocked.exe\0.txt")
     assert set(member_names(archive)) == {"blocked.exe", "blocked.exe\0.txt"}
