@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from defang_worker.mime.archives.kinds import PADDING, TAR_BLOCK, ArchiveKind, is_tar_header
-from defang_worker.mime.archives.model import ArchiveError, Budget, Member, Unpack
+from defang_worker.mime.archives.model import ArchiveError, ArchiveLimitError, Budget, Member, Unpack
 from defang_worker.mime.archives.names import decode_name, is_odd, mean_the_same, spellings
 from defang_worker.mime.tree import MIB
 
@@ -23,7 +23,8 @@ _HEADER_NAME_BYTES: Final = 100
 _USTAR_MAGIC: Final = b"ustar\0"
 # Type flags: long names, long link names, pax records, Solaris' and those for all members that follow.
 _EXTENSIONS: Final = (b"L", b"K", b"x", b"X", b"g")
-# Links, devices, folders and pipes, whatever size they claim.
+# Links, devices, folders and pipes. If they claim a size, bsdtar and others read on behind the header, GNU tar and
+# 7-Zip behind the content that there would be.
 _WITHOUT_CONTENT: Final = (b"1", b"2", b"3", b"4", b"5", b"6")
 _GNU_SPARSE: Final = b"S"
 _SPARSE_ENTRY_BYTES: Final = 24
@@ -48,8 +49,27 @@ class TarReader:
         self._budget = budget
         self._for_all = _Extensions()
         self._for_next = _Extensions()
+        self._known: set[int] = set()
+        """Where a header was read, or was looked for."""
+        self._elsewhere: list[int] = []
+        """Where some programs read on."""
 
     def __iter__(self) -> Iterator[Member]:
+        damage = None
+        try:
+            yield from self._read()
+        except ArchiveLimitError:
+            raise
+        except ArchiveError as error:
+            damage = error
+        while self._elsewhere:
+            for member in self._read_elsewhere(self._elsewhere.pop()):
+                self.defects["archive-junk"] = None
+                yield member
+        if damage is not None:
+            raise damage
+
+    def _read(self) -> Iterator[Member]:
         at = 0
         is_closed = False
         while at < len(self._data):
@@ -62,12 +82,9 @@ class TarReader:
                     self.defects["archive-junk"] = None
             elif is_tar_header(block):
                 is_closed = False
-                pieces, start = self._sparse_pieces(block, at + TAR_BLOCK)
-                size = self._size(block)
-                member = self._member(block, start, size, pieces)
+                member, at = self._read_member(block, at)
                 if member is not None:
                     yield member
-                at = start + -(-size // TAR_BLOCK) * TAR_BLOCK
             elif is_closed:
                 return
             else:
@@ -75,16 +92,47 @@ class TarReader:
         if not is_closed:
             raise ArchiveError("the tar is cut off")
 
+    def _read_elsewhere(self, at: int) -> Iterator[Member]:
+        """Yield the members from here on, up to one that is known; what is no header is skipped, as GNU tar does."""
+        self._for_next = _Extensions()
+        while at < len(self._data) and at not in self._known:
+            block = self._data[at : at + TAR_BLOCK]
+            member = None
+            if is_tar_header(block):
+                try:
+                    member, at = self._read_member(block, at)
+                except ArchiveLimitError:
+                    raise
+                except ArchiveError:
+                    at += TAR_BLOCK
+            else:
+                self._known.add(at)
+                at += TAR_BLOCK
+            if member is not None:
+                yield member
+
+    def _read_member(self, block: bytes, at: int) -> tuple[Member | None, int]:
+        """Return the member whose header stands here, or None for an extension of it, and where the next one does."""
+        self._known.add(at)
+        pieces, start = self._sparse_pieces(block, at + TAR_BLOCK)
+        size = self._size(block)
+        end = start + _in_blocks(size)
+        if block[156:157] in _WITHOUT_CONTENT:
+            if size > 0:
+                self._elsewhere.append(end)
+            size, end = 0, start
+        return self._member(block, start, size, pieces), end
+
     def _next_used_block(self, at: int) -> int:
         match = _USED.search(self._data, at)
         return match.start() // TAR_BLOCK * TAR_BLOCK if match else len(self._data)
 
     def _size(self, block: bytes) -> int:
-        """Return the size of the content that follows a header."""
+        """Return the size of the content that follows a header, as it claims."""
         size = _number(block[124:136])
         if self._for_next.size is not None and block[156:157] not in _EXTENSIONS:
             size = self._for_next.size
-        if block[156:157] in _WITHOUT_CONTENT:
+        if size < 0 and block[156:157] in _WITHOUT_CONTENT:
             size = 0
         if size < 0:
             raise ArchiveError("the tar has a damaged header")
@@ -174,6 +222,10 @@ def _pax_records(record: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield keyword, value
         at = end
+
+
+def _in_blocks(size: int) -> int:
+    return -(-size // TAR_BLOCK) * TAR_BLOCK
 
 
 def _number(field_bytes: bytes) -> int:

@@ -259,6 +259,53 @@ def test_what_stands_behind_the_end_of_a_tar_is_seen() -> None:
     assert "archive-junk" in archive.defects
 
 
+def linked(kind: bytes, size: int) -> bytes:
+    """Return the header of a link, device, folder or pipe that claims a size."""
+    header = bytearray(tarred({"l": b""}, form=tarfile.USTAR_FORMAT)[:512])
+    header[124:136] = b"%011o\0" % size
+    header[156:157] = kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"5", b"6"])
+def test_what_follows_a_link_that_claims_a_size_is_read_in_both_ways(kind: bytes) -> None:
+    hidden = tarred({"blocked.exe": b"MARKER"}, form=tarfile.USTAR_FORMAT)[:1024]
+    rest = tarred({"b.txt": b"w" * 512 + hidden, "c.txt": b"x"}, form=tarfile.USTAR_FORMAT)
+    archive = Archive(linked(kind, 1024) + rest)
+    found = {member.name: member.read() for member in archive}
+    assert set(found) == {"l", "b.txt", "c.txt", "blocked.exe"}
+    assert found["blocked.exe"] == b"MARKER"
+    assert archive.error is None
+    assert "archive-junk" in archive.defects
+
+
+def test_a_tar_that_is_damaged_in_one_way_is_read_in_the_other() -> None:
+    archive = Archive(linked(b"2", 1024) + b"w" * 1024 + tarred(FILES))
+    assert [member.name for member in archive] == ["l", *FILES]
+    assert isinstance(archive.error, ArchiveError)
+
+
+@pytest.mark.parametrize("size", [512, 1000, 10**9])
+def test_a_link_that_claims_a_size_and_hides_nothing_is_no_defect(size: int) -> None:
+    archive = Archive(linked(b"1", size) + tarred(FILES))
+    assert [member.name for member in archive] == ["l", *FILES]
+    assert archive.error is None
+    assert archive.defects == ("archive-other",)
+
+
+def test_headers_that_are_no_headers_do_not_end_the_second_way_through_a_tar() -> None:
+    damaged = tarred({"d": b""}, form=tarfile.USTAR_FORMAT)[:512].replace(b"00000000000\0", b"zzzzzzzzzzz\0", 1)
+    header = bytearray(damaged)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    hidden = b"w" * 512 + bytes(header) + tarred({"blocked.exe": b"MARKER"}, form=tarfile.USTAR_FORMAT)[:1024]
+    archive = Archive(linked(b"2", 1024) + tarred({"b.txt": hidden, "c.txt": b"x"}, form=tarfile.USTAR_FORMAT))
+    assert {member.name for member in archive} == {"l", "b.txt", "c.txt", "blocked.exe"}
+    assert archive.error is None
+
+
 def test_holes_of_a_sparse_member_are_filled_within_the_limits() -> None:
     def header(offset: int, size: int) -> bytes:
         block = bytearray(tarred({"x": b"w" * 100})[:512])
