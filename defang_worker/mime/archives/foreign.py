@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from defang_worker.mime.archives import foreign_child as child
-from defang_worker.mime.archives.kinds import ArchiveKind
+from defang_worker.mime.archives.kinds import ArchiveKind, has_udf_tree, is_udf_alone
 from defang_worker.mime.archives.model import (
     ArchiveEncryptedError,
     ArchiveError,
@@ -184,6 +184,14 @@ class ForeignReader:
         self._child: _Child | None = None
 
     def __iter__(self) -> Iterator[Member]:
+        # Which libarchive cannot read, and Windows prefers to that of ISO 9660 in the same image.
+        is_udf = self._kind is ArchiveKind.ISO and has_udf_tree(self._data)
+        if not (is_udf and is_udf_alone(self._data)):
+            yield from self._listed()
+        if is_udf:
+            raise ArchiveError("the image has a UDF tree, which can't be read", Reason.UNSUPPORTED)
+
+    def _listed(self) -> Iterator[Member]:
         position = 0
         while (entry := self._child_at(position).next()) is not None:
             position += 1

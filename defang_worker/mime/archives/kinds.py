@@ -70,7 +70,12 @@ _PATTERN: Final = re.compile(b"|".join(b"(%b)" % pattern for pattern, _ in _PATT
 _TAR_CHECKSUM: Final = re.compile(rb"[ 0]*([0-7]{1,6})[ \0]")
 TAR_BLOCK: Final = 512
 _VOLUME_AT: Final = 32_769
-_VOLUME_NAMES: Final = (b"CD001", b"BEA01")
+_ISO_9660_NAME: Final = b"CD001"
+_VOLUME_NAMES: Final = (_ISO_9660_NAME, b"BEA01")
+# ECMA-167 2/8.3 and 3/9.1: UDF has its descriptor in one of the sectors that follow, next to those of ISO 9660.
+_SECTOR_BYTES: Final = 2_048
+_UDF_NAMES: Final = (b"NSR02", b"NSR03")
+_MAX_DESCRIPTORS: Final = 64
 _OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _END_RECORD: Final = struct.Struct("<4s4H2IH")
@@ -98,6 +103,17 @@ def kind_at_start(head: bytes) -> ArchiveKind | None:
     if is_tar_header(head[:TAR_BLOCK]):
         return ArchiveKind.TAR
     return ArchiveKind.ISO if head[_VOLUME_AT : _VOLUME_AT + 5] in _VOLUME_NAMES else None
+
+
+def has_udf_tree(data: bytes) -> bool:
+    """Tell whether a disc image has a tree of UDF, alone or beside that of ISO 9660."""
+    end = _VOLUME_AT + _MAX_DESCRIPTORS * _SECTOR_BYTES
+    return any(data[at : at + 5] in _UDF_NAMES for at in range(_VOLUME_AT, end, _SECTOR_BYTES))
+
+
+def is_udf_alone(data: bytes) -> bool:
+    """Tell whether a disc image with UDF has no other tree."""
+    return not data.startswith(_ISO_9660_NAME, _VOLUME_AT)
 
 
 def is_tar_header(block: bytes) -> bool:

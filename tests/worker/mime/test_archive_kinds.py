@@ -365,6 +365,27 @@ def test_encrypted_members_of_a_7z_have_names() -> None:
         member.read()
 
 
+def test_a_disc_image_with_udf_beside_its_iso_9660_is_not_all_that_was_seen() -> None:
+    image = bytearray(by_libarchive(FILES, "iso9660"))
+    # Behind the last descriptor; libarchive puts nothing there that counts for its reading.
+    sector = next(n for n in range(16, 32) if image[n * 2048 : n * 2048 + 6] == b"\xffCD001") + 1
+    image[sector * 2048 : sector * 2048 + 7] = b"\0NSR03\x01"
+    archive = Archive(bytes(image))
+    assert [member.name for member in archive if not member.is_directory] == list(FILES)
+    assert archive.error is not None
+    assert archive.error.limit == "archive-unreadable"
+
+
+def test_a_disc_image_with_udf_alone_is_unreadable_and_not_damaged() -> None:
+    image = bytearray(64 * 2048)
+    for sector, name in ((16, b"BEA01"), (17, b"NSR02"), (18, b"TEA01")):
+        image[sector * 2048 : sector * 2048 + 7] = b"\0" + name + b"\x01"
+    archive = Archive(bytes(image))
+    assert list(archive) == []
+    assert archive.error is not None
+    assert archive.error.limit == "archive-unreadable"
+
+
 def test_an_encrypted_list_of_names_is_an_error_of_its_own() -> None:
     with pytest.raises(ArchiveEncryptedError):
         member_names(CLOSED_7Z)
