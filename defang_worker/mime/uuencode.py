@@ -2,7 +2,8 @@
 """Uuencoded files in text (POSIX uuencode): `begin 644 name`, lines with a length byte each, `end`.
 
 Outlook and others show such a block as an attachment. Also POSIX's other form, `begin-base64`. A line that only looks
-like the first one ("begin 644 steps from here") is told by the next, which must be as long as its length byte says.
+like the first one ("begin 644 steps from here") is told by the next, which must be as long as its length byte says;
+or, behind a mode and a name, by several that are long enough.
 """
 
 import binascii
@@ -16,7 +17,7 @@ from defang_worker.mime.embedded import EmbeddedFile
 
 # Some encoders write no mode, or more digits than three; the name may have blanks, or be missing.
 _BEGIN: Final = re.compile(
-    rb"^begin(-base64)?[ \t]++(?:0?[0-7]{3,6}(?:[ \t]++|(?=\r*$)))?([^\r\n]*+)\r*(?:\n|\Z)", re.MULTILINE
+    rb"^begin(-base64)?[ \t]++(?:(0?[0-7]{3,6})(?:[ \t]++|(?=\r*$)))?([^\r\n]*+)\r*(?:\n|\Z)", re.MULTILINE
 )
 _ENCODED: Final = re.compile(rb"[ -`]++")
 _BASE64_LINE: Final = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
@@ -26,18 +27,23 @@ _USUAL_CHARACTERS: Final = 60
 _MAX_LOST_BLANKS: Final = 4
 # A damaged line or two inside a file do not end it.
 _MAX_DAMAGED_LINES: Final = 3
+# Decoders pass over any lines behind `begin`; text that is none of a file's has not several of the right form among ten.
+_MAX_ODD_LINES: Final = 10
+_ENOUGH_LINES: Final = 2
 
 
 def embedded_files(content: bytes) -> Iterator[EmbeddedFile]:
     """Yield the uuencoded files in `content`, which is text after transfer decoding; never raises."""
     at = content.find(b"begin")
     while at >= 0 and (begin := _BEGIN.search(content, at)):
-        block = _base64_block(content, begin.end()) if begin[1] else _block(content, begin.end())
+        name = begin[3].strip(b" \t")
+        is_likely = begin[2] is not None and name != b""
+        block = _base64_block(content, begin.end()) if begin[1] else _block(content, begin.end(), is_likely=is_likely)
         if block is None:
             at = begin.end()
             continue
         pieces, at = block
-        names = (guess_text(name),) if (name := begin[2].strip(b" \t")) else ()
+        names = (guess_text(name),) if name else ()
         yield EmbeddedFile("uuencode", names, b"".join(pieces), begin.start(), at)
 
 
@@ -49,19 +55,27 @@ def _line(content: bytes, at: int) -> tuple[bytes, int]:
     return content[at:end].rstrip(b"\r"), end + 1
 
 
-def _block(content: bytes, start: int) -> tuple[list[bytes], int] | None:
-    """Return the pieces of the file whose lines begin at `start`, and where it ends; None if it is none."""
+def _block(content: bytes, start: int, *, is_likely: bool) -> tuple[list[bytes], int] | None:
+    """Return the pieces of the file whose lines begin at `start`, and where it ends; None if it is none.
+
+    Where one `is_likely`, its first line need not prove that it is one, if others do.
+    """
     pieces: list[bytes] = []
     at = end = start
     damaged = 0
+    is_proven = False
     while at < len(content):
         line, following = _line(content, at)
         if line.rstrip(b" \t") == b"end":
-            return (pieces, following) if at > start else None
-        piece = _decoded(line, is_first=not pieces)
+            return (pieces, following) if at > start and (pieces or not damaged) else None
+        piece = _decoded(line, is_first=not is_proven)
+        is_proven = is_proven or bool(piece) or (line[:1] == b"`" and bool(pieces))
+        if piece is None and is_likely:
+            piece = _decoded_beginning(line)
         if piece is None:
             damaged += 1
-            if not pieces or damaged > _MAX_DAMAGED_LINES or line.startswith(b"begin"):
+            most = _MAX_DAMAGED_LINES if pieces else _MAX_ODD_LINES if is_likely else 0
+            if damaged > most or line.startswith(b"begin"):
                 break
         else:
             if piece:
@@ -69,7 +83,7 @@ def _block(content: bytes, start: int) -> tuple[list[bytes], int] | None:
                 damaged = 0
             end = following
         at = following
-    return (pieces, end) if pieces else None
+    return (pieces, end) if pieces and (is_proven or len(pieces) >= _ENOUGH_LINES) else None
 
 
 def _decoded(line: bytes, *, is_first: bool) -> bytes | None:
@@ -82,12 +96,25 @@ def _decoded(line: bytes, *, is_first: bool) -> bytes | None:
     characters = len(line) - 1
     whole = (count + 2) // 3 * 4
     # The last group may be cut to what is needed; old encoders add a checksum; blanks, zeros all of them, get lost at
-    # the end of a line. But a first line has to prove that it is one.
-    needed = (count * 8 + 5) // 6
+    # the end of a line. But the first line that is to prove it has to be whole.
+    needed = _needed_characters(count)
     shortest = needed - (_MAX_LOST_BLANKS if whole == _USUAL_CHARACTERS else 0) if is_first else 0
     if not count or not shortest <= characters <= whole + 1:
         return None
     return binascii.a2b_uu(line[: 1 + needed])  # it minds what fills the last group
+
+
+def _decoded_beginning(line: bytes) -> bytes | None:
+    """Return what a line encodes that has more behind it, which decoders pass over; None if it is too short."""
+    count = (line[0] - 32) & 63
+    encoded = line[: 1 + _needed_characters(count)]
+    if not count or len(line) <= len(encoded) or not _ENCODED.fullmatch(encoded):
+        return None
+    return binascii.a2b_uu(encoded)
+
+
+def _needed_characters(count: int) -> int:
+    return (count * 8 + 5) // 6
 
 
 def _base64_block(content: bytes, start: int) -> tuple[list[bytes], int] | None:

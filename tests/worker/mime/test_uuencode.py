@@ -89,6 +89,32 @@ def test_a_damaged_line_does_not_hide_the_rest() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        block().replace(b"blocked.exe\n", b"blocked.exe\nX\n"),
+        block().replace(b"blocked.exe\n", b"blocked.exe\n" + 10 * b"An odd line\n"),
+        block().replace(b"\n", b"XX\n").replace(b"exeXX", b"exe").replace(b"endXX", b"end").replace(b"`XX", b"`"),
+        block().replace(b"\n", b"   \n"),
+        block().replace(b"\n", b" and more\n").replace(b"exe and more", b"exe").replace(b"end and more", b"end"),
+        block().replace(b"blocked.exe\n", b"blocked.exe\nM too short\n"),
+        block().replace(b"\n", b"XX\n").replace(b"exeXX", b"exe").removesuffix(b"`XX\nendXX\n"),
+    ],
+)
+def test_lines_that_decoders_pass_over_hide_no_file_that_has_a_mode_and_a_name(text: bytes) -> None:
+    assert found(text) == [(("blocked.exe",), WORDS)]
+
+
+@pytest.mark.parametrize("close", [b"end\n", b"`\nend\n", b"`\n"])
+def test_one_line_with_more_behind_it_is_a_file_if_it_is_closed(close: bytes) -> None:
+    assert found(b"begin 644 a.exe\n" + lines(b"words")[0] + b"XX\n" + close) == [(("a.exe",), b"words")]
+    assert found(b"begin 644 a.exe\nodd\n" + lines(b"words")[0] + b"\n" + close) == [(("a.exe",), b"words")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"begin 644 steps from here\nGO ON\nend\n",
+        b"begin 644 steps from here\n# A LINE OF ITS OWN\nand others, which are text\n",
+        b"begin 644 steps from here\n# A LINE OF ITS OWN\nOK\nTHEN\n",
+        block().replace(b"644 blocked.exe\n", b"blocked.exe\nX\n"),
         b"We begin 644 steps from here\nbegin the walk early\nMARKER\n",
         b"begin 644 steps from here\nThen go on.\n",
         b"begin 644 steps from here\nTHEN GO ON, SAYS THE MAP\n",
