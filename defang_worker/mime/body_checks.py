@@ -242,8 +242,8 @@ class BodyChecks:
         if found.content is None:
             return is_called_so and found.defect != smime.UNREADABLE
         view = "smime" if part.view in NO_VIEWS or not part.is_shadow else part.view
-        is_entity = smime.begins_entity(found.content, content_type)
-        if is_entity:
+        is_entity = smime.begins_entity(found.content)
+        if is_entity or (is_called_so and smime.has_header(found.content)):
             self.seeds.append(Seed(found.content, host, view, is_message=False))
         names = smime.inner_names(part.filenames)
         if not is_entity or any("." in name for name in names):

@@ -12,15 +12,19 @@ from typing import Final, NamedTuple
 from defang_worker.mime import cms
 from defang_worker.mime.archives.model import ArchiveError, ArchiveLimitError, Budget
 from defang_worker.mime.archives.unpack import inflate
-from defang_worker.mime.contents import is_smime_type
+from defang_worker.mime.contents import begins_cms, is_smime_type
 from defang_worker.mime.decode import decode_body
 
 # Signed, encrypted and signed again is what RFC 8551 section 3.7 has in mind.
 _MAX_LAYERS: Final = 10
 # The first bytes of CMS in base64, as some programs store what they signed, with or without the lines of PEM around.
-_IN_BASE64: Final = re.compile(rb"\s*(?:-----BEGIN [^\n-]{1,40}-----[ \t]*\r?\n)?(?=M[A-I])")
+_IN_BASE64: Final = re.compile(rb"\s*(?=M[A-I])")
+# Programs pass over what stands before PEM (RFC 7468 section 2).
+_IN_PEM: Final = re.compile(rb"(?<!\S)-----BEGIN [^\n-]{1,40}-----[ \t]*\r?\n\s*(?=M[A-I])")
 _FIELD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]*[ \t]*:")
-_MIME_FIELD: Final = re.compile(rb"(?im)^content-(?:type|disposition|transfer-encoding)[ \t]*:")
+_MIME_FIELD: Final = re.compile(
+    rb"(?im)^[\x00-\t\x0b-\x20\x7f-\xff]{0,9}content-(?:type|disposition|transfer-encoding)[ \t]*:"
+)
 # A header begins in these if one does.
 _HEADER_BYTES: Final = 64 * 1024
 _ENDING: Final = re.compile(r"(?:\.p7[mz])+[. ]*$", re.IGNORECASE)
@@ -46,7 +50,7 @@ class Found(NamedTuple):
 
 def look_into(data: bytes, budget: Budget, *, is_called_so: bool, content_type: str) -> Found:
     """Return what is within `data`; what expands shares the room of `budget` with archives."""
-    if is_called_so and (armor := _IN_BASE64.match(data)):
+    if is_called_so and not begins_cms(data) and (armor := _armor(data)):
         data = decode_body(data[armor.end() :], "base64")
     kind: cms.Kind | None = None
     for _ in range(_MAX_LAYERS):
@@ -70,12 +74,19 @@ def look_into(data: bytes, budget: Budget, *, is_called_so: bool, content_type: 
     return Found(data, UNREADABLE, f"more than {_MAX_LAYERS} layers", UNREADABLE)
 
 
-def begins_entity(content: bytes, content_type: str) -> bool:
+def _armor(data: bytes) -> re.Match[bytes] | None:
+    """Return what stands before CMS in base64."""
+    return _IN_PEM.search(data, 0, _HEADER_BYTES) or _IN_BASE64.match(data)
+
+
+def begins_entity(content: bytes) -> bool:
     """Tell whether a mail client would take what is within for a header and a body; it is a file otherwise."""
-    if _FIELD.match(content):
-        return True
-    # Whoever shows this type shows an entity, and may look for its header behind whatever comes first.
-    return is_smime_type(content_type) and _MIME_FIELD.search(content, 0, _HEADER_BYTES) is not None
+    return _FIELD.match(content) is not None
+
+
+def has_header(content: bytes) -> bool:
+    """Tell whether who shows it as an entity, by type or name, finds its header behind whatever comes first."""
+    return _MIME_FIELD.search(content, 0, _HEADER_BYTES) is not None
 
 
 def inner_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ _USUAL_CHARACTERS: Final = 60
 _MAX_LOST_BLANKS: Final = 4
 # A damaged line or two inside a file do not end it.
 _MAX_DAMAGED_LINES: Final = 3
-# Decoders pass over any lines behind `begin`; text that is none of a file's has not several of the right form among ten.
+# Decoders pass over any lines behind `begin`; of ten that are no file's, not several have the right form.
 _MAX_ODD_LINES: Final = 10
 _ENOUGH_LINES: Final = 2
 

@@ -10,6 +10,7 @@ from defang_worker.mime import parse
 from defang_worker.mime.policy import PRESETS, Action, decide
 from defang_worker.mime.views import Examination, examine
 from tests.support import cms_maker as maker
+from tests.support.archive_maker import zipped
 
 HEAD = b"From: a@b.example\nSubject: x\nMIME-Version: 1.0\n"
 SMIME = b"Content-Type: application/pkcs7-mime; name=smime.p7m\n"
@@ -210,3 +211,33 @@ def test_a_part_that_only_another_reading_has_keeps_its_view() -> None:
     body = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nwords\n--b--\n" + part + b"--b--\n"
     views = {shadow.filename: shadow.view for shadow in examine(parse(HEAD + body)).shadows}
     assert views["blocked.exe"] == views["smime.p7m"] != "smime"
+
+
+@pytest.mark.parametrize("fields", [SMIME, b"Content-Type: application/octet-stream; name=smime.p7m\n"])
+@pytest.mark.parametrize("first", [b"\n", b"\xef\xbb\xbf", b"From a@b.example\n", b"X_Y: y\n", b"a stray line\n"])
+def test_an_entity_is_found_behind_any_first_line_by_type_or_name(fields: bytes, first: bytes) -> None:
+    assert "blocked.exe" in {name for _, _, name in found(looked_at(maker.signed(first + FILE), fields))}
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"Dear all,\n\nhere it is:\n", b"subject=/CN=Ann\n"])
+@pytest.mark.parametrize("name", [b"smime.p7m", b"bill.xml.p7m"])
+@pytest.mark.parametrize("encoding", [b"7bit", b"base64"])
+def test_pem_is_found_behind_any_text(before: bytes, name: bytes, encoding: bytes) -> None:
+    pem = b"-----BEGIN PKCS7-----\n%b-----END PKCS7-----\n" % base64.encodebytes(maker.signed(FILE))
+    fields = b"Content-Type: application/octet-stream; name=%b\nContent-Transfer-Encoding: %b\n\n" % (name, encoding)
+    body = base64.encodebytes(before + pem) if encoding == b"base64" else before + pem
+    assert "blocked.exe" in {shadow.filename for shadow in examine(parse(HEAD + fields + body)).shadows}
+
+
+def test_base64_behind_a_blank_is_found_by_its_name() -> None:
+    fields = b"Content-Type: application/octet-stream; name=smime.p7m\n\n "
+    examination = examine(parse(HEAD + fields + base64.encodebytes(maker.signed(FILE))))
+    assert "blocked.exe" in {shadow.filename for shadow in examination.shadows}
+
+
+def test_a_document_with_the_field_of_an_entity_is_looked_into_as_well() -> None:
+    document = zipped({"blocked.exe": b"x", "notes.txt": b"x" * 40 + b"\nContent-Type: text/plain\n"})
+    fields = b"Content-Type: application/octet-stream; name=papers.zip.p7m\n"
+    names: list[str] = []
+    examine(parse(message(maker.signed(document), fields)), lambda _, archive: names.extend(m.name for m in archive))
+    assert names == ["blocked.exe", "notes.txt"]
