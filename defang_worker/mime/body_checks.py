@@ -202,14 +202,14 @@ class BodyChecks:
             messages = [] if is_explored else [as_message(content)]
             messages += messages_behind(content)
             self.seeds += (Seed(message, host, "message-in-leaf", is_message=True) for message in messages)
+            self._archive(part, host, is_at_start=True)
             return
         is_called_so = is_called_smime(content_type, part.filenames)
         if (is_called_so or begins_cms(content)) and self._smime(part, level, is_called_so=is_called_so):
             return
         has_nul = b"\0" in content[:512]
         self._files(host, content, level, is_text=not has_nul or content_type.startswith("text/"))
-        if has_nul or content[:2] in {b"PK", b"BZ", b"\x1f\x8b"} or content.find(b"PK\x03\x04") >= 0:
-            self._archive(part, host)
+        self._archive(part, host)
 
     def _files(self, host: Entity, content: bytes, level: int, *, is_text: bool) -> None:
         for file in embedded_files(content, is_text=is_text):
@@ -257,10 +257,11 @@ class BodyChecks:
         self.shadows.append(shadow)
         return shadow
 
-    def _archive(self, part: Entity | ShadowPart, host: Entity) -> None:
-        from defang_worker.mime.archives.kinds import archive_kind  # noqa: PLC0415  # for rare mail
+    def _archive(self, part: Entity | ShadowPart, host: Entity, *, is_at_start: bool = False) -> None:
+        """Look into the content if it is an archive; a zip behind other bytes only unless it has to be at the start."""
+        from defang_worker.mime.archives.kinds import archive_kind, kind_at_start  # noqa: PLC0415  # for rare mail
 
-        kind = archive_kind(part.content)
+        kind = kind_at_start(part.content) if is_at_start else archive_kind(part.content)
         if kind is None:
             return
         from defang_worker.mime.archives import Archive, Reason  # noqa: PLC0415  # for archives

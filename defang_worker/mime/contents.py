@@ -21,6 +21,12 @@ _PROSE: Final = re.compile(
     rb"(?!PK|BZ|x\x9f|0(?:[\x80-\xff]|.\x06))(?:\r?\n){0,4}(?!From |-----BEGIN (?:CMS|PKCS))"
     rb"(?:[A-Za-z0-9-]{0,40}(?:[ \t]{1,8}[^\s:\0]|[!-*,.;<?@\[-`{-~\x80-\xee\xf0-\xff])|[A-Za-z0-9-]{1,40}(\r?\n|\Z))"
 )
+# How the archives begin that may look like prose, all by magic numbers, a tar's checksum or an ISO image's mark.
+_MAY_BE_ARCHIVE: Final = re.compile(
+    rb"!<arch>|0707|7z\xbc|Rar!|RE~\^|LZIP|\(\xb5|`\xea|\xfd7zXZ|MSCF|xar!|.{2}-l[hz]|.{7}\*\*ACE"
+    rb"|.{148}[ 0]*[0-7]{1,6}[ \0]|.{32769}(?:CD001|BEA01)",
+    re.DOTALL,
+)
 _NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=\r\n]")
 _TELLING: Final = frozenset({b"mime-version", b"content-type"})
 _OF_MAIL: Final = frozenset({b"from", b"to", b"subject", b"date", b"message-id", b"received", b"return-path"})
@@ -86,6 +92,7 @@ def is_mere_text(buffer: Buffer, start: int, end: int) -> bool:
         match is not None
         and (match[1] is None or _NO_BASE64.search(buffer, start, min(end, start + 64)) is not None or end - start < 32)
         and buffer.find(b"\0", start, min(end, start + 512)) < 0
+        and _MAY_BE_ARCHIVE.match(buffer, start, end) is None
         and buffer.find(b"begin", start, end) < 0
         and buffer.find(b"BinHex", start, end) < 0
         and buffer.find(b"PK\x03\x04", start, end) < 0

@@ -26,7 +26,7 @@ _HEADERS: Final = {
     ArchiveKind.CAB: re.compile(rb"MSCF\0{4}.{4}\0{4}.{4}\0{4}\x03\x01", re.DOTALL),
     ArchiveKind.ISO: re.compile(rb".{32768}[\0-\x03\xff](?:CD001\x01|BEA01)", re.DOTALL),
     # Each member's header ends in the same two bytes, its numbers are decimal digits.
-    ArchiveKind.AR: re.compile(rb"!<arch>\n(?:.{16}[0-9 ]{24}[0-7 ]{8}[0-9 ]{10}`\n|\Z)", re.DOTALL),
+    ArchiveKind.AR: re.compile(rb"!<arch>\n.{16}[0-9 ]{24}[0-7 ]{8}[0-9 ]{10}`\n", re.DOTALL),
     ArchiveKind.XAR: re.compile(rb"xar!\0.\0\x01", re.DOTALL),
     # The header's level at the same place in all of them.
     ArchiveKind.LHA: re.compile(rb".{2}-l[hz][0-9ds]-.{13}[\0-\x03]", re.DOTALL),

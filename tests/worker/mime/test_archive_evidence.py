@@ -73,6 +73,42 @@ def test_a_file_in_an_archive_that_only_begins_as_one_is_none(magic: bytes) -> N
     assert (faults(examination), examination.incomplete) == ([], None)
 
 
+def tar_of_blanks(name: str) -> bytes:
+    """A tar whose first header has no NUL in it: programs of old filled fields so, and say nothing of other bytes."""
+    header = bytearray(tarred({name.rjust(100, "d"): b"words"})[:512].replace(b"\0", b" "))
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o  " % sum(header)
+    return bytes(header) + b"words".ljust(512, b"\0") + bytes(1024)
+
+
+LIKE_TEXT = {
+    "ar": by_libarchive({"blocked.exe": b"words " * 200}, "ar_svr4"),
+    "cpio": by_libarchive({"n" * 500 + "/blocked.exe": b"x"}, "cpio_newc"),
+    "tar": tar_of_blanks("/blocked.exe"),
+    "iso": b"A line of text.\n" * 2048 + by_libarchive({"blocked.exe": b"x"}, "iso9660")[32_768:],
+}
+
+
+@pytest.mark.parametrize("name", ["papers.dat", ""])
+@pytest.mark.parametrize("kind", LIKE_TEXT)
+def test_an_archive_that_begins_as_text_does_is_looked_into(kind: str, name: str) -> None:
+    content = LIKE_TEXT[kind]
+    assert b"\0" not in content[:512]
+    names: list[str] = []
+    tree = parse(attached(content, name))
+    examination = examine(tree, lambda _, archive: names.extend(member.name for member in archive))
+    assert "blocked.exe" in {name.rpartition("/")[2].lower() for name in names}
+    assert examination.incomplete is None
+
+
+def test_a_tar_whose_first_name_is_the_header_of_a_message_is_read_as_both() -> None:
+    names: list[str] = []
+    content = tarred({"From: a\nMIME-Version: 1.0\nSubject: x\n\nhi": b"x", "blocked.exe": b"y"})
+    examination = examine(parse(attached(content)), lambda _, archive: names.extend(member.name for member in archive))
+    assert "blocked.exe" in names
+    assert "message-in-leaf" in faults(examination)
+
+
 @pytest.mark.parametrize(
     ("name", "content_type"),
     [("papers.gz", "application/octet-stream"), ("papers.tgz", "image/png"), ("", "application/gzip")],
