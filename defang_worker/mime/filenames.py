@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from defang_worker.mime.headers import Headers
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+_COLON: Final = re.compile(r":[^:/\\]*$")
 _BLANKS: Final = re.compile(r"\s+")
 _FOLDED_BLANKS: Final = re.compile(rb"\s+")
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
@@ -42,6 +43,8 @@ def canonical(name: str) -> str:
     text = text.replace("\\", "/").rstrip("/ ").rpartition("/")[2].strip()
     if _DRIVE.match(text):
         text = text[2:]
+    if text[:1] == ":":
+        text = "_" + text[1:]  # a stream of no file; on saving, mail clients write this
     text = _BLANKS.sub(" ", text.partition(":")[0]).strip().rstrip(". ")
     return unicodedata.normalize("NFC", text).lower()
 
@@ -49,9 +52,10 @@ def canonical(name: str) -> str:
 def all_names(spelled: Iterable[str]) -> tuple[str, ...]:
     """Return the names as spelled, then their canonical forms as far as they say something else.
 
-    A name with a NUL in it also counts up to there, for that is where some programs cut it.
+    A name with a NUL in it also counts up to there, for that is where some programs cut it; one with a colon also
+    with the underscore that others write for it.
     """
-    names = [name for name in dict.fromkeys(spelled) if name.strip()]
+    names = [name for name in dict.fromkeys(with_savable(spelled)) if name.strip()]
     known = {name.lower() for name in names}
     forms: list[str] = []
     for name in names:
@@ -61,6 +65,12 @@ def all_names(spelled: Iterable[str]) -> tuple[str, ...]:
                 known.add(form)
                 forms.append(form)
     return (*names, *forms)
+
+
+def with_savable(names: Iterable[str]) -> list[str]:
+    """Return the names, and again those with a colon behind their path, with what mail clients save in its place."""
+    found = list(names)
+    return found + [name.replace(":", "_") for name in found if ":" in name and _COLON.search(name)]
 
 
 def spelled_names(headers: Headers) -> list[str]:
@@ -83,7 +93,7 @@ def names_of(dispositions: list[bytes], types: list[bytes], locations: list[byte
         for value in values:
             if b"name" in value.lower():
                 names += texts(value, parameter)
-    return names or [name for value in locations for name in location_names(value)]
+    return with_savable(names) or [name for value in locations for name in location_names(value)]
 
 
 def location_names(value: bytes) -> list[str]:

@@ -14,7 +14,7 @@ from defang_worker.mime.readings import usual_parameters
 _MAX_NAME_BYTES: Final = 255
 _TRAILING_JUNK: Final = re.compile(r"\.[^.\s/\\]+[.\s]+$")
 _BIDI: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_STREAM: Final = re.compile(r"\.[^:/\\]*:[^\s/\\]|\.\{[^}]+\}\s*$")
+_STREAM: Final = re.compile(r"(?:^|[/\\])\s*:|\.[^:/\\]*:[^\s/\\]|\.\{[^}]+\}\s*$")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _DOUBLE_EXTENSION: Final = re.compile(
     r"\.(?:pdf|docx?|xlsx?|pptx?|txt|rtf|jpe?g|gif|png|bmp|html?|zip|mp[34]|csv|xml)[\s_]*"

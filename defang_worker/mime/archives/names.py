@@ -4,6 +4,8 @@
 import re
 from typing import Final
 
+from defang_worker.mime.filenames import with_savable
+
 # Absolute, a drive letter, or upwards; bidirectional marks; controls.
 _ODD: Final = re.compile(
     r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|[\u200e\u200f\u202a-\u202e\u2066-\u2069]|[\0-\x1f\x7f-\x9f]"
@@ -28,14 +30,17 @@ def mean_the_same(plain: str, full: str) -> bool:
 
 
 def spellings(*names: str) -> tuple[str, ...]:
-    """Return the names without repeats; one with a NUL in it also counts up to there."""
+    """Return the names without repeats.
+
+    One with a NUL in it also counts up to there, and one with a colon with what is written for it where it may not be.
+    """
     found: dict[str, None] = {}
     for name in names:
         if "\0" in name:
             found[name.partition("\0")[0]] = None
         found[name] = None
     found.pop("", None)
-    return tuple(found)
+    return tuple(dict.fromkeys(with_savable(found)))
 
 
 def decode_name(name: bytes, fallback: str) -> str:

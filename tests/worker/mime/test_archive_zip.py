@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime.archives import Archive, ArchiveError, archive_kind, member_names
+from defang_worker.mime.filenames import extension
 from tests.support.archive_maker import zipped
 
 ONE = zipped({"a.txt": b"plain words " * 9, "blocked.exe": b"MARKER in it"})
@@ -284,3 +285,8 @@ def test_no_changed_byte_makes_an_archive_read_as_empty(position: int, change: i
 @pytest.mark.parametrize("word", [b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02"])
 def test_an_image_with_a_magic_number_in_it_is_no_zip(word: bytes) -> None:
     assert archive_kind(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) + word + bytes(range(200, 256)) * 9) is None
+
+
+@pytest.mark.parametrize("name", [":x.exe", "a.txt:x.exe"])
+def test_a_member_with_a_colon_in_its_name_also_counts_as_it_is_saved(name: str) -> None:
+    assert ".exe" in {extension(one) for one in member_names(zipped({name: b"x"}))}

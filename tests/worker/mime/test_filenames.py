@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defang_worker.mime import canonical, parse
+from defang_worker.mime.filenames import extension
+from defang_worker.mime.name_checks import name_findings
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ from defang_worker.mime import canonical, parse
         ("blo\u200bcked\uff0e\uff45xe", "blocked.exe"),
         ("u\u0308ber.pdf", "\u00fcber.pdf"),
         ("...", ""),
+        (":blocked.exe", "_blocked.exe"),
+        ("dir/ :blocked.exe", "_blocked.exe"),
     ],
 )
 def test_canonical_form(name: str, expected: str) -> None:
@@ -56,6 +60,22 @@ def test_canonical_forms_follow_the_names_as_spelled() -> None:
 def test_a_name_with_a_nul_also_counts_up_to_it() -> None:
     root = parse(b"Content-Disposition: attachment; filename*=utf-8''a.exe%00.txt\n\n").root
     assert set(root.filenames) == {"a.exe\0.txt", "a.exe.txt", "a.exe"}
+
+
+@pytest.mark.parametrize("name", [":x.exe", "a.txt:x.exe", "a:x.exe", "a.txt::x.exe", "dir/:x.exe"])
+@pytest.mark.parametrize("form", ['filename="%s"', "filename=%s; x=y", "filename*=utf-8''%s"])
+def test_a_name_with_a_colon_also_counts_as_it_is_saved(name: str, form: str) -> None:
+    message = f"MIME-Version: 1.0\nContent-Disposition: attachment; {form % name}\n\nx\n"
+    root = parse(message.encode()).root
+    assert ".exe" in {extension(one) for one in root.filenames}
+
+
+@pytest.mark.parametrize(
+    ("name", "has_fault"),
+    [(":x.exe", True), ("dir/ :x.exe", True), ("a.txt:x.exe", True), ("Re: notes.eml", False), ("10:30.png", False)],
+)
+def test_a_stream_of_a_file_is_a_fault_and_a_colon_in_a_title_is_none(name: str, has_fault: bool) -> None:
+    assert ("name-stream-or-clsid" in name_findings(name)) == has_fault
 
 
 def test_an_entity_without_names_has_an_empty_name() -> None:
