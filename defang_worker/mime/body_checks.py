@@ -21,6 +21,7 @@ from defang_worker.mime.contents import (
     is_message_content,
     is_mislabelled,
     is_opened_by_name,
+    is_searched,
     messages_behind,
 )
 from defang_worker.mime.decode import decode_body
@@ -33,7 +34,7 @@ from defang_worker.mime.tree import Entity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from defang_worker.mime.archives import Archive, Budget
+    from defang_worker.mime.archives import Archive, ArchiveKind, Budget
     from defang_worker.mime.base64_faults import Damage
 
 _DEFECT_OF_KIND: Final = {
@@ -261,22 +262,41 @@ class BodyChecks:
         """Look into the content if it is an archive; a zip behind other bytes only unless it has to be at the start."""
         from defang_worker.mime.archives.kinds import archive_kind, kind_at_start  # noqa: PLC0415  # for rare mail
 
-        kind = kind_at_start(part.content) if is_at_start else archive_kind(part.content)
-        if kind is None:
-            return
+        content = part.content
+        kind = kind_at_start(content) if is_at_start else archive_kind(content)
+        if kind is not None:
+            self._kind(part, host, content, kind, is_called_so=is_called_archive(part.content_type, part.filenames))
+        elif is_searched(part.filenames):
+            self._archive_behind(part, host)
+
+    def _archive_behind(self, part: Entity | ShadowPart, host: Entity) -> None:
+        """Look into a rar or 7z behind other bytes, if its header has the checksum of one."""
+        from defang_worker.mime.archives.kinds import kind_at_start, starts_behind  # noqa: PLC0415  # for rare mail
+
+        for start in starts_behind(part.content):
+            content = part.content[start:]
+            kind = kind_at_start(content)
+            if kind is not None and self._kind(part, host, content, kind, is_called_so=False):
+                self._note(host, "archive-junk", host.start, "")
+                return
+
+    def _kind(
+        self, part: Entity | ShadowPart, host: Entity, content: bytes, kind: ArchiveKind, *, is_called_so: bool
+    ) -> bool:
+        """Look into an archive of this kind, the content of a part or the end of it; tell whether it is one."""
         from defang_worker.mime.archives import Archive, Reason  # noqa: PLC0415  # for archives
 
-        is_called_so = is_called_archive(part.content_type, part.filenames)
-        archive = Archive(part.content, budget=self._budget_of_all(), is_called_so=is_called_so)
+        archive = Archive(content, budget=self._budget_of_all(), is_called_so=is_called_so)
         self._walk(part, archive)
         if archive.error is not None and archive.error.reason is Reason.NO_ARCHIVE:
-            return
+            return False
         for name in archive.defects:
             self._note(host, name, host.start, "")
         if is_mislabelled(kind, part.content_type, part.filenames):
             self._note(host, "archive-mislabelled", host.start, "")
         if archive.error is not None:
             self._limit(archive.error.limit)
+        return True
 
     def _budget_of_all(self) -> Budget:
         from defang_worker.mime.archives.model import ArchiveLimits, Budget  # noqa: PLC0415  # for rare mail

@@ -68,6 +68,8 @@ _ARCHIVE_SUFFIXES: Final = frozenset(
         "ace arj exe scr msi wim svgz emz wmz bz kra ora mcworld gpkg fig usdz dwfx p7z"
     ).split()
 )
+# What these names are for searches for a mark that need not come first, as in archives that unpack themselves.
+_SEARCHED_NAMES: Final = (".rar", ".cbr", ".7z", ".cb7", ".zip")
 _ARCHIVE_TYPE: Final = re.compile(
     r"zip|compress|archive|x-(?:g?tar|7z|rar|lz|lha|arj|ace|xz|cpio|iso9660)|vnd\.(?:rar|ms-cab|openxml|oasis)|zstd|epub"
 )
@@ -190,8 +192,13 @@ def is_called_smime(content_type: str, names: Iterable[str]) -> bool:
 
 
 def is_opened_by_name(content_type: str, names: Iterable[str]) -> bool:
-    """Tell whether a type or a name has mail clients open a content as a message or S/MIME, whatever it looks like."""
-    return is_called_smime(content_type, names) or is_called_message(names)
+    """Tell whether a type or a name has programs open a content as a message, S/MIME or archive, however it begins."""
+    return is_called_smime(content_type, names) or is_called_message(names) or is_searched(names)
+
+
+def is_searched(names: Iterable[str]) -> bool:
+    """Tell whether the programs that go by a name find an archive behind other bytes."""
+    return any(name.lower().rstrip(". ").endswith(_SEARCHED_NAMES) for name in names)
 
 
 def begins_cms(content: bytes) -> bool:

@@ -7,6 +7,7 @@ Goes by magic numbers. A zip is also one behind other bytes, for its readers sta
 import re
 import struct
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 
@@ -51,6 +52,10 @@ _MAGICS: Final = {
     b"!<arch>\n": ArchiveKind.AR,
     b"xar!\0": ArchiveKind.XAR,
 }
+# Of those that unpack themselves, a program comes first: WinRAR searches 1 MiB for the mark.
+_BEHIND: Final = re.compile(rb"Rar!\x1a\x07(?:\0|\x01\0)|7z\xbc\xaf\x27\x1c\0[\0-\x04]")
+_BEHIND_BYTES: Final = 1024 * 1024
+_MAX_BEHIND: Final = 10
 _FIRST_BYTES: Final = tuple(_MAGICS)
 # What needs a second look: a digit or two of ordinary text could stand there as well.
 _PATTERNS: Final = (
@@ -114,6 +119,11 @@ def has_udf_tree(data: bytes) -> bool:
 def is_udf_alone(data: bytes) -> bool:
     """Tell whether a disc image with UDF has no other tree."""
     return not data.startswith(_ISO_9660_NAME, _VOLUME_AT)
+
+
+def starts_behind(data: bytes) -> list[int]:
+    """Return where a rar or 7z may begin behind other bytes; the first ten places."""
+    return [match.start() for match in islice(_BEHIND.finditer(data, 1, _BEHIND_BYTES), _MAX_BEHIND)]
 
 
 def is_tar_header(block: bytes) -> bool:

@@ -101,6 +101,35 @@ def test_an_archive_that_begins_as_text_does_is_looked_into(kind: str, name: str
     assert examination.incomplete is None
 
 
+@pytest.mark.parametrize(
+    "before", [b"Some text.\r\n", b"Some text.\r\n" * 80, b"MZ" + bytes(900), b"x" + b"Rar!\x1a\x07\0" * 3]
+)
+@pytest.mark.parametrize(
+    ("archive", "name"),
+    [
+        (rar4({"blocked.exe": b"x"}), "papers.rar"),
+        (rar5({"blocked.exe": b"x"}), "papers.RAR"),
+        (by_libarchive({"blocked.exe": b"x"}, "7zip"), "papers.7z"),
+    ],
+    ids=["rar4", "rar5", "7z"],
+)
+def test_behind_other_bytes_an_archive_is_found_where_its_name_has_programs_search(
+    before: bytes, archive: bytes, name: str
+) -> None:
+    names: list[str] = []
+    tree = parse(attached(before + archive, name))
+    examination = examine(tree, lambda _, archive: names.extend(member.name for member in archive))
+    assert "blocked.exe" in names
+    assert "archive-junk" in faults(examination)
+
+
+@pytest.mark.parametrize("mark", [b"Rar!\x1a\x07\0", b"Rar!\x1a\x07\x01\0", b"7z\xbc\xaf\x27\x1c\0\x04"])
+@pytest.mark.parametrize("name", ["papers.rar", "papers.7z"])
+def test_the_mark_alone_makes_no_archive_behind_other_bytes(mark: bytes, name: str) -> None:
+    examination = examined(b"The file was removed.\n" + mark + NOISE, name)
+    assert (faults(examination), examination.incomplete) == ([], None)
+
+
 def test_a_tar_whose_first_name_is_the_header_of_a_message_is_read_as_both() -> None:
     names: list[str] = []
     content = tarred({"From: a\nMIME-Version: 1.0\nSubject: x\n\nhi": b"x", "blocked.exe": b"y"})
