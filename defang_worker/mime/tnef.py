@@ -42,14 +42,15 @@ _TEXTS: Final = frozenset({0x1000, 0x1013})
 
 # Types of properties, and how many bytes a value has; those of variable length are counted.
 _FIXED_BYTES: Final = {
-    0x0001: 0, 0x0002: 4, 0x0003: 4, 0x0004: 4, 0x0005: 8, 0x0006: 8, 0x0007: 8, 0x000A: 4, 0x000B: 4, 0x0014: 8,
-    0x0040: 8, 0x0048: 16,
+    0x0000: 0, 0x0001: 0, 0x0002: 4, 0x0003: 4, 0x0004: 4, 0x0005: 8, 0x0006: 8, 0x0007: 8, 0x000A: 4, 0x000B: 4,
+    0x0014: 8, 0x0040: 8, 0x0048: 16,
 }  # fmt: skip
 _OBJECT: Final = 0x000D
 _STRING: Final = 0x001E
 _UNICODE: Final = 0x001F
 _BINARY: Final = 0x0102
-_VARIABLE: Final = frozenset({_OBJECT, _STRING, _UNICODE, _BINARY})
+# The last three: a server's identifier, a restriction, a rule's action; of stores, but who writes them is read.
+_VARIABLE: Final = frozenset({_OBJECT, _STRING, _UNICODE, _BINARY, 0x00FB, 0x00FD, 0x00FE})
 _MULTIPLE: Final = 0x1000
 _FIRST_NAMED_PROPERTY: Final = 0x8000
 _GUID_BYTES: Final = 16
