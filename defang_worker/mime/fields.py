@@ -19,9 +19,10 @@ from defang_worker.mime.headers import strip_comments
 
 # Possessive repeats for linear time, but of single characters only: see headers.py.
 _MAIN: Final = re.compile(rb'[\s;,]*+([^\s;="]++)(?!\s*+=)')
-# An unquoted value goes to the semicolon, blanks included, unless a word of it looks like the next `name=`.
+# An unquoted value goes to the semicolon, blanks included, unless a word of it looks like the next `name=`. Some
+# readers skip blanks before the star of an extended name.
 _PARAMETER: Final = re.compile(
-    rb'[\s;,]*+([^\s;=,"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*)\\?"?|([^;\s]*+(?:\s++(?![^\s;="]++\s*+=)[^;\s]++)*))',
+    rb'[\s;,]*+([^\s;=,"]++(?:\s++\*[^\s;=,"]*+)?)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*)\\?"?|([^;\s]*+(?:\s++(?![^\s;="]++\s*+=)[^;\s]++)*))',
     re.DOTALL,
 )
 _WORD: Final = re.compile(rb"[\s;,]*+[^\s;,]*+")
@@ -29,6 +30,7 @@ _TAIL: Final = re.compile(rb"[^\s;=]++(?!\s*+=)")
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SECTION: Final = re.compile(r"\*([0-9]{1,9})(\*?)")
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+)(?:\?=|\?$|$)")
+_UTF16_WORD: Final = re.compile(rb"=\?utf-?16[^?\s]{0,20}\?", re.IGNORECASE)
 _REMEMBERED_BYTES: Final = 1_000
 _WORD_GAP: Final = re.compile(rb"(\?=)\s++(?==\?)")
 
@@ -104,7 +106,7 @@ def tokenize(value: bytes) -> tuple[str, list[Parameter]]:
 
 
 def _parameter(name: bytes, quoted: bytes | None, unquoted: bytes | None, tail: bytes) -> Parameter:
-    key = name.decode("latin-1").lower()
+    key = b"".join(name.split()).decode("latin-1").lower()
     if quoted is None:
         plain = (unquoted or b"").strip(b'"')  # half a pair of quotes is no part of a value
         return Parameter(key, plain, plain, is_quoted=False)
@@ -150,7 +152,7 @@ def parameter_texts(parameters: list[Parameter], name: str) -> list[str]:
 
 
 def _plain_texts(parameter: Parameter) -> list[str]:
-    texts = [decode_words(parameter.value)] if b"=?" in parameter.value else []
+    texts = word_readings(parameter.value) if b"=?" in parameter.value else []
     texts.append(guess_text(parameter.value))
     if parameter.as_written != parameter.value:
         texts.append(guess_text(parameter.as_written))
@@ -229,8 +231,46 @@ def _section_texts(sections: list[_Section]) -> list[str]:
     if is_mixed and any(section.is_extended for section in sections):
         texts.append(decode_text(unpercent(joined), charset))
     if b"=?" in joined:
-        texts.append(decode_words(joined))
+        texts += word_readings(joined)
     return texts
+
+
+def word_readings(value: bytes) -> list[str]:
+    """Return every reading of a value with encoded words in it, the usual one first.
+
+    UTF-16 is read in both orders of its bytes; base64 that is cut within four characters, word by word and joined.
+    """
+    texts = [decode_words(value)]
+    if _UTF16_WORD.search(value):
+        texts += [decode_words(_UTF16_WORD.sub(order, value)) for order in (b"=?utf-16-be?", b"=?utf-16-le?")]
+    if (whole := _with_joined_base64(value)) is not None:
+        texts.append(decode_words(whole))
+    return texts
+
+
+def _with_joined_base64(value: bytes) -> bytes | None:
+    """Return a value with one word for several whose base64 is cut within four characters; None if there is none."""
+    joined = _WORD_GAP.sub(rb"\1", value)
+    if joined.count(b"?==?") == 0:
+        return None
+    pieces: list[bytes] = []
+    at = 0
+    charset, cut_characters = b"", 0  # of the word before, if it is base64
+    is_joined = False
+    for match in _ENCODED_WORD.finditer(joined):
+        is_base64 = match[2] in b"bB"
+        if is_base64 and cut_characters and match.start() == at and match[1].lower() == charset:
+            is_joined = True
+            del pieces[-1]
+        else:
+            cut_characters = 0
+            pieces.append(joined[at : match.start(3)])
+        pieces += (match[3], b"?=")
+        at = match.end()
+        charset = match[1].lower()
+        is_whole = not is_base64 or match[3].endswith(b"=")
+        cut_characters = 0 if is_whole else (cut_characters + len(match[3])) % 4
+    return b"".join([*pieces, joined[at:]]) if is_joined else None
 
 
 def decode_words(value: bytes) -> str:

@@ -18,6 +18,7 @@ from defang_worker.mime.fields import (
     parameter_texts,
     tokenize,
     unpercent,
+    word_readings,
 )
 from defang_worker.mime.headers import strip_comments, unfold
 
@@ -140,8 +141,8 @@ def _with_plain_words(raw: bytes) -> list[Parameter] | None:
     parameters = tokenize(unfold(raw))[1]
     for parameter in parameters:
         if b"=?" in parameter.value:
-            text = decode_words(parameter.value)
-            if not text.isprintable() or _SPECIAL.search(text) or text != text.strip():
+            text, *others = word_readings(parameter.value)
+            if others or not text.isprintable() or _SPECIAL.search(text) or text != text.strip():
                 return None
     return parameters
 

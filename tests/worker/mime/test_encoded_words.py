@@ -4,11 +4,13 @@
 import base64
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from defang_worker.mime import parse, readings
 from defang_worker.mime.field_checks import field_findings
+from defang_worker.mime.fields import word_readings
 from defang_worker.mime.readings import texts, usual_parameters, with_any_word
 from defang_worker.mime.views import examine
 
@@ -102,3 +104,30 @@ def test_names_conflict_by_what_the_words_say() -> None:
     assert not conflicts(b'; filename="%b"' % one, b'; name="%b"' % same)
     assert conflicts(b'; filename="%b"' % one, b'; name="%b"' % other)
     assert conflicts(b"; filename*0=a%20b", b"; name*=a%20b")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"=?UTF-16?B?AHgALgBlAHgAZQ==?=",
+        b"=?utf-16?B?eAAuAGUAeABlAA==?=",
+        b"=?utf-16le?B?AHgALgBlAHgAZQ==?=",
+        b"=?utf-8?b?eC5?= =?utf-8?b?leGU=?=",
+        b"=?utf-8?b?eC5l?= =?utf-8?b?eG?= =?utf-8?B?U=?=",
+        b"=?utf-8?b?e?=\r\n =?utf-8?b?C5?= =?utf-8?B?leGU=?=",
+    ],
+)
+def test_a_word_that_readers_take_differently_is_read_in_every_way(value: bytes) -> None:
+    for parameter in (b'"%b"', b"%b"):
+        field = b" attachment; filename=" + parameter % value
+        assert "x.exe" in texts(field, "filename")
+        assert "x.exe" in read_thoroughly(field)[0]
+
+
+def test_words_that_are_whole_have_one_reading() -> None:
+    for value in (
+        b"=?utf-8?B?Z3LDtsOfZQ==?= =?utf-8?B?LnBkZg==?=",
+        b"=?utf-8?B?Z3LD?= =?utf-8?B?tsOfZS5w?= =?utf-8?Q?df?=",
+        b"=?utf-8?q?a?= =?utf-8?q?b?=",
+    ):
+        assert len(word_readings(value)) == 1

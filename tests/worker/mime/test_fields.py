@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from defang_worker.mime import decode_words, parse_field
 from defang_worker.mime.fields import without_pairs
 from defang_worker.mime.headers import strip_comments
+from defang_worker.mime.readings import texts
 
 
 def names(value: bytes) -> list[str]:
@@ -153,3 +154,8 @@ def test_quoted_pairs_are_resolved_from_left_to_right(pieces: list[bytes]) -> No
     quoted = b"".join(pieces)
     assert without_pairs(quoted, b"") == re.sub(rb"(?s)\\(.)", rb"\1", quoted)
     assert without_pairs(quoted, b'"') == re.sub(rb'\\(["\\])', rb"\1", quoted)
+
+
+@pytest.mark.parametrize("spelled", ["filename *=utf-8''x%2Eexe", "filename\t*0*=utf-8''x%2E; filename *1=exe"])
+def test_blanks_before_the_star_of_a_name_count_as_none(spelled: str) -> None:
+    assert "x.exe" in texts(f" attachment; {spelled}".encode(), "filename")
