@@ -5,9 +5,11 @@ A list of attributes, two of which hold lists of MAPI properties (MS-OXCDATA): t
 is cut off is read as far as it goes. The text of the message itself is a file without a name here.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from defang_worker.mime.charsets import decode_text
@@ -42,7 +44,7 @@ _TEXTS: Final = frozenset({0x1000, 0x1013})
 
 # Types of properties, and how many bytes a value has; those of variable length are counted.
 _FIXED_BYTES: Final = {
-    0x0000: 0, 0x0001: 0, 0x0002: 4, 0x0003: 4, 0x0004: 4, 0x0005: 8, 0x0006: 8, 0x0007: 8, 0x000A: 4, 0x000B: 4,
+    0x0001: 0, 0x0002: 4, 0x0003: 4, 0x0004: 4, 0x0005: 8, 0x0006: 8, 0x0007: 8, 0x000A: 4, 0x000B: 4,
     0x0014: 8, 0x0040: 8, 0x0048: 16,
 }  # fmt: skip
 _OBJECT: Final = 0x000D
@@ -53,6 +55,16 @@ _BINARY: Final = 0x0102
 _VARIABLE: Final = frozenset({_OBJECT, _STRING, _UNICODE, _BINARY, 0x00FB, 0x00FD, 0x00FE})
 _MULTIPLE: Final = 0x1000
 _FIRST_NAMED_PROPERTY: Final = 0x8000
+# What begins the values that are wanted, to find them behind one that cannot be read; more than these no file has.
+_WANTED: Final = re.compile(
+    b"|".join(
+        re.escape(struct.pack("<HH", kind, number))
+        for numbers, kinds in ((_NAMES, (_STRING, _UNICODE)), ((_CONTENT,), (_OBJECT, _BINARY)))
+        for number in sorted(numbers)
+        for kind in kinds
+    )
+)
+_MAX_WANTED: Final = 20
 _GUID_BYTES: Final = 16
 _NAMED_BY_STRING: Final = 1
 _INTEGER: Final = struct.Struct("<I")
@@ -170,8 +182,8 @@ def _is_stream(data: memoryview) -> bool:
 
 def _properties(value: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield number, type and data of each value in a list of MAPI properties, as far as it can be read."""
+    at = _INTEGER.size
     try:
-        at = _INTEGER.size
         for _ in range(_INTEGER.unpack_from(value)[0]):
             kind, number = _TAG.unpack_from(value, at)
             at += _TAG.size
@@ -190,8 +202,19 @@ def _properties(value: memoryview) -> Iterator[tuple[int, int, memoryview]]:
                     break
                 at = following
             at = following
-    except (struct.error, KeyError):  # cut off, or of a type that nobody knows
+    except struct.error:  # cut off
         return
+    except KeyError:  # of a type whose values readers take for different lengths
+        yield from _wanted_behind(value, at)
+
+
+def _wanted_behind(value: memoryview, start: int) -> Iterator[tuple[int, int, memoryview]]:
+    """Yield what looks like a name or a content behind `start`."""
+    for match in islice(_WANTED.finditer(value, start), _MAX_WANTED):
+        kind, number = _TAG.unpack_from(value, match.start())
+        if match.end() + 2 * _INTEGER.size <= len(value):
+            data, _ = _property_value(value, match.end() + _INTEGER.size, kind)
+            yield number, kind, data
 
 
 def _after_property_name(value: memoryview, at: int) -> int:

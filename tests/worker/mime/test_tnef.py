@@ -66,9 +66,12 @@ def test_named_properties_and_values_of_all_sizes_are_passed_over() -> None:
     assert found(START + attachment(b"words", b"", (PROPERTIES, values))) == [(("long.exe",), b"words")]
 
 
-@pytest.mark.parametrize(("kind", "data"), [(0x0000, b""), (0x00FB, b"abcd"), (0x00FD, b"abcde"), (0x00FE, b"")])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [(0x0000, b""), (0x0000, bytes(4)), (0x0777, b"abc"), (0x00FB, b"abcd"), (0x00FD, b"abcde"), (0x00FE, b"")],
+)
 def test_a_property_of_a_rare_type_hides_no_name_behind_it(kind: int, data: bytes) -> None:
-    value = data if kind == 0 else struct.pack("<II", 1, len(data)) + data + bytes(-len(data) % 4)
+    value = data if kind in {0, 0x777} else struct.pack("<II", 1, len(data)) + data + bytes(-len(data) % 4)
     name = properties((0x3707, STRING, b"blocked.exe\0"))
     values = struct.pack("<IHH", 2, kind, 0x3702) + value + name[4:]
     assert found(START + attachment(b"words", b"a.txt\0", (PROPERTIES, values))) == [
