@@ -91,6 +91,8 @@ class Daemons:
         argv += ["-f", self._worker_now, "-F", self._filter]
         argv += self.chain.mux_options
         self.mux = Program("multiplexor", argv, log=self.home / "mux.log", env=self._environment)
+        # MIMEDefang's was seen to, in the moment in which it replaced a worker.
+        self.mux.may_overlook_term = self.chain.mux is Origin.DEBIAN
         self.mux.wait_listens(self.mux_socket)
         return self.mux
 

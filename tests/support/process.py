@@ -104,6 +104,7 @@ class Program:
     ) -> None:
         self.name = name
         self.log = log
+        self.may_overlook_term = False
         with log.open("ab") as output:
             self._child = subprocess.Popen(
                 [str(word) for word in argv],
@@ -161,6 +162,10 @@ class Program:
         if self.running():
             self._child.terminate()
         try:
+            if self.may_overlook_term:
+                with suppress(subprocess.TimeoutExpired):
+                    self._child.wait(limit_s / 4)
+                self._child.terminate()
             status = self._child.wait(limit_s)
             wait_until(lambda: not self.alive(), f"{self.name} left processes", limit_s)
         except (subprocess.TimeoutExpired, ProgramError) as error:
