@@ -14,20 +14,17 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.faults import ServiceFault
-from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.stream import require_address
 from defang_worker.checks.viruses.clamd_wire import Client
-from defang_worker.checks.viruses.result import VirusResult
-from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Findings, Selection
+from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, ItemScanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from defang_worker.api.message import Message
     from defang_worker.checks.budget import Deadline
-    from defang_worker.checks.check import Job
     from defang_worker.checks.viruses.clamd_wire import Reply
     from defang_worker.checks.viruses.items import Item
+    from defang_worker.checks.viruses.scanner import Findings
 
 __all__ = ["Clamd"]
 
@@ -39,15 +36,13 @@ class _NoDescriptors(Exception):
     """clamd does not get the files that it is sent."""
 
 
-class Clamd(ServiceCheck["Message", VirusResult]):
+class Clamd(ItemScanner):
     """Is there a virus, as ClamAV's daemon sees it?
 
     `addresses` is a unix socket (an absolute path), host:port, or several, of which the first that works is asked. With
     `parts`, what this worker finds in the message is scanned beside the message. Nothing larger than `max_bytes` is
     scanned: then, and where clamd stops at a limit of its own, it cannot be told.
     """
-
-    result_type = VirusResult
 
     def __init__(
         self,
@@ -58,26 +53,13 @@ class Clamd(ServiceCheck["Message", VirusResult]):
         max_bytes: int = DEFAULT_MAX_BYTES,
         **limits: Any,
     ) -> None:
-        super().__init__(name, addresses, max_bytes=max_bytes, **limits)
+        super().__init__(name, addresses, parts=parts, max_bytes=max_bytes, **limits)
         for address in self.endpoints.addresses:
             require_address(address)
-        self.parts = parts
         self.takes_no_files: set[str] = set()
         """The unix sockets whose clamd could not be given open files; it gets bytes."""
 
-    def prepare(self, subject: Message) -> Job[VirusResult]:
-        """Decodes what is to be scanned."""
-        selection = Selection(subject, parts=self.parts, max_bytes=self.max_bytes)
-        return lambda deadline: self._scan(selection, deadline)
-
-    def _scan(self, selection: Selection, deadline: Deadline) -> VirusResult:
-        items, findings = selection.items, Findings(selection)
-        faults: list[str] = []
-        with findings.kept(faults):
-            faults += self.endpoints.call(lambda address, until: self._ask(address, items, findings, until), deadline)
-        return findings.result(self.name, faults)
-
-    def _ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
+    def ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
         """Adds what is found, and gives the reasons why it cannot be told of some items."""
         replies: dict[int, Reply] = {}
         try:
@@ -122,7 +104,7 @@ def _ask_all(
 
 
 def _gather(client: Client, shown: Sequence[int], count: int, replies: dict[int, Reply]) -> bool:
-    """Takes so many replies to what was shown in this session, or until that is over: then True."""
+    """Takes so many replies to what was shown on this connection; True if clamd ends it before."""
     for _ in range(count):
         reply = client.reply()
         if reply.lacks_descriptor:

@@ -13,20 +13,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.faults import ServiceFault
-from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.stream import Stream
 from defang_worker.checks.viruses import icap_wire
 from defang_worker.checks.viruses.icap_wire import Head, Method, Options, Service
-from defang_worker.checks.viruses.result import VirusResult
-from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, Findings, Selection
+from defang_worker.checks.viruses.scanner import DEFAULT_MAX_BYTES, ItemScanner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from defang_worker.api.message import Message
     from defang_worker.checks.budget import Deadline
-    from defang_worker.checks.check import Job
     from defang_worker.checks.viruses.items import Item
+    from defang_worker.checks.viruses.scanner import Findings
     from defang_worker.mime.headers import Buffer
 
 __all__ = ["Icap"]
@@ -37,15 +34,13 @@ _CHUNK_LINE_BYTES: Final = 1024
 _UNNAMED: Final = "unknown"
 
 
-class Icap(ServiceCheck["Message", VirusResult]):
+class Icap(ItemScanner):
     """Is there a virus, as an engine that speaks ICAP sees it?
 
     `services` is icap://host:port/service, or several, of which the first that works is asked. With `parts`, what this
     worker finds in the message is scanned beside the message; nothing larger than `max_bytes` is. `method` is "RESPMOD"
     or "REQMOD", as the engine's manual has it.
     """
-
-    result_type = VirusResult
 
     def __init__(
         self,
@@ -57,26 +52,13 @@ class Icap(ServiceCheck["Message", VirusResult]):
         max_bytes: int = DEFAULT_MAX_BYTES,
         **limits: Any,
     ) -> None:
-        super().__init__(name, services, max_bytes=max_bytes, **limits)
+        super().__init__(name, services, parts=parts, max_bytes=max_bytes, **limits)
         self._services = {address: Service.of(address) for address in self.endpoints.addresses}
         self.method = Method(method)
-        self.parts = parts
         # With the moment until which they hold.
         self._options: dict[str, tuple[float, Options]] = {}
 
-    def prepare(self, subject: Message) -> Job[VirusResult]:
-        """Decodes what is to be scanned."""
-        selection = Selection(subject, parts=self.parts, max_bytes=self.max_bytes)
-        return lambda deadline: self._scan(selection, deadline)
-
-    def _scan(self, selection: Selection, deadline: Deadline) -> VirusResult:
-        items, findings = selection.items, Findings(selection)
-        faults: list[str] = []
-        with findings.kept(faults):
-            faults += self.endpoints.call(lambda address, until: self._ask(address, items, findings, until), deadline)
-        return findings.result(self.name, faults)
-
-    def _ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
+    def ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
         """Adds what is found, and gives the reasons why it cannot be told of some items."""
         service = self._services[address]
         faults: list[str] = []

@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Final
 
 from defang_worker.checks.faults import CouldNotTell
 from defang_worker.checks.outcome import Outcome
+from defang_worker.checks.service import ServiceCheck
 from defang_worker.checks.viruses.items import Item, items_of
 from defang_worker.checks.viruses.result import Infection, VirusResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from defang_worker.api.message import Message
+    from defang_worker.checks.budget import Deadline
+    from defang_worker.checks.check import Job
 
-__all__ = ["DEFAULT_MAX_BYTES", "Findings", "Selection", "result_of"]
+__all__ = ["DEFAULT_MAX_BYTES", "Findings", "ItemScanner", "Selection", "result_of"]
 
 DEFAULT_MAX_BYTES: Final = 25 * 1024 * 1024
 """The largest thing that is scanned. Debian's clamd has this limit (MaxFileSize, StreamMaxLength), and calls what is
@@ -49,21 +52,45 @@ class Findings:
         """Something was found in this item."""
         self._infections.add(Infection(virus, item.part))
 
-    @contextmanager
-    def kept(self, faults: list[str]) -> Iterator[None]:
-        """Makes one more of the faults of what is raised within, if something has been found by then."""
-        try:
-            yield
-        except (CouldNotTell, OSError) as fault:
-            if not self._infections:
-                raise
-            faults.append(str(fault) or type(fault).__name__)
+    def __bool__(self) -> bool:
+        return bool(self._infections)
 
     def result(self, name: str, faults: Sequence[str]) -> VirusResult:
         """The result of all, as `result_of` has it."""
         order = {item.part: number for number, item in enumerate(self._selection.items)}
         infections = sorted(self._infections, key=lambda one: (order[one.part], one.name))
         return result_of(name, self._selection, infections, faults)
+
+
+class ItemScanner(ServiceCheck["Message", VirusResult]):
+    """A scanner that is shown one item after the other, over a connection, and names what is in it."""
+
+    result_type = VirusResult
+
+    def __init__(
+        self, name: str, addresses: str | Sequence[str], *, parts: bool, max_bytes: int, **limits: Any
+    ) -> None:
+        super().__init__(name, addresses, max_bytes=max_bytes, **limits)
+        self.parts = parts
+
+    def prepare(self, subject: Message) -> Job[VirusResult]:
+        """Decodes what is to be scanned."""
+        selection = Selection(subject, parts=self.parts, max_bytes=self.max_bytes)
+        return lambda deadline: self._scan(selection, deadline)
+
+    def _scan(self, selection: Selection, deadline: Deadline) -> VirusResult:
+        items, findings = selection.items, Findings(selection)
+        try:
+            faults = self.endpoints.call(lambda address, until: self.ask(address, items, findings, until), deadline)
+        except (CouldNotTell, OSError) as fault:
+            if not findings:
+                raise
+            faults = [str(fault) or type(fault).__name__]
+        return findings.result(self.name, faults)
+
+    @abstractmethod
+    def ask(self, address: str, items: Sequence[Item], findings: Findings, deadline: Deadline) -> list[str]:
+        """Adds what is found, and gives the reasons why it cannot be told of some items."""
 
 
 def result_of(name: str, selection: Selection, infections: Sequence[Infection], faults: Sequence[str]) -> VirusResult:
