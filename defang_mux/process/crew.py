@@ -339,8 +339,9 @@ class Crew:
                 case _:
                     assert_never(action)
         at = self._pool.wake_at()
-        # Not put off: to set it costs as much as a wait, and to be woken too early nothing.
-        self._alarm.deadline = min(self._alarm.deadline, at)
+        # Not put off, nor set to what it is: to set it costs as much as a wait, and to be woken too early nothing.
+        if at < self._alarm.deadline:  # noqa: PLR1730  # see above
+            self._alarm.deadline = at
 
     def _tell(self, event: Event) -> None:
         for watch in self._watches:
