@@ -128,7 +128,6 @@ def _tell(directory: str, lines: list[Result], *, wants_results: bool) -> bytes:
     if wants_results:
         encoded = b"".join(map(results.encode_line, lines))
         if len(encoded) <= answers.MAX_RESULTS_ON_ANSWER_BYTES:
-            workdir.end_if_forked()
             return answers.encode_results(encoded)
     workdir.append_results(directory, lines)
     return answers.SCAN_OK
